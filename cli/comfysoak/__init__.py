@@ -1,0 +1,1 @@
+"""The front door: commands, and the supervision of a run."""

@@ -1,0 +1,1 @@
+"""ComfyUI's wire contract without I/O, its workflows, and one plain synchronous client."""

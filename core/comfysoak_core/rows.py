@@ -1,0 +1,355 @@
+"""The rows of a recording: one frozen dataclass a table, and the only definition of each table there is.
+
+Load and probes make these rows, the journal writes them, analysis reads them. The dataclass fields are the
+columns, in order, and their annotations the column types (`int`, `float`, `str`, `bool`, each perhaps `| None`).
+A unit stands in the name: `_ns` (all moments are UTC nanoseconds of the run's clock, `_server_ns` those of the
+server's own clock), `_bytes`, `_ratio` (0 to 1, except CPU where 1 is one core), `_watts`, `_celsius`, `_hertz`.
+Missing is None beside a reason in `missing`, never zero.
+
+Rows with an `id` are journalled when they begin and again when they end: of rows with one id the last counts.
+A row with an id is open while its `ENDED_BY` column is None; sealing the recording closes what is still open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Outcome(StrEnum):
+    """How an intended prompt ended; each ends in exactly one of these."""
+
+    SUCCESS = "success"
+    CACHED = "cached"  # every node that would have done work was in execution_cached
+    REJECTED = "rejected"  # refused by validation (400)
+    FAILED = "failed"  # a node raised, the submission broke, or the output is not what was asked for
+    OOM = "oom"
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "timeout"  # no end within the workflow's deadline
+    VANISHED = "vanished"  # was queued, then in neither queue nor history of a server that lived on
+    LOST = "lost"  # the server went away or restarted with the prompt in it
+    NOT_SENT = "not_sent"  # intended, but the harness did not send it
+    ABORTED = "aborted"  # still open when the run ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What all rows have: the name of their table and the column that says they have ended."""
+
+    TABLE: ClassVar[str]
+    ENDED_BY: ClassVar[str | None] = None  # rows of this table have an `id`, and are open while this is None
+    ORDERED_BY: ClassVar[str] = "at_ns"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt(Row):
+    """One intended prompt, sent or not, from the moment it was due to the end of its life."""
+
+    TABLE: ClassVar[str] = "prompts"
+    ENDED_BY: ClassVar[str | None] = "outcome"
+    ORDERED_BY: ClassVar[str] = "scheduled_ns"
+
+    id: str  # the prompt id sent to the server: a canonical UUID of our making
+    server: str
+    worker: str  # the process that sent it
+    client_id: str
+    workflow: str
+    phase: str | None = None
+    variation: str = "{}"  # JSON, input path (`3.seed`) -> value: with the workflow all it takes to send it again
+    expected: str = Outcome.SUCCESS
+    scheduled_ns: int
+    deadline_ns: int | None = None
+    sent_ns: int | None = None
+    accepted_ns: int | None = None  # the answer to POST /prompt was read
+    http_status: int | None = None
+    number: float | None = None  # the server's queue number
+    queue_remaining: int | None = None  # as last told by the server when it accepted
+    start_received_ns: int | None = None  # execution_start, and how late that may be
+    start_error_ns: int | None = None
+    end_received_ns: int | None = None  # executing null (or history), and how late that may be
+    end_error_ns: int | None = None
+    end_source: str | None = None  # "socket" or "history"
+    started_server_ns: int | None = None  # history's timestamps (resolution 1 ms)
+    ended_server_ns: int | None = None
+    fetched_ns: int | None = None  # outputs fetched and checked
+    finished_ns: int | None = None  # the harness was done with it
+    outcome: str | None = None
+    code: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    node_id: str | None = None
+    node_class: str | None = None
+    nodes_total: int | None = None
+    nodes_cached: int | None = None
+    nodes_executed: int | None = None
+    messages: int = 0
+    message_bytes: int = 0
+    outputs_expected: int | None = None
+    outputs_received: int | None = None
+    output_bytes: int | None = None
+    outputs_ok: bool | None = None  # None: not fetched
+    output_problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRun(Row):
+    """One node's execution within a prompt, by the messages about it."""
+
+    TABLE: ClassVar[str] = "nodes"
+    ENDED_BY: ClassVar[str | None] = "ended_ns"
+    ORDERED_BY: ClassVar[str] = "started_ns"
+
+    id: str  # prompt id, "/", node id
+    prompt_id: str
+    node_id: str
+    display_node_id: str | None = None
+    node_class: str | None = None
+    server: str
+    workflow: str
+    started_ns: int
+    first_progress_ns: int | None = None
+    ended_ns: int | None = None
+    steps: float | None = None  # the `max` of its progress; None: it reported none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(Row):
+    """One WebSocket from the attempt to open it to its end."""
+
+    TABLE: ClassVar[str] = "sessions"
+    ENDED_BY: ClassVar[str | None] = "closed_ns"
+    ORDERED_BY: ClassVar[str] = "opening_ns"
+
+    id: str
+    server: str
+    worker: str
+    role: str  # "user" or "watcher"
+    client_id: str
+    opening_ns: int
+    opened_ns: int | None = None  # None: never opened
+    closed_ns: int | None = None
+    close_code: int | None = None
+    closed_by: str | None = None  # "client", "server", "network"; "refused" when never opened
+    reason: str | None = None
+    code: str | None = None  # from the catalogue, where the end was a failure
+    messages: int = 0
+    message_bytes: int = 0
+    longest_silence_ns: int | None = None
+    reopened_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu(Row):
+    """One GPU at one moment, by a source that answers fast (10 Hz)."""
+
+    TABLE: ClassVar[str] = "gpu"
+
+    at_ns: int
+    read_cost_ns: int
+    host: str
+    source: str  # "nvml" or "dcgm"
+    uuid: str
+    index: int | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
+    utilisation_ratio: float | None = None
+    memory_utilisation_ratio: float | None = None
+    missing: str | None = None  # which columns could not be read, and why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSlow(Row):
+    """What changes slowly or costs more to read about one GPU (1 Hz)."""
+
+    TABLE: ClassVar[str] = "gpu_slow"
+
+    at_ns: int
+    read_cost_ns: int
+    host: str
+    source: str
+    uuid: str
+    index: int | None = None
+    name: str | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    energy_joules: float | None = None
+    temperature_celsius: float | None = None
+    sm_clock_hertz: int | None = None
+    memory_clock_hertz: int | None = None
+    event_reasons: str | None = None  # named flags, joined by commas; "" when none is set
+    ecc_uncorrected: int | None = None
+    pcie_sent_bytes_per_s: float | None = None
+    pcie_received_bytes_per_s: float | None = None
+    xid: int | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess(Row):
+    """One process on one GPU (0.2 Hz)."""
+
+    TABLE: ClassVar[str] = "gpu_processes"
+
+    at_ns: int
+    read_cost_ns: int
+    host: str
+    uuid: str
+    pid: int
+    name: str | None = None
+    memory_bytes: int | None = None
+    is_server: bool | None = None  # None: pids cannot be matched here
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host(Row):
+    """One host at one moment; counters count from boot."""
+
+    TABLE: ClassVar[str] = "host"
+
+    at_ns: int
+    read_cost_ns: int
+    host: str
+    cpu_ratio: float | None = None  # of all cores together, 0 to 1
+    cpu_count: int | None = None
+    load_1m: float | None = None
+    memory_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    cpu_pressure_ratio: float | None = None  # share of the last 10 s in which some task waited
+    memory_pressure_ratio: float | None = None
+    io_pressure_ratio: float | None = None
+    disk_free_bytes: int | None = None
+    disk_read_bytes: int | None = None
+    disk_written_bytes: int | None = None
+    network_sent_bytes: int | None = None
+    network_received_bytes: int | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process(Row):
+    """One process at one moment: the server's, or one of ours."""
+
+    TABLE: ClassVar[str] = "processes"
+
+    at_ns: int
+    read_cost_ns: int
+    host: str
+    pid: int
+    role: str  # "server", "load", "sampler", "recorder", "simulator"
+    server: str | None = None
+    name: str | None = None
+    cpu_ratio: float | None = None  # 1 is one core
+    cpu_seconds: float | None = None
+    rss_bytes: int | None = None
+    handles: int | None = None
+    threads: int | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server(Row):
+    """What a server says of itself, and how long it took to say it."""
+
+    TABLE: ClassVar[str] = "server"
+
+    at_ns: int
+    server: str
+    queue_answer_ns: int | None = None  # how long GET /queue took
+    queue_running: int | None = None
+    queue_pending: int | None = None
+    running_prompt_id: str | None = None
+    highest_number: float | None = None  # falls back when the server was restarted
+    stats_answer_ns: int | None = None
+    vram_total_bytes: int | None = None
+    vram_free_bytes: int | None = None
+    torch_vram_total_bytes: int | None = None
+    torch_vram_free_bytes: int | None = None
+    ram_total_bytes: int | None = None
+    ram_free_bytes: int | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLog(Row):
+    """One line of a server's log that is worth keeping, colour codes and level prefix taken off."""
+
+    TABLE: ClassVar[str] = "server_log"
+
+    at_ns: int
+    server: str
+    source: str  # "socket", "file" or "http"
+    kind: str  # "model_requested", "model_loaded", "model_unloaded", "prompt_got", "prompt_executed", "oom", ...
+    model: str | None = None
+    loaded_bytes: int | None = None
+    duration_s: float | None = None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Row):
+    """Anything else that happened at a moment."""
+
+    TABLE: ClassVar[str] = "events"
+
+    at_ns: int
+    source: str  # who says so: "supervisor", "simulator", "sampler", a load process
+    kind: str  # "phase", "fault", "restart", "gpu_lost", "disagreement", "source_lost", "source_found", ...
+    server: str | None = None
+    subject: str | None = None  # a prompt id, a session id, a GPU uuid, a phase, a fault
+    code: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generator(Row):
+    """One load process about itself, over the second before `at_ns`."""
+
+    TABLE: ClassVar[str] = "generator"
+
+    at_ns: int
+    worker: str
+    pid: int
+    users: int
+    sockets: int
+    in_flight: int
+    cpu_ratio: float | None = None  # 1 is one core
+    lag_max_ns: int | None = None  # how late its event loop woke up at worst
+    lateness_max_ns: int | None = None  # how late a prompt left at worst, against its schedule
+    handles: int | None = None
+    handle_limit: int | None = None
+    rss_bytes: int | None = None
+    journal_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading(Row):
+    """How far a host's system clock has moved from the run's clock."""
+
+    TABLE: ClassVar[str] = "clocks"
+
+    at_ns: int
+    host: str
+    offset_ns: int
+    step_ns: int = 0  # against the reading before, where it is more than drift explains
+
+
+ROW_TYPES: tuple[type[Row], ...] = (
+    Prompt,
+    NodeRun,
+    Session,
+    Gpu,
+    GpuSlow,
+    GpuProcess,
+    Host,
+    Process,
+    Server,
+    ServerLog,
+    Event,
+    Generator,
+    ClockReading,
+)
+TABLES: dict[str, type[Row]] = {row_type.TABLE: row_type for row_type in ROW_TYPES}

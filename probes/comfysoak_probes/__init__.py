@@ -1,0 +1,1 @@
+"""What watches: NVML, DCGM, the host, the server; and the sampler that asks them on time."""

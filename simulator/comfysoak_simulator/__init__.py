@@ -1,0 +1,1 @@
+"""The embedded ComfyUI: its contract, its queue, its cache, its virtual GPU, its faults."""
