@@ -1,0 +1,1 @@
+"""Every figure the documentation quotes, measured: `make bench`."""
