@@ -6,6 +6,7 @@ Each annotated type takes the written form or a plain number in the base unit: `
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -109,7 +110,7 @@ def _number(value: object, what: str, example: str) -> float:
         number = float(value)  # type: ignore[arg-type]  # whatever came is refused below
     except (TypeError, ValueError):
         raise ValueError(_expected(f"{what} such as {example}", str(value))) from None
-    if number < 0 or number != number or number == float("inf"):  # noqa: PLR0124  # NaN is unequal to itself
+    if number < 0 or not math.isfinite(number):
         raise ValueError(_expected(f"{what} of zero or more, such as {example}", str(value)))
     return number
 

@@ -1,0 +1,131 @@
+"""The plan: a scenario as it will be run, with every file it names read in.
+
+It stands in `run.json`, so that load, probes and analysis need the run directory and nothing else, on any machine.
+It holds no secret: a token is named by its environment variable.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.embedded import Embedded
+
+WARMUP = "warmup"
+Route = Literal["round-robin"]
+SeedMode = Literal["random", "increment", "fixed"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(_Frozen):
+    """Values drawn evenly from `low` to `high`, both included; whole numbers when both are."""
+
+    low: float
+    high: float
+
+
+class NodeMapping(_Frozen):
+    """One entry of COMFYUI_WORKFLOW_NODES, as the platform reads it."""
+
+    type: str | None = None
+    key: str | None = "text"
+    node_ids: tuple[str, ...] = ()
+    value: str | None = None
+
+
+class Vary(_Frozen):
+    """What changes from one prompt of a workload to the next."""
+
+    seed: SeedMode | int = "random"
+    prompts: tuple[str, ...] = ()
+    inputs: dict[str, tuple[Any, ...] | Range] = {}
+    nodes: tuple[NodeMapping, ...] = ()
+
+
+class Workload(_Frozen):
+    """One workflow of the mix. `think_s` is the (shortest, longest) pause of a user after each prompt."""
+
+    name: str
+    graph: dict[str, Any]
+    weight: float = 1.0
+    deadline_s: float = 600.0
+    expected: Outcome = Outcome.SUCCESS
+    vary: Vary = Vary()
+    fetch: bool = True
+    think_s: tuple[float, float] = (0.0, 0.0)
+
+
+class Stage(_Frozen):
+    """A stretch of load: users go from `users_from` to `users_to` in a straight line."""
+
+    duration_s: float
+    users_from: int
+    users_to: int
+    phase: str = "load"
+
+    def users_at(self, elapsed_s: float) -> int:
+        """How many users there should be `elapsed_s` after the stage began."""
+        share = 1.0 if self.duration_s <= 0 else min(max(elapsed_s / self.duration_s, 0.0), 1.0)
+        return round(self.users_from + (self.users_to - self.users_from) * share)
+
+
+class GpuSource(_Frozen):
+    """Where GPU samples come from; `url` for dcgm only."""
+
+    kind: Literal["nvml", "dcgm"]
+    url: str | None = None
+
+
+class Probes(_Frozen):
+    """What watches, and how often. `log` is `socket` (by the server), `off`, or the path of its log file."""
+
+    gpu: tuple[GpuSource, ...] = (GpuSource(kind="nvml"),)
+    every_s: float = 0.1
+    host_every_s: float = 1.0
+    server_every_s: float = 1.0
+    log: str = "socket"
+
+
+class Plan(_Frozen):
+    """All that is to be done and watched, with nothing left to look up."""
+
+    name: str
+    seed: int = 0
+    servers: tuple[str, ...] = ()  # base URLs; empty until the embedded ones have started
+    embedded: Embedded | None = None
+    route: Route = "round-robin"
+    token_variable: str | None = None  # sent as `Authorization: Bearer`, from the environment
+    workloads: tuple[Workload, ...]
+    stages: tuple[Stage, ...]
+    watchers: int = 0
+    probes: Probes = Probes()
+    goals: tuple[str, ...] = ()
+    on_undecided: Literal["fail", "pass"] = "fail"
+
+    @property
+    def duration_s(self) -> float:
+        """How long all stages take together."""
+        return sum(stage.duration_s for stage in self.stages)
+
+    @property
+    def users_most(self) -> int:
+        """The largest number of users at any moment."""
+        return max((max(stage.users_from, stage.users_to) for stage in self.stages), default=0)
+
+    @property
+    def sockets_most(self) -> int:
+        """The largest number of WebSockets at any moment."""
+        return self.users_most + self.watchers
+
+    def stage_at(self, elapsed_s: float) -> tuple[Stage, float] | None:
+        """The stage at `elapsed_s` since the start of load, and how long it has lasted; None when all are over."""
+        for stage in self.stages:
+            if elapsed_s < stage.duration_s:
+                return stage, elapsed_s
+            elapsed_s -= stage.duration_s
+        return None
