@@ -1,0 +1,63 @@
+"""What a finding is: one code of the catalogue, seen in this recording, with the evidence for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfysoak_core.codes import CATALOGUE, Code, Severity
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """The GPUs within two seconds of a moment; None where no sample was near enough, with the reason in `unknown`."""
+
+    at_ns: int
+    vram_share: float | None = None  # the fullest GPU, 0 to 1
+    vram_used_bytes: int | None = None
+    utilisation_ratio: float | None = None  # mean of the samples in the window
+    loaded_models: tuple[str, ...] = ()
+    unknown: str | None = None
+
+    def in_words(self) -> str:
+        """The state as one short phrase."""
+        if self.unknown is not None:
+            return f"GPU state unknown: {self.unknown}"
+        parts = []
+        if self.vram_share is not None:
+            parts.append(f"VRAM {self.vram_share:.0%}")
+        if self.utilisation_ratio is not None:
+            parts.append(f"GPU busy {self.utilisation_ratio:.0%}")
+        if self.loaded_models:
+            parts.append("loaded: " + ", ".join(self.loaded_models))
+        return " · ".join(parts) or "no GPU readings"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One code with its evidence. `moments_ns` are for the marks in the charts, `examples` ids of rows."""
+
+    code: Code
+    count: int
+    first_ns: int
+    last_ns: int
+    evidence: str
+    examples: tuple[str, ...] = ()
+    states: tuple[GpuState, ...] = ()  # one an example
+    moments_ns: tuple[int, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        """How much it weighs, by the catalogue."""
+        return CATALOGUE[self.code].severity
+
+    @property
+    def meaning(self) -> str:
+        """What the code means, by the catalogue."""
+        return CATALOGUE[self.code].meaning
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, by the catalogue."""
+        return CATALOGUE[self.code].remedy
