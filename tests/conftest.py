@@ -1,1 +1,51 @@
-"""What all tests share."""
+"""What all tests share: which may be skipped, and what is skipped where something is not installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+MAY_BE_SKIPPED = ("real", "gpu")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a program or a server that is not here, naming what to install or set."""
+    missing = {
+        "browser": None if CHROMIUM else "needs Chromium (Debian: apt-get install chromium)",
+        "compiler": None if shutil.which("cc") else "needs a C compiler (Debian: apt-get install gcc libc6-dev)",
+        "real": None if os.environ.get("COMFYUI_BASE_URL") else "needs a real ComfyUI: set COMFYUI_BASE_URL",
+        "gpu": None if shutil.which("nvidia-smi") else "needs an NVIDIA GPU and its driver",
+    }
+    for item in items:
+        for marker, reason in missing.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):  # type: ignore[no-untyped-def]  # pluggy's generator protocol
+    """Where all tests must run (CI), a test skipped for want of a program is a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if (
+        report.skipped
+        and not hasattr(report, "wasxfail")
+        and os.environ.get("COMFYSOAK_ALL_TESTS") == "1"
+        and not any(item.get_closest_marker(marker) for marker in MAY_BE_SKIPPED)
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where no test but those marked {MAY_BE_SKIPPED} may be: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that tests marked `browser` use."""
+    assert CHROMIUM is not None
+    return CHROMIUM

@@ -1,0 +1,1 @@
+"""One verb, one file; each imports what it needs when it is called."""
