@@ -147,6 +147,7 @@ class Gpu(Row):
 
     at_ns: int
     read_cost_ns: int
+    late_ns: int | None = None  # how long after its deadline the reading began
     host: str
     source: str  # "nvml" or "dcgm"
     uuid: str
@@ -167,6 +168,7 @@ class GpuSlow(Row):
 
     at_ns: int
     read_cost_ns: int
+    late_ns: int | None = None
     host: str
     source: str
     uuid: str
@@ -194,6 +196,7 @@ class GpuProcess(Row):
 
     at_ns: int
     read_cost_ns: int
+    late_ns: int | None = None
     host: str
     uuid: str
     pid: int
@@ -211,6 +214,7 @@ class Host(Row):
 
     at_ns: int
     read_cost_ns: int
+    late_ns: int | None = None
     host: str
     cpu_ratio: float | None = None  # of all cores together, 0 to 1
     cpu_count: int | None = None
@@ -237,6 +241,7 @@ class Process(Row):
 
     at_ns: int
     read_cost_ns: int
+    late_ns: int | None = None
     host: str
     pid: int
     role: str  # "server", "load", "sampler", "recorder", "simulator"
@@ -258,6 +263,7 @@ class Server(Row):
 
     at_ns: int
     server: str
+    late_ns: int | None = None
     queue_answer_ns: int | None = None  # how long GET /queue took
     queue_running: int | None = None
     queue_pending: int | None = None
