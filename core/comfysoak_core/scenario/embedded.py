@@ -20,17 +20,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from comfysoak_core.errors import Problem, ScenarioError
 from comfysoak_core.scenario.faults import Fault
+from comfysoak_core.scenario.formula import parse_formula
 from comfysoak_core.scenario.quantities import Bytes, Seconds
 
 Version = Literal["0.3.64", "0.33.0"]
 CacheKind = Literal["default", "classic", "none", "lru"]
 PreviewMethod = Literal["none", "latent2rgb", "taesd", "auto"]
 
-Formula = Annotated[str, StringConstraints(pattern=r"\{[A-Za-z_][A-Za-z0-9_]*\}", max_length=200)]
+
+def _formula(text: str) -> str:
+    parse_formula(text)
+    return text
+
+
+Formula = Annotated[str, AfterValidator(_formula)]
 """Arithmetic on inputs of a node by name: `0.08 * {megapixels}`; + - * / ( ) min max."""
 
 
@@ -42,16 +49,15 @@ class Cost(_Model):
     """How long nodes of one class take and what they hold in VRAM.
 
     Each value is a quantity or a formula in which inputs of the node appear by name. Beside the node's own inputs
-    there are `{megapixels}` (width x height x batch of the largest image or latent that goes in or comes out) and
-    `{denoise_steps}` (steps a sampler really makes). `seconds` is the time before, `seconds_per_step` the time of
-    each of `steps` progress updates. `model` is the file the node reads, as in `{ckpt_name}`.
+    is `{megapixels}`: width x height x batch of the largest image or latent that goes in or comes out. `seconds` is
+    the time before the first, `seconds_per_step` the time of each of `steps` progress updates; `vram` is held while
+    the node runs, besides the models it uses.
     """
 
     seconds: Seconds | Formula = 0.0
     steps: int | Formula = 0
     seconds_per_step: Seconds | Formula = 0.0
     vram: Bytes | Formula = 0
-    model: str | None = Field(default=None, max_length=200)
 
 
 class VirtualGpu(_Model):
@@ -73,7 +79,7 @@ class Embedded(_Model):
 
     servers: int = Field(default=1, ge=1, le=64)
     version: Version = "0.33.0"
-    gpu: VirtualGpu = VirtualGpu()
+    gpu: VirtualGpu | None = Field(default=VirtualGpu(), description="null: a server that runs on its CPU")
     models: dict[str, Bytes] = Field(default_factory=dict, max_length=10_000)
     costs: dict[str, Cost] | Path = Field(default_factory=dict)
     object_info: Path | dict[str, Any] | None = None
