@@ -7,6 +7,7 @@ they are read, and what cannot be written again (lone surrogates) is replaced.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import orjson
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # a ComfyUI's largest documents (/object_info, a full /history) stay below
 EXCERPT_CHARACTERS: Final = 200
+MAX_TEXT: Final = 2000  # characters of one text a server wrote
 
 _ODD = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -72,3 +74,34 @@ def excerpt(text: bytes | str, characters: int = EXCERPT_CHARACTERS) -> str:
 def bounded(text: str, characters: int) -> str:
     """`text`, cut after `characters` with three dots in the place of the rest."""
     return text if len(text) <= characters else text[: characters - 3] + "..."
+
+
+def document_or_none(body: bytes) -> Any:  # a document of any shape
+    """The document in `body`; None when there is none."""
+    try:
+        return decode(body)
+    except NotJsonError:
+        return None
+
+
+def text_or_none(value: object, characters: int = MAX_TEXT) -> str | None:
+    """`value` cut to a bound, if it is a text."""
+    return bounded(value, characters) if isinstance(value, str) else None
+
+
+def number_or_none(value: object) -> float | None:
+    """`value` if it is a number, and not NaN or infinite."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    return value if type(value) is int and abs(value) < 2**63 else None
+
+
+def whole_or_none(value: object) -> int | None:
+    """`value` as a whole number that fits a column of 64 bits, if it is a number."""
+    number = number_or_none(value)
+    return int(number) if number is not None and abs(number) < 2**63 else None
+
+
+def texts_or_none(value: object) -> tuple[str, ...] | None:
+    """The texts in `value`, if it is a list."""
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else None
