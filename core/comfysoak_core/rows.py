@@ -111,6 +111,7 @@ class NodeRun(Row):
     first_progress_ns: int | None = None
     ended_ns: int | None = None
     steps: float | None = None  # the `max` of its progress; None: it reported none
+    in_gap: bool = False  # the socket was away when it began or ended: its times are bounds, no measurements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
