@@ -6,15 +6,17 @@ or `BATCH_ROWS` rows apart; whoever is killed loses what it had not flushed and 
 so that the recorder can turn the closed ones into Parquet and forget them.
 
 A file is called `HOST~PROCESS~TABLE~SEQUENCE.jsonl`. The one with the highest sequence is still written to as
-long as its process lives.
+long as its process lives, and is locked (shared flock) for that long. It gets its name when its first line is
+complete and locked, so nobody ever sees a nameless or ownerless one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,20 @@ from typing import Any
 import orjson
 
 from comfysoak_core.clock import NS_PER_S, Clock
-from comfysoak_core.errors import RecordingError
-from comfysoak_core.rows import TABLES, Row
+from comfysoak_core.recording.lock import mark_as_written
+from comfysoak_core.recording.stretch import FORMAT, Batch, Stretch, read_batches, stretches
+from comfysoak_core.rows import Row
 
-FORMAT = 1
+__all__ = ["FORMAT", "Batch", "Journal", "Stretch", "columns", "read_batches", "safe_name", "stretches"]
+
 BATCH_ROWS = 500
-ROTATE_BYTES = 64 * 1024 * 1024
+ROTATE_BYTES = 16 * 1024 * 1024
 ROTATE_NS = 300 * NS_PER_S
 HELD_ROWS = 200_000  # kept in memory while the disk refuses them; older ones are dropped and counted
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_OPEN_FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # each on one system only
 
 
 def columns(row_type: type[Row]) -> tuple[str, ...]:
@@ -50,11 +56,13 @@ class Journal:
     def __init__(self, directory: Path, *, host: str, process: str, clock: Clock) -> None:
         self._directory = directory
         self._host = safe_name(host)
-        self._process = f"{safe_name(process)}-{os.getpid()}"
+        # A pid comes round again in a long run; the stretches of a new process must not bear the names of old ones.
+        self._process = f"{safe_name(process)}-{os.getpid()}-{os.urandom(3).hex()}"
         self._clock = clock
         self._tables: dict[str, _TableFile] = {}
         self.errors = 0  # writes the disk refused
         self.rows_dropped = 0  # rows given up because it went on refusing
+        self.values_dropped = 0  # values no JSON can hold, written as text or null
 
     def add(self, row: Row) -> None:
         """Take a row; it is on disk after the next `flush`, or now if its batch is full."""
@@ -76,11 +84,10 @@ class Journal:
             table.flush()
 
     def close(self) -> None:
-        """Flush and close all files; a row added later opens them again."""
+        """Flush and close all files; a row added later begins new ones."""
         for table in self._tables.values():
             table.flush()
             table.close()
-        self._tables.clear()
 
 
 class _TableFile:
@@ -95,12 +102,12 @@ class _TableFile:
         self._bytes = 0
         self._opened_ns = 0
         self._torn = False
-        self._sequence = self._first_free_sequence()
+        self._sequence = 0
 
     def flush(self) -> None:
         if not self.rows:
             return
-        line = orjson.dumps(self.rows) + b"\n"
+        line = self._encoded() + b"\n"
         try:
             self._rotate_if_due()
             if self._fd < 0:
@@ -111,18 +118,34 @@ class _TableFile:
         except OSError:
             self._refused()
             return
-        if written < len(line):
-            self._torn = True
+        self._bytes += written
+        self._torn = written < len(line)
+        if written < len(line) - 1:
             self._refused()
             return
-        self._torn = False
-        self._bytes += written
-        self.rows.clear()
+        self.rows.clear()  # also when only the end of the line is missing: the rows are there
 
     def close(self) -> None:
+        """Close the file; the next one has the next number, also when this one is consumed and gone by then."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            self._sequence += 1
+
+    def _encoded(self) -> bytes:
+        try:
+            return orjson.dumps(self.rows)
+        except TypeError:  # text of a server with half a character, a number beyond 64 bits
+            self.rows = [tuple(map(self._encodable, row)) for row in self.rows]
+            return orjson.dumps(self.rows)
+
+    def _encodable(self, value: Any) -> Any:  # whatever a producer took from a server
+        try:
+            orjson.dumps(value)
+        except TypeError:
+            self._journal.values_dropped += 1
+            return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
+        return value
 
     def _refused(self) -> None:
         """The rows stay for the next flush, up to a bound."""
@@ -138,116 +161,37 @@ class _TableFile:
         age_ns = self._journal._clock.now_ns() - self._opened_ns  # noqa: SLF001  # one class in two halves
         if self._bytes >= ROTATE_BYTES or age_ns >= ROTATE_NS:
             self.close()
-            self._sequence += 1
 
     def _open(self) -> None:
-        path = self._path(self._sequence)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._opened_ns = self._journal._clock.now_ns()  # noqa: SLF001
-        self._torn = False
-        header = {
+        """Begin the next stretch under a name no reader knows; give it its own once it is locked and has its header."""
+        path = self._path()
+        hidden = path.with_name(f".{path.name}.new")
+        fd = os.open(hidden, _OPEN_FLAGS, 0o644)
+        try:
+            mark_as_written(fd)
+            header = self._header()
+            if os.write(fd, header) < len(header):
+                raise OSError("the disk took half of a header")
+            os.rename(hidden, path)  # noqa: PTH104  # in the same folder, and the pathlib form costs more
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.unlink(hidden)  # noqa: PTH108  # as above
+            raise
+        self._fd, self._bytes, self._torn = fd, len(header), False
+        self._opened_ns = self._journal._clock.now_ns()  # noqa: SLF001  # one class in two halves
+
+    def _header(self) -> bytes:
+        header: dict[str, int | str | Sequence[str]] = {
             "format": FORMAT,
             "table": self._row_type.TABLE,
-            "host": self._journal._host,  # noqa: SLF001
+            "host": self._journal._host,  # noqa: SLF001  # one class in two halves
             "process": self._journal._process,  # noqa: SLF001
             "columns": columns(self._row_type),
         }
-        self._bytes = os.write(self._fd, orjson.dumps(header) + b"\n")
+        return orjson.dumps(header) + b"\n"
 
-    def _path(self, sequence: int) -> Path:
+    def _path(self) -> Path:
         journal = self._journal
-        name = f"{journal._host}~{journal._process}~{self._row_type.TABLE}~{sequence:06d}.jsonl"  # noqa: SLF001
+        name = f"{journal._host}~{journal._process}~{self._row_type.TABLE}~{self._sequence:06d}.jsonl"  # noqa: SLF001
         return journal._directory / name  # noqa: SLF001
-
-    def _first_free_sequence(self) -> int:
-        sequence = 0
-        while self._path(sequence).exists():  # the pid of an earlier process came round again
-            sequence += 1
-        return sequence
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Stretch:
-    """One journal file, by what its name says."""
-
-    host: str
-    process: str
-    table: str
-    sequence: int
-    path: Path
-
-    @classmethod
-    def from_path(cls, path: Path) -> Stretch | None:
-        """The stretch a file name stands for; None for a file that is no journal of a known table."""
-        parts = path.name.removesuffix(".jsonl").split("~")
-        if path.suffix != ".jsonl" or len(parts) != 4 or parts[2] not in TABLES or not parts[3].isdigit():
-            return None
-        return cls(parts[0], parts[1], parts[2], int(parts[3]), path)
-
-
-def stretches(directory: Path) -> list[Stretch]:
-    """All journal files of a directory, in order of host, process, table and sequence."""
-    if not directory.is_dir():
-        return []
-    found = (Stretch.from_path(path) for path in directory.iterdir())
-    return sorted(stretch for stretch in found if stretch is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one line of a journal: `rows[i][j]` is column `columns[j]`; `offset` is where the line ends."""
-
-    columns: tuple[str, ...]
-    rows: list[list[Any]]
-    offset: int
-
-
-def read_batches(path: Path, offset: int = 0) -> Iterator[Batch]:
-    """The batches of a journal file that end after byte `offset`; damaged lines are left out.
-
-    A last line without its newline is still being written, or was cut off: it is not a batch yet. Raises
-    RecordingError when the first line is not that of a journal this version reads.
-    """
-    with path.open("rb") as file:
-        first = file.readline()
-        if not first.endswith(b"\n"):
-            return
-        names = _header_columns(first, path)
-        position = len(first)
-        if offset > position:
-            file.seek(offset)
-            position = offset
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            position += len(line)
-            rows = _rows_of(line, len(names))
-            if rows:
-                yield Batch(names, rows, position)
-
-
-def _header_columns(line: bytes, path: Path) -> tuple[str, ...]:
-    try:
-        header = orjson.loads(line)
-        version, names = int(header["format"]), tuple(str(name) for name in header["columns"])
-    except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
-        raise RecordingError(
-            f"{path} does not begin with the header of a journal",
-            "The file is damaged; move it away to read the rest of the recording.",
-        ) from error
-    if version > FORMAT:
-        raise RecordingError(
-            f"{path} has journal format {version}, this version reads up to {FORMAT}",
-            "Read this recording with the version of ComfySoak that made it, or a newer one.",
-        )
-    return names
-
-
-def _rows_of(line: bytes, width: int) -> list[list[Any]]:
-    try:
-        rows = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return []
-    if not isinstance(rows, list):
-        return []
-    return [row for row in rows if isinstance(row, list) and len(row) == width]

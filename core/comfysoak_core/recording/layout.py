@@ -1,0 +1,50 @@
+"""Where things lie in a run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN_DIRECTORY_VARIABLE = "COMFYSOAK_RUN_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths inside the run directory `root`; nothing is created or looked at here."""
+
+    root: Path
+
+    @property
+    def run_json(self) -> Path:
+        """What was run, where, and how it ended."""
+        return self.root / "run.json"
+
+    @property
+    def journal(self) -> Path:
+        """Rows not yet in the tables: one file a host, process, table and stretch of time."""
+        return self.root / "journal"
+
+    @property
+    def tables(self) -> Path:
+        """Parquet, one folder a table."""
+        return self.root / "tables"
+
+    @property
+    def manifest(self) -> Path:
+        """Which files of `tables` count, and which stretches of the journal they hold."""
+        return self.tables / "manifest.json"
+
+    @property
+    def logs(self) -> Path:
+        """Structured lines: connections, generations, configuration."""
+        return self.root / "logs"
+
+    @property
+    def recorder_lock(self) -> Path:
+        """Held by whoever turns the journal into tables: the recorder, or sealing."""
+        return self.root / "recorder.lock"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the process that made the run, as long as it lives."""
+        return self.root / "run.lock"
