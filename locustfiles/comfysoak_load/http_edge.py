@@ -1,0 +1,153 @@
+"""HTTP to one server: keep-alive connections over plain sockets, a deadline for every exchange, failures as values.
+
+One pool per process and server, shared by all users, so that connections do not grow with users. Written on the bare
+socket because that costs a third of the CPU time of the fastest client library (see `benchmarks/`).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent
+import gevent.socket
+
+from comfysoak_load.failures import Failure, FailureKind, failure_of
+from comfysoak_load.http_answers import MAX_BODY_BYTES, Answer, AnswerReader, BadAnswerError
+
+DEADLINE_S = 30.0
+MAX_IDLE_CONNECTIONS = 64
+IDLE_S = 30.0  # aiohttp drops a connection that was idle for 75 s; one we dropped first fails no request
+_READ_BYTES = 256 * 1024
+
+
+class HttpEdge:
+    """The HTTP side of one server, for all users of this process."""
+
+    def __init__(
+        self, base_url: str, *, headers: Mapping[str, str] | None = None, tls_context: ssl.SSLContext | None = None
+    ) -> None:
+        parts = urlsplit(base_url)
+        self.base_url = base_url
+        self.failures = 0  # exchanges without an answer
+        self.exchanges = 0
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._prefix = parts.path.rstrip("/")
+        self._tls = (tls_context or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._head = _common_head(parts.netloc.rpartition("@")[2], headers or {})
+        self._idle: list[tuple[float, Any]] = []  # (since when, socket), the last used at the end
+
+    def get(self, path: str, *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BODY_BYTES) -> Answer | Failure:
+        """GET `path` (with its query); it may be asked twice when an idle connection turns out to be closed."""
+        request = f"GET {self._prefix}{path} HTTP/1.1\r\n".encode() + self._head + b"\r\n"
+        return self._exchange(request, deadline_s, max_bytes, repeatable=True)
+
+    def post(
+        self, path: str, body: bytes, *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BODY_BYTES
+    ) -> Answer | Failure:
+        """POST JSON. Never sent twice: a failure whose `sent` is True may have been acted upon."""
+        head = f"POST {self._prefix}{path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        request = head.encode() + self._head + b"\r\n" + body
+        return self._exchange(request, deadline_s, max_bytes, repeatable=False)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def _exchange(self, request: bytes, deadline_s: float, max_bytes: int, *, repeatable: bool) -> Answer | Failure:
+        self.exchanges += 1
+        timeout = gevent.Timeout.start_new(deadline_s)
+        try:
+            result = self._try(request, max_bytes, repeatable=repeatable)
+        except gevent.Timeout as fired:
+            if fired is not timeout:
+                raise
+            result = Failure(FailureKind.TIMEOUT, f"within {deadline_s:g} s", sent=True)
+        finally:
+            timeout.close()
+        if isinstance(result, Failure):
+            self.failures += 1
+        return result
+
+    def _try(self, request: bytes, max_bytes: int, *, repeatable: bool) -> Answer | Failure:
+        idle = self._take_idle()
+        if idle is not None:
+            result = self._on_connection(idle, request, max_bytes)
+            stale = isinstance(result, Failure) and result.kind is FailureKind.RESET
+            if not (stale and repeatable):
+                return result
+        try:
+            sock = self._connect()
+        except OSError as error:
+            return failure_of(error)
+        return self._on_connection(sock, request, max_bytes)
+
+    def _on_connection(self, sock: Any, request: bytes, max_bytes: int) -> Answer | Failure:
+        """Send and receive on `sock`, which goes back to the pool if it can be used again, and is closed otherwise."""
+        reader = AnswerReader(max_bytes)
+        kept = sent = False
+        try:
+            sock.sendall(request)
+            sent = True
+            while True:
+                data = sock.recv(_READ_BYTES)
+                if reader.feed(data) if data else reader.end():
+                    break
+            kept = reader.reusable
+            return reader.answer()
+        except BadAnswerError as error:
+            return error.failure
+        except OSError as error:
+            return failure_of(error, sent=sent)
+        finally:
+            if kept and len(self._idle) < MAX_IDLE_CONNECTIONS:
+                self._idle.append((time.monotonic(), sock))
+            else:
+                sock.close()
+
+    def _take_idle(self) -> Any | None:
+        """The connection used last, if it is still open and has nothing to say."""
+        now = time.monotonic()
+        while self._idle:
+            since, sock = self._idle.pop()
+            if now - since < IDLE_S and _is_quiet(sock):
+                return sock
+            sock.close()
+        return None
+
+    def _connect(self) -> Any:
+        sock = gevent.socket.create_connection((self._host, self._port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            return sock
+        try:
+            return gevent.ssl.SSLSocket(sock=sock, server_hostname=self._host, _context=self._tls)
+        except BaseException:
+            sock.close()
+            raise
+
+
+def _is_quiet(sock: Any) -> bool:
+    """An idle connection that has something to read was closed by the server, or is out of step."""
+    raw = sock._sock  # noqa: SLF001  # gevent has no call that looks without waiting
+    try:
+        raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (BlockingIOError, InterruptedError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _common_head(host: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"Host: {host}", "Accept: */*", "User-Agent: comfysoak"]
+    lines.extend(f"{name}: {value}" for name, value in headers.items())
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a header must be one line")
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
