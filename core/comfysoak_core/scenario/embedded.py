@@ -48,16 +48,18 @@ class _Model(BaseModel):
 class Cost(_Model):
     """How long nodes of one class take and what they hold in VRAM.
 
-    Each value is a quantity or a formula in which inputs of the node appear by name. Beside the node's own inputs
-    is `{megapixels}`: width x height x batch of the largest image or latent that goes in or comes out. `seconds` is
-    the time before the first, `seconds_per_step` the time of each of `steps` progress updates; `vram` is held while
-    the node runs, besides the models it uses.
+    Each value is a quantity or a formula in which inputs of the node appear by name. Besides these there
+    is `{megapixels}`: width x height x batch of the largest image or latent that goes in. `seconds` is the time
+    before the first, `seconds_per_step` the time of each of `steps` progress updates; `vram` is held while the node
+    runs, in addition to the models it uses. `model` is a file the node itself puts on the GPU, as in
+    `{model_name}`; what the stock loaders load needs no mention.
     """
 
     seconds: Seconds | Formula = 0.0
     steps: int | Formula = 0
     seconds_per_step: Seconds | Formula = 0.0
     vram: Bytes | Formula = 0
+    model: str | None = Field(default=None, max_length=200)
 
 
 class VirtualGpu(_Model):

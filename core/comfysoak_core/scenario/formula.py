@@ -37,11 +37,11 @@ def parse_formula(text: str) -> Evaluate:
     try:
         tree = ast.parse(_NAME.sub(lambda match: _PREFIX + match[1], text.strip()), mode="eval")
         return _compiled(tree.body)
-    except (SyntaxError, RecursionError, _NotArithmetic):
+    except (SyntaxError, RecursionError, _NotArithmeticError):
         raise ValueError(f"expected arithmetic {_EXAMPLE}, got {text!r}") from None
 
 
-class _NotArithmetic(Exception):
+class _NotArithmeticError(Exception):
     pass
 
 
@@ -59,7 +59,7 @@ def _compiled(node: ast.expr) -> Evaluate:
         case ast.Call(func=ast.Name(id=name), args=[left, right], keywords=[]) if name in _FUNCTIONS:
             return _binary(_FUNCTIONS[name], _compiled(left), _compiled(right))
         case _:
-            raise _NotArithmetic
+            raise _NotArithmeticError
 
 
 def _binary(operation: Callable[[float, float], float], left: Evaluate, right: Evaluate) -> Evaluate:

@@ -107,6 +107,25 @@ class Plan(_Frozen):
     goals: tuple[str, ...] = ()
     on_undecided: Literal["fail", "pass"] = "fail"
 
+    def with_duration(self, duration_s: float) -> Plan:
+        """The same shape, stretched or shrunk to `duration_s` in all."""
+        factor = duration_s / self.duration_s
+        stages = (stage.model_copy(update={"duration_s": stage.duration_s * factor}) for stage in self.stages)
+        return self.model_copy(update={"stages": tuple(stages)})
+
+    def with_users(self, users_most: int) -> Plan:
+        """The same shape, scaled to `users_most` users at its highest; a stage with users keeps at least one."""
+        factor = users_most / max(self.users_most, 1)
+
+        def scaled(users: int) -> int:
+            return max(round(users * factor), 1) if users else 0
+
+        stages = (
+            stage.model_copy(update={"users_from": scaled(stage.users_from), "users_to": scaled(stage.users_to)})
+            for stage in self.stages
+        )
+        return self.model_copy(update={"stages": tuple(stages)})
+
     @property
     def duration_s(self) -> float:
         """How long all stages take together."""

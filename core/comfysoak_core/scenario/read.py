@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -243,12 +242,3 @@ def _in(place: Path_) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."  # a line of a terminal
-
-
-def from_environment(text: str, what: str) -> str:
-    """The value of `$NAME`; ScenarioError when the variable is not set."""
-    name = text.removeprefix("$")
-    value = os.environ.get(name, "")
-    if not value:
-        raise ScenarioError(f"{what} is to come from the environment, but {name} is not set", f"export {name}=...")
-    return value

@@ -1,0 +1,31 @@
+"""`comfysoak report`: report, summary, JUnit and verdict again, from the run directory alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: comfysoak report runs/20261122-101500-soak")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout.")
+def command(run: Path, *, as_json: bool) -> int:
+    """Make report.html, summary.md, junit.xml and verdict.json of RUN again.
+
+    A run whose processes were all killed is sealed first; one that is still going on is reported as it stands.
+    """
+    from comfysoak.supervisor import build_report
+    from comfysoak.telling import tell_verdict
+    from comfysoak_core.recording.recording import Recording
+
+    recording = Recording.open(run)
+    if not recording.is_running():
+        recording.seal_if_cut_off()
+    verdict = build_report(recording.path)
+    if as_json:
+        click.echo(json.dumps(verdict, indent=2))
+    else:
+        tell_verdict(verdict, recording.path)
+    return int(str(verdict["exit_code"]))

@@ -1,0 +1,122 @@
+"""`comfysoak run`: from a scenario to a verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from comfysoak import places
+from comfysoak_core.errors import ExitCode
+from comfysoak_core.scenario.model import check_url
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.quantities import parse_duration
+
+EPILOG = """\b
+Examples:
+  comfysoak run                                        the demo; needs no ComfyUI and no GPU
+  comfysoak run soak.yaml --target http://gpu-1:8188
+  comfysoak run soak.yaml --duration 10m --users 8     the same shape, shorter and smaller
+  comfysoak run soak.yaml --set load.0.for=30s --json  verdict as JSON on stdout
+Exit codes: 0 goals met, 1 a goal missed, 2 wrong call or scenario, 3 not valid or cannot tell, 4 target not ready,
+130 interrupted (the recording is sealed and the report made all the same)."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("scenario", default="")
+@click.option("--target", help="Load this ComfyUI instead of the scenario's target.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
+@click.option("--duration", help="Stretch or shrink all stages to this time together, e.g. 10m.")
+@click.option("--users", type=click.IntRange(min=1), help="Scale all stages to this many users at most.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Load processes.")
+@click.option("--seed", type=click.IntRange(min=0), help="Fixes mix and variation.")
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change the scenario: load.0.for=30s")
+@click.option("--web", is_flag=True, help="Show Locust's own web page while it runs.")
+@click.option("--quiet", is_flag=True, help="No progress; errors and the verdict only.")
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout.")
+def command(
+    scenario: str,
+    target: str | None,
+    out: Path,
+    duration: str | None,
+    users: int | None,
+    processes: int,
+    seed: int | None,
+    settings: tuple[str, ...],
+    *,
+    web: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Run SCENARIO: load, probes, recording, report, verdict. Without one: the demo on the embedded simulator."""
+    from comfysoak_core.scenario.read import read_scenario
+    from comfysoak_core.scenario.resolve import resolve
+
+    path = places.find_scenario(scenario) if scenario else places.demo_scenario()
+    overrides = list(settings)
+    if target is not None:
+        overrides.append(f"target={json.dumps({'comfyui': _url(target)})}")
+    if seed is not None:
+        overrides.append(f"seed={seed}")
+    written, document = read_scenario(path, overrides)
+    plan = resolve(written, document)
+    if duration is not None:
+        plan = plan.with_duration(_seconds(duration))
+    if users is not None:
+        plan = plan.with_users(users)
+    return _run(plan, out, processes=processes, web=web, quiet=quiet, as_json=as_json)
+
+
+def _run(plan: Plan, out: Path, *, processes: int, web: bool, quiet: bool, as_json: bool) -> int:
+    from comfysoak.preflight import check_plan, servers_as_found
+    from comfysoak.screen import Screen
+    from comfysoak.supervisor import Options, Supervisor, build_report, new_clock, signals_remembered
+    from comfysoak_core.recording.host_facts import this_host
+    from comfysoak_core.recording.recording import Recording
+
+    for warning in check_plan(plan, processes):
+        click.echo(f"warning: {warning}", err=True)
+    found = servers_as_found(plan)
+    clock = new_clock()
+    recording = Recording.create(
+        out,
+        plan.name,
+        clock=clock,
+        plan=plan.model_dump(mode="json"),
+        argv=sys.argv,
+        hosts=[this_host(anchor=clock.anchor)],
+    )
+    recording.save(recording.run.model_copy(update={"servers": found}))
+    with signals_remembered() as interruption, Screen(plan, clock, quiet=quiet) as screen:
+        screen.say(f"recording to {recording.path}")
+        supervisor = Supervisor(recording, plan, Options(processes, web), interruption, clock, screen.show)
+        end = supervisor.run()
+        screen.say("making the report")
+        verdict = build_report(recording.path)
+    _tell(verdict, recording.path, as_json=as_json)
+    return int(end.exit_code if end.exit_code is not None else ExitCode(int(str(verdict["exit_code"]))))
+
+
+def _url(text: str) -> str:
+    try:
+        return check_url(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--target") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--duration") from None
+
+
+def _tell(verdict: dict[str, object], run_dir: Path, *, as_json: bool) -> None:
+    from comfysoak.telling import tell_verdict
+
+    if as_json:
+        click.echo(json.dumps(verdict, indent=2))
+    else:
+        tell_verdict(verdict, run_dir)

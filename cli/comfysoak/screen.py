@@ -1,0 +1,76 @@
+"""Where progress goes: a panel that renews itself in a terminal, a line every ten seconds elsewhere; always stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+
+from comfysoak.live import LiveState, line, panel
+from comfysoak_core.clock import Clock
+from comfysoak_core.recording.tail import NewRows
+from comfysoak_core.scenario.plan import Plan
+
+LINE_EVERY_S = 10.0
+
+
+class Screen:
+    """Shows the state of a run; `show` is what the supervisor calls."""
+
+    def __init__(self, plan: Plan, clock: Clock, *, quiet: bool) -> None:
+        self._clock = clock
+        self._quiet = quiet
+        self._duration_s = plan.duration_s
+        self._state = LiveState(clock.now_ns(), plan.duration_s)
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+        self._last_line_s = time.monotonic()
+        self._doing = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, words: str) -> None:
+        """A line of its own, for a moment worth telling."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(words, style="dim", highlight=False)
+        else:
+            print(words, file=sys.stderr, flush=True)
+
+    def show(self, doing: str, batches: Sequence[NewRows]) -> None:
+        """Take new rows of the journal and show the state when it is time to."""
+        if doing != self._doing:
+            self._begin(doing)
+        for batch in batches:
+            self._state.take(batch.table, batch.columns, batch.rows)
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.update(panel(self._state, self._clock.now_ns()))
+        elif doing == "running" and time.monotonic() - self._last_line_s >= LINE_EVERY_S:
+            self._last_line_s = time.monotonic()
+            print(line(self._state, self._clock.now_ns()), file=sys.stderr, flush=True)
+
+    def _begin(self, doing: str) -> None:
+        self._doing = doing
+        if doing == "running":
+            self._state.started_ns = self._clock.now_ns()
+            self._last_line_s = time.monotonic()
+        words = {"starting": "starting", "running": "load begins", "ending": "load has ended", "sealing": "sealing"}
+        self.say(words.get(doing, doing))

@@ -1,0 +1,269 @@
+"""A run from its first process to its verdict: starts them, watches them, ends them, seals, says why it ended.
+
+    simulator (embedded target only) -> recorder, sampler -> Locust ... -> all ended, recording sealed -> report
+
+Whatever happens, the recording is sealed and its end has a name. A sampler or recorder that dies is started again
+and the gap is told; a load process that dies ends the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from comfysoak_core.comfyui.client import ComfyClient
+
+from comfysoak import places
+from comfysoak.children import Child, start, wait_for_line
+from comfysoak.preflight import server_facts
+from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor, AnchoredClock
+from comfysoak_core.errors import ComfySoakError, ExitCode
+from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.recording import Recording
+from comfysoak_core.recording.run_file import EndReason
+from comfysoak_core.recording.tail import NewRows, Tail
+from comfysoak_core.rows import Event
+from comfysoak_core.scenario.plan import GpuSource, Plan
+
+RUN_DIR_VARIABLE = "COMFYSOAK_RUN_DIR"
+TICK_S = 0.25
+READY_WITHIN_S = 30.0
+FIRST_SAMPLE_WITHIN_S = 10.0
+LOAD_ENDS_WITHIN_S = 3.0
+OTHERS_END_WITHIN_S = 1.5
+REPORT_WITHIN_S = 600.0
+RESTARTS_MOST = 5
+OVERTIME_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a run ended: the reason in `run.json`, the exit code it forces (None: the verdict's), words for people."""
+
+    reason: EndReason
+    exit_code: ExitCode | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a call may choose beside its scenario."""
+
+    processes: int = 1
+    web: bool = False
+
+
+Watch = Callable[[str, Sequence[NewRows]], None]
+"""Called with the state of the run (`starting`, `running`, ...) and the new batches of the journal."""
+
+
+@dataclass(slots=True)
+class Interruption:
+    """The signal that asked the run to end, if any."""
+
+    end: End | None = None
+
+    def take(self, number: int, _frame: FrameType | None) -> None:
+        """Signal handler: remember the first."""
+        if self.end is None:
+            interrupted = number == signal.SIGINT
+            self.end = (
+                End(EndReason.INTERRUPTED, ExitCode.INTERRUPTED, "Ctrl-C")
+                if interrupted
+                else End(EndReason.TERMINATED, ExitCode.TERMINATED, "SIGTERM")
+            )
+
+
+@contextmanager
+def signals_remembered() -> Iterator[Interruption]:
+    """SIGINT and SIGTERM end the run in good order instead of ending this process."""
+    interruption = Interruption()
+    before = {number: signal.signal(number, interruption.take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """The processes of one run and its recording."""
+
+    recording: Recording
+    plan: Plan
+    options: Options
+    interruption: Interruption
+    clock: AnchoredClock
+    watch: Watch
+    journal: Journal = field(init=False)
+    tail: Tail = field(init=False)
+    children: dict[str, Child] = field(default_factory=dict)
+    restarts: int = 0
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(
+            self.recording.layout.journal, host=os.uname().nodename, process="supervisor", clock=self.clock
+        )
+        self.tail = Tail(self.recording.layout.journal)
+
+    def run(self) -> End:
+        """Run to the end, whatever it is; all children are gone and the recording is sealed afterwards."""
+        end = End(EndReason.ABORTED, ExitCode.OUR_ERROR, "an error of ours")
+        try:
+            self._start()
+            end = self._watch_load()
+        except ComfySoakError as error:
+            end = End(EndReason.ABORTED, error.exit_code, str(error))
+            raise
+        finally:
+            self._stop(end)
+        return end
+
+    def _start(self) -> None:
+        if self.plan.embedded is not None:
+            self._start_simulator()
+        self.children["recorder"] = self._child("recorder")
+        self.children["sampler"] = self._child("sampler")
+        self._wait_for_samples()
+        if self.interruption.end is None:
+            self.children["load"] = self._child("load")
+
+    def _start_simulator(self) -> None:
+        assert self.plan.embedded is not None  # noqa: S101  # the caller looked
+        config = self.recording.layout.logs / "simulator.json"
+        config.write_text(self.plan.embedded.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
+        simulator = self.children["simulator"] = self._child("simulator")
+        ready = json.loads(wait_for_line(simulator, '{"servers"', READY_WITHIN_S))
+        servers = tuple(ready["servers"])
+        probes = self.plan.probes
+        if not probes.gpu:
+            exporters = tuple(GpuSource(kind="dcgm", url=f"{server}/metrics") for server in servers)
+            probes = probes.model_copy(update={"gpu": exporters})
+        self.plan = self.plan.model_copy(update={"servers": servers, "probes": probes})
+        self.recording.save(self.recording.run.model_copy(update={
+            "plan": self.plan.model_dump(mode="json"),
+            "servers": tuple(server_facts(ComfyClient(server), server) for server in servers),
+        }))  # fmt: skip
+
+    def _child(self, role: str) -> Child:
+        run_dir = self.recording.path
+        environment = {ANCHOR_VARIABLE: self.clock.anchor.to_environment(), RUN_DIR_VARIABLE: str(run_dir)}
+        arguments = {
+            "simulator": ["comfysoak_simulator", "--config", str(self.recording.layout.logs / "simulator.json")],
+            "recorder": ["comfysoak_core.recording.recorder", str(run_dir)],
+            "sampler": ["comfysoak_probes", str(run_dir)],
+            "load": ["locust", *self._locust_arguments()],
+        }[role]
+        return start(role, arguments, environment, self.recording.layout.logs)
+
+    def _locust_arguments(self) -> list[str]:
+        arguments = ["-f", str(places.locustfile()), "--host", self.plan.servers[0], "--exit-code-on-error", "0"]
+        arguments += ["--autostart", "--autoquit", "0"] if self.options.web else ["--headless"]
+        if self.options.processes > 1:
+            arguments += ["--processes", str(self.options.processes)]
+        return [*arguments, "--loglevel", "WARNING", "--skip-log"]
+
+    def _wait_for_samples(self) -> None:
+        """Load begins when watching has begun, so that the report shows the machine before it."""
+        deadline = time.monotonic() + FIRST_SAMPLE_WITHIN_S
+        while time.monotonic() < deadline and self.interruption.end is None:
+            batches = self._look("starting")
+            if any(batch.table in ("host", "gpu", "server") for batch in batches):
+                return
+            time.sleep(TICK_S / 5)
+
+    def _watch_load(self) -> End:
+        deadline = time.monotonic() + self.plan.duration_s + OVERTIME_S + self._longest_deadline_s()
+        while True:
+            self._look("running")
+            end = self.interruption.end or self._ended(deadline)
+            if end is not None:
+                return end
+            time.sleep(TICK_S)
+
+    def _ended(self, deadline: float) -> End | None:
+        load, simulator = self.children["load"], self.children.get("simulator")
+        if load.exit_status is not None:
+            if load.exit_status == 0:
+                return End(EndReason.FINISHED)
+            return End(EndReason.ABORTED, None, f"{load.describe_end()}\n{load.last_words()}")
+        if simulator is not None and simulator.exit_status is not None:
+            return End(EndReason.ABORTED, None, f"{simulator.describe_end()}\n{simulator.last_words()}")
+        if not self.options.web and time.monotonic() > deadline:
+            return End(EndReason.ABORTED, None, f"the load did not end {OVERTIME_S:.0f} s after it should have")
+        for role in ("recorder", "sampler"):
+            self._keep_alive(role)
+        return None
+
+    def _longest_deadline_s(self) -> float:
+        return max(workload.deadline_s for workload in self.plan.workloads)
+
+    def _keep_alive(self, role: str) -> None:
+        child = self.children[role]
+        if child.exit_status is None or self.restarts >= RESTARTS_MOST:
+            return
+        self.restarts += 1
+        again = self.restarts < RESTARTS_MOST
+        detail = f"{child.describe_end()}; {'it was started again' if again else 'it is not started any more'}"
+        self.journal.add_now(
+            Event(at_ns=self.clock.now_ns(), source="supervisor", kind="child_died", subject=role, detail=detail)
+        )
+        if again:
+            self.children[role] = self._child(role)
+
+    def _look(self, state: str) -> list[NewRows]:
+        batches = self.tail.poll()
+        self.watch(state, batches)
+        return batches
+
+    def _stop(self, end: End) -> None:
+        self.watch("ending", [])
+        if "load" in self.children:
+            self.children["load"].end(LOAD_ENDS_WITHIN_S)
+        others = [self.children[role] for role in ("sampler", "recorder", "simulator") if role in self.children]
+        for child in others:
+            child.terminate()
+        for child in others:
+            child.wait_or_kill(OTHERS_END_WITHIN_S)
+        self.journal.add_now(
+            Event(at_ns=self.clock.now_ns(), source="supervisor", kind="end", subject=end.reason, detail=end.detail)
+        )
+        self.journal.close()
+        self._look("sealing")
+        self.recording.seal(end.reason, self.clock.now_ns(), detail=end.detail)
+
+
+def new_clock() -> AnchoredClock:
+    """The clock of a new run."""
+    return AnchoredClock(Anchor.take())
+
+
+def build_report(run_dir: Path, within_s: float = REPORT_WITHIN_S) -> dict[str, object]:
+    """Make the report in a process of its own (it loads what a supervisor should not); the verdict as a document."""
+    done = subprocess.run(
+        [sys.executable, "-m", "comfysoak_analysis", str(run_dir)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=within_s,
+        check=False,
+        start_new_session=True,
+    )
+    lines = done.stdout.decode("utf-8", "replace").strip()
+    if not lines.startswith("{"):
+        words = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
+        raise ComfySoakError(
+            f"the recording is complete, but its report could not be made: {words}",
+            f"The recording is in {run_dir}; try again: comfysoak report {run_dir}",
+        )
+    verdict: dict[str, object] = json.loads(lines)
+    return verdict

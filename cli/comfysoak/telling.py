@@ -1,0 +1,56 @@
+"""The verdict on stdout: one line that says it, one a goal, one a finding, and where the report is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "passed": "green",
+    "failed": "red",
+    "undecided": "yellow",
+    "not valid": "yellow",
+    "met": "green",
+    "missed": "red",
+    "critical": "red",
+    "warning": "yellow",
+    "invalid": "red",
+    "caution": "yellow",
+}
+
+
+def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
+    """Print the verdict as `verdict.json` holds it."""
+    console = Console(highlight=False, soft_wrap=True)
+    conclusion = str(verdict["conclusion"])
+    console.print(
+        Text.assemble((conclusion.upper(), f"bold {_COLOURS.get(conclusion, '')}"), "  ", str(verdict["sentence"]))
+    )
+    console.print(_rows(verdict["goals"], ("standing", "text", "value_text", "reason")))
+    if verdict["findings"]:
+        console.print(_rows(verdict["findings"], ("severity", "code", "count", "evidence")))
+    if verdict["doubts"]:
+        console.print(_rows(verdict["doubts"], ("weight", "name", "what", "remedy")))
+    console.print(f"report  {run_dir / 'report.html'}")
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    """A table without lines; text of servers stays text (no markup)."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(min_width=2)
+    for _ in columns:
+        grid.add_column(overflow="fold")
+    for row in rows:
+        first, *rest = (str(row.get(column) if row.get(column) is not None else "") for column in columns)
+        grid.add_row("", Text(first, style=_COLOURS.get(first, "")), *(Text(_one_line(part)) for part in rest))
+    return grid
+
+
+def _one_line(text: str) -> str:
+    """No control characters: a server's words must not steer the terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)[:300]

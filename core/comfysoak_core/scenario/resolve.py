@@ -1,0 +1,208 @@
+"""From a scenario to a plan: every file and variable it names is read and checked, every mistake told at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from comfysoak_core.comfyui.workflow import Workflow
+from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
+from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.model import Scenario, VarySection, WorkloadSection, check_url
+from comfysoak_core.scenario.plan import (
+    GpuSource,
+    NodeMapping,
+    Plan,
+    Probes,
+    Range,
+    Stage,
+    Vary,
+    Workload,
+    check_variation,
+)
+from comfysoak_core.scenario.read import Document, Path_
+
+T = TypeVar("T")
+PROMPT_FILE_BYTES = 64 * 1024 * 1024
+_MAPPINGS: TypeAdapter[tuple[NodeMapping, ...]] = TypeAdapter(tuple[NodeMapping, ...])
+
+
+def resolve(scenario: Scenario, document: Document) -> Plan:
+    """The plan of a scenario; relative paths are relative to its file. ScenarioError for all that is wrong."""
+    resolver = _Resolver(document, Path(document.name).parent)
+    plan = resolver.plan(scenario)
+    if plan is None or resolver.problems:
+        raise ScenarioError.of(resolver.problems)
+    return plan
+
+
+@dataclass(slots=True)
+class _Resolver:
+    """Reads what a scenario names and collects what is wrong with it."""
+
+    document: Document
+    folder: Path
+    problems: list[Problem] = field(default_factory=list)
+
+    def plan(self, scenario: Scenario) -> Plan | None:
+        workloads = [self._workload(part, index) for index, part in enumerate(scenario.workload)]
+        self._names_differ([workload.name for workload in workloads if workload], scenario)
+        servers = [self._try(("target", "comfyui"), lambda url=url: self._server(url))  # type: ignore[misc]  # bound now
+                   for url in scenario.target.comfyui or ()]  # fmt: skip
+        embedded = self._embedded(scenario.target.embedded)
+        if self.problems:
+            return None
+        return Plan(
+            name=scenario.name or Path(self.document.name).stem,
+            seed=scenario.seed,
+            servers=tuple(server for server in servers if server),
+            embedded=embedded,
+            route=scenario.target.route,
+            token_variable=scenario.target.token_variable,
+            workloads=tuple(workload for workload in workloads if workload),
+            stages=tuple(
+                Stage(
+                    duration_s=stage.duration, users_from=stage.users.start, users_to=stage.users.end, phase=stage.phase
+                )
+                for stage in scenario.load
+            ),
+            watchers=scenario.sessions.watchers,
+            probes=_probes(scenario),
+            goals=scenario.goals,
+            on_undecided=scenario.on_undecided,
+        )
+
+    def _try(self, place: Path_, read: Callable[[], T]) -> T | None:
+        """What `read` gives; None, and its problems kept with their place in the scenario, when it fails."""
+        try:
+            return read()
+        except ComfySoakError as error:
+            here = self.document.where(place)
+            for problem in error.problems:
+                where = f"{here}: {problem.where}" if problem.where and problem.where != here else here
+                self.problems.append(Problem(problem.what, problem.remedy, where))
+            return None
+
+    def _workload(self, part: WorkloadSection, index: int) -> Workload | None:
+        place: Path_ = ("workload", index)
+        workflow = self._try((*place, "workflow"), lambda: self._workflow(part.workflow))
+        vary = self._try((*place, "vary"), lambda: self._vary(part.vary))
+        if workflow is None or vary is None:
+            return None
+        self._try((*place, "vary"), lambda: check_variation(workflow, vary))
+        return Workload(
+            name=part.name or _stem(part.workflow),
+            graph=dict(workflow.graph),
+            weight=part.weight,
+            deadline_s=part.deadline,
+            expected=part.expect,
+            vary=vary,
+            fetch=part.fetch,
+            think_s=part.think,
+        )
+
+    def _workflow(self, written: str) -> Workflow:
+        if written.startswith("$"):
+            return Workflow.from_text(_from_environment(written), where=written)
+        return Workflow.load(self.folder / written)
+
+    def _vary(self, part: VarySection) -> Vary:
+        prompts = self._prompts(part.prompt) if isinstance(part.prompt, str) else part.prompt
+        inputs: dict[str, tuple[Any, ...] | Range] = {
+            path: values.values if values.low is None or values.high is None else Range(values.low, values.high)
+            for path, values in part.inputs.items()
+        }
+        return Vary(seed=part.seed, prompts=prompts, inputs=inputs, nodes=self._nodes(part.nodes))
+
+    def _prompts(self, name: str) -> tuple[str, ...]:
+        path = self.folder / name
+        lines = tuple(line.strip() for line in _read(path, "the file of prompts").splitlines())
+        prompts = tuple(line for line in lines if line and not line.startswith("#"))
+        if not prompts:
+            raise ScenarioError(f"{path} holds no prompt", "Write one prompt a line.")
+        return prompts
+
+    def _nodes(self, written: str | tuple[dict[str, Any], ...]) -> tuple[NodeMapping, ...]:
+        value: Any = written
+        if isinstance(written, str):
+            text = (
+                _from_environment(written) if written.startswith("$") else _read(self.folder / written, "the mapping")
+            )
+            try:
+                value = json.loads(text)
+            except ValueError as error:
+                raise ScenarioError(f"the node mapping is not JSON: {error}", _MAPPING_REMEDY, where=written) from None
+        if not isinstance(value, list | tuple):
+            raise ScenarioError(f"expected a list of mappings, got {type(value).__name__}", _MAPPING_REMEDY)
+        try:
+            return _MAPPINGS.validate_python(tuple(value))
+        except ValidationError as error:
+            raise ScenarioError.of([
+                Problem(f"node mapping {'.'.join(str(part) for part in item['loc'])}: {item['msg']}", _MAPPING_REMEDY)
+                for item in error.errors()
+            ]) from None  # fmt: skip
+
+    def _server(self, written: str) -> str:
+        if not written.startswith("$"):
+            return written
+        try:
+            return check_url(_from_environment(written))
+        except ValueError as error:
+            raise ScenarioError(f"{written.removeprefix('$')}: {error}") from None
+
+    def _embedded(self, written: Embedded | None) -> Embedded | None:
+        if written is None:
+            return None
+        return self._try(("target", "embedded"), lambda: written.with_files_read(self.folder))
+
+    def _names_differ(self, names: list[str], scenario: Scenario) -> None:
+        for index, part in enumerate(scenario.workload):
+            name = part.name or _stem(part.workflow)
+            if name in names and names.index(name) < index and names.count(name) > 1:
+                self.problems.append(
+                    Problem(f"two workloads are called {name!r}", "Give each a name of its own: name: ...",
+                            self.document.where(("workload", index)))
+                )  # fmt: skip
+
+
+_MAPPING_REMEDY = (
+    'For example: [{"type": "prompt", "key": "text", "node_ids": ["6"]},'
+    ' {"type": "seed", "key": "seed", "node_ids": ["3"]}]'
+)
+
+
+def _probes(scenario: Scenario) -> Probes:
+    part = scenario.probes
+    if part.gpu is not None:
+        gpu = tuple(GpuSource(kind="dcgm" if source.dcgm else "nvml", url=source.dcgm) for source in part.gpu)
+    else:  # embedded servers bring exporters of their own, known when they have started
+        gpu = () if scenario.target.embedded else (GpuSource(kind="nvml"),)
+    return Probes(gpu=gpu, every_s=part.every, host_every_s=part.host, server_every_s=part.server, log=part.log)
+
+
+def _stem(written: str) -> str:
+    return written.removeprefix("$").lower() if written.startswith("$") else Path(written).stem
+
+
+def _from_environment(written: str) -> str:
+    name = written.removeprefix("$")
+    value = os.environ.get(name, "")
+    if not value:
+        raise ScenarioError(f"{written} is to come from the environment, but {name} is not set", f"export {name}=...")
+    return value
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        if path.stat().st_size > PROMPT_FILE_BYTES:
+            raise ScenarioError(f"{path} is larger than 64 MiB", f"Expected {what}; split it or name another.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ScenarioError(f"{what} {path} cannot be read: {words}", "Paths are relative to the scenario.") from None
