@@ -1,0 +1,58 @@
+"""WS_ABNORMAL: sockets that ended without a close frame. Many at once point to the server, single ones to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import counted, finding
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.told import prompt_rows, socket_rows
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+
+TOGETHER = pd.Timedelta(seconds=2)
+BURST = 3
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding."""
+    rows = socket_rows(run)
+    rows = rows[rows["code"] == Code.WS_ABNORMAL.value].sort_values("moment")
+    if not rows.empty:
+        yield finding(Code.WS_ABNORMAL, rows, _words(run, rows), states)
+
+
+def bursts(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """`rows` (of one server, by moment) in groups no more than two seconds from one to the next."""
+    apart = rows["moment"].diff() > TOGETHER
+    return [part for _, part in rows.groupby(np.cumsum(apart.to_numpy()))]
+
+
+def _words(run: Run, rows: pd.DataFrame) -> str:
+    said = []
+    for server, part in rows.groupby("server"):
+        groups = bursts(part)
+        large = [group for group in groups if len(group) >= BURST]
+        said += [_burst_words(run, str(server), group) for group in large[:3]]
+        single = sum(len(group) for group in groups if len(group) < BURST)
+        if single:
+            said.append(f"{counted(single, 'socket')} to {server} dropped on their own: this points to the network.")
+    broken = len(prompt_rows(run).query("code == 'WS_ABNORMAL'"))
+    if broken:
+        said.append(f"{counted(broken, 'prompt')} failed with it.")
+    return " ".join(said)
+
+
+def _burst_words(run: Run, server: str, group: pd.DataFrame) -> str:
+    first, last = group["moment"].iloc[0], group["moment"].iloc[-1]
+    everyone = run.sessions[run.sessions["server"] == server]
+    open_then = int(((everyone["opened"] <= first) & (everyone["closed"].isna() | (everyone["closed"] >= first))).sum())
+    at = (first - run.start).total_seconds()
+    return (
+        f"{len(group):,} of {open_then:,} open sockets to {server} ended within {(last - first).total_seconds():.2g} s, "
+        f"{at:.0f} s into the run: this points to the server or a proxy before it."
+    )

@@ -1,0 +1,57 @@
+"""From rows that carry a code to a finding: which, when, how often, and what the GPU did meanwhile."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from comfysoak_analysis.findings.finding import EXAMPLES, Finding
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+
+MARKS = 500  # moments kept a finding; charts draw no more
+
+
+def finding(code: Code, rows: pd.DataFrame, words: str, states: GpuStates) -> Finding:
+    """`rows` (not empty) have `id`, `moment` and `server`; `words` are the evidence."""
+    rows = rows.sort_values("moment")
+    chosen = rows.head(EXAMPLES)
+    servers = [None if pd.isna(server) else str(server) for server in chosen["server"]]
+    moments = rows["moment"].dropna()
+    return Finding(
+        code=code,
+        count=len(rows),
+        first_ns=int(moments.min().value),
+        last_ns=int(moments.max().value),
+        evidence=words,
+        examples=tuple(str(name) for name in chosen["id"] if not pd.isna(name)),
+        states=states.each(list(chosen["moment"]), servers),
+        moments_ns=tuple(int(moment.value) for moment in _thinned(moments)),
+    )
+
+
+def _thinned(moments: pd.Series) -> pd.Series:
+    """At most MARKS of them, evenly chosen, the first and the last among them."""
+    if len(moments) <= MARKS:
+        return moments
+    step = (len(moments) - 1) / (MARKS - 1)
+    return moments.iloc[[round(index * step) for index in range(MARKS)]]
+
+
+def known_code(text: object) -> Code | None:
+    """The code `text` names; None for one this version does not know."""
+    try:
+        return Code(str(text))
+    except ValueError:
+        return None
+
+
+def counted(count: int, what: str) -> str:
+    """`1 prompt`, `3 prompts`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def mostly(values: pd.Series, most: int = 3) -> str:
+    """The most frequent values with their counts: `KSampler (3), VAEDecode (1)`."""
+    counts = values.dropna().value_counts()
+    named = [f"{value} ({count:,})" for value, count in counts.head(most).items()]
+    return ", ".join(named + (["…"] if len(counts) > most else []))

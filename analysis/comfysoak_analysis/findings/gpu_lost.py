@@ -1,0 +1,38 @@
+"""GPU_LOST: Xid 79, or the driver's word that a GPU has fallen off the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import counted, finding, mostly
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.told import event_rows
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+
+XID_FALLEN_OFF_THE_BUS = 79
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding."""
+    events = event_rows(run)
+    events = events[(events["code"] == Code.GPU_LOST.value) | (events["kind"] == "gpu_lost")]
+    xids = run.gpu_slow[run.gpu_slow["xid"] == XID_FALLEN_OFF_THE_BUS]
+    xids = xids[xids["xid"].ne(xids.groupby("uuid")["xid"].shift())]  # a counter repeats what it once said
+    xids = xids.assign(id=xids["uuid"], moment=xids["at"], server=None)
+    parts = [rows[["id", "moment", "server"]].astype({"server": "object"}) for rows in (events, xids) if not rows.empty]
+    if parts:
+        rows = pd.concat(parts, ignore_index=True)
+        yield finding(Code.GPU_LOST, rows, _words(events, xids), states)
+
+
+def _words(events: pd.DataFrame, xids: pd.DataFrame) -> str:
+    said = []
+    if not xids.empty:
+        said.append(f"Xid {XID_FALLEN_OFF_THE_BUS} on {mostly(xids['uuid'])}.")
+    if not events.empty:
+        said.append(f"The driver said so {counted(len(events), 'time')}: {mostly(events['detail'])}.")
+    return " ".join(said)

@@ -1,0 +1,47 @@
+"""OOM: prompts that ran out of GPU memory, how full it was, and what the next prompt paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import counted, finding, mostly
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.told import prompt_rows
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding."""
+    rows = prompt_rows(run)
+    rows = rows[rows["code"] == Code.OOM.value]
+    if not rows.empty:
+        yield finding(Code.OOM, rows, _words(run, rows, states), states)
+
+
+def _words(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
+    said = f"{counted(len(rows), 'prompt')} ran out of GPU memory: {mostly(rows['workflow'])}"
+    nodes = mostly(rows["node_class"])
+    said += f", in {nodes}." if nodes else "."
+    shares = [state.vram_share for state in states.each(list(rows["moment"]), [None] * len(rows))]
+    known = [share for share in shares if share is not None]
+    if known:
+        said += f" VRAM reached {max(known):.0%} of the GPU within 2 s of it."
+    return said + _price(run, rows)
+
+
+def _price(run: Run, rows: pd.DataFrame) -> str:
+    """What the first success after each failure took, against the median of its workflow."""
+    good = run.prompts[run.prompts["timed"] & run.prompts["ok"]].sort_values("done_at")
+    medians = good.groupby("workflow")["service_s"].median()
+    ratios = []
+    for moment, server in zip(rows["moment"], rows["server"], strict=True):
+        after = good[(good["done_at"] > moment) & (good["server"] == server)].head(1)
+        if not after.empty and medians[after["workflow"].iloc[0]] > 0:
+            ratios.append(float(after["service_s"].iloc[0] / medians[after["workflow"].iloc[0]]))
+    if not ratios or max(ratios) < 1.5:
+        return ""
+    return f" The next success took {max(ratios):.1f} times the median of its workflow, for loading models again."

@@ -1,0 +1,59 @@
+"""MODEL_THRASH: models that do not fit together are loaded again for almost every prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import finding
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.model_loads import ModelLoad
+from comfysoak_core.codes import Code
+
+LEAST_PROMPTS = 8
+SHARE = 0.4  # of prompts that had to load a model which had been loaded before
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding, over all servers that do it."""
+    said, rows = [], []
+    for server in sorted({load.server for load in states.loads}):
+        loads = [load for load in states.loads if load.server == server]
+        executed = run.prompts[(run.prompts["server"] == server) & run.prompts["work"]].dropna(subset=["start_received"])
+        again = _again(loads)
+        hit = _prompts_with(again, executed)
+        if len(executed) < LEAST_PROMPTS or len({load.model for load in loads}) < 2 or hit < SHARE * len(executed):
+            continue
+        lost_s = sum(load.lasted_s for load in again)
+        said.append(f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
+                    f"({_by_model(again)}); loading took {lost_s:.0f} s in all, told by {again[0].source.value}.")  # fmt: skip
+        rows += [(load.model, load.started, server) for load in again]
+    if rows:
+        yield finding(Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states)
+
+
+def _again(loads: list[ModelLoad]) -> list[ModelLoad]:
+    """Loads of a model that had been loaded before."""
+    seen: set[str | None] = set()
+    again = []
+    for load in loads:
+        if load.model in seen:
+            again.append(load)
+        seen.add(load.model)
+    return again
+
+
+def _prompts_with(loads: list[ModelLoad], executed: pd.DataFrame) -> int:
+    """How many of the prompts had one of the loads while they ran."""
+    starts = np.sort(executed["start_received"].to_numpy())
+    moments = np.array([load.ended.to_datetime64() for load in loads], dtype="datetime64[ns]")
+    return int(np.unique(np.searchsorted(starts, moments, side="right")).size)
+
+
+def _by_model(loads: list[ModelLoad]) -> str:
+    counts = pd.Series([load.model or "unnamed" for load in loads]).value_counts()
+    return ", ".join(f"{name} {count:,} times" for name, count in counts.head(4).items())

@@ -1,0 +1,65 @@
+"""Codes that rows carry: load and probes decided on them while they had the wire before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import counted, finding, known_code, mostly
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.prompts import NOT_INTENDED
+
+PLANTED = "fault"  # what a simulator was told to do is no observation
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """One finding for each code on prompts that did not end as expected, on sockets and on events."""
+    prompts, sockets, events = prompt_rows(run), socket_rows(run), event_rows(run)
+    for name in sorted({*prompts["code"], *sockets["code"], *events["code"]}):
+        code = known_code(name)
+        if code is None:
+            continue
+        parts = [rows[rows["code"] == name] for rows in (prompts, sockets, events)]
+        present = [part for part in parts if not part.empty]
+        yield finding(code, pd.concat(present, ignore_index=True), _words(*parts), states)
+
+
+def prompt_rows(run: Run) -> pd.DataFrame:
+    """Prompts with a code: those that did not end as expected, and those that did in spite of it."""
+    rows = run.prompts
+    unexpected_or_warned = ~rows["ok"] | (rows["outcome"] == "success")
+    rows = rows[rows["code"].notna() & unexpected_or_warned & rows["work"] & ~rows["outcome"].isin(NOT_INTENDED)]
+    return rows.assign(moment=rows["done_at"].fillna(rows["scheduled"]))
+
+
+def socket_rows(run: Run) -> pd.DataFrame:
+    """Sockets whose end was a failure."""
+    rows = run.sessions
+    rows = rows[rows["code"].notna()]
+    return rows.assign(moment=rows["closed"].fillna(rows["opening"]))
+
+
+def event_rows(run: Run) -> pd.DataFrame:
+    """Events with a code, less those by which a simulator says what it was told to do."""
+    rows = run.events
+    rows = rows[rows["code"].notna() & (rows["kind"] != PLANTED)]
+    return rows.assign(moment=rows["at"], id=rows["subject"])
+
+
+def _words(prompts: pd.DataFrame, sockets: pd.DataFrame, events: pd.DataFrame) -> str:
+    said = []
+    if not prompts.empty:
+        said.append(f"{counted(len(prompts), 'prompt')}: {mostly(prompts['workflow'])}{_where(prompts)}.")
+    if not sockets.empty:
+        said.append(f"{counted(len(sockets), 'socket')}: {mostly(sockets['role'])}.")
+    if not events.empty:
+        said.append(f"{counted(len(events), 'event')} told by {mostly(events['source'])}.")
+    return " ".join(said)
+
+
+def _where(prompts: pd.DataFrame) -> str:
+    nodes, types = mostly(prompts["node_class"]), mostly(prompts["error_type"])
+    return (f", in {nodes}" if nodes else "") + (f", {types}" if types else "")

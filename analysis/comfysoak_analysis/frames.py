@@ -1,0 +1,245 @@
+"""A recording as pandas frames on one clock; in a notebook:
+
+    from comfysoak_analysis import open_run
+    run = open_run("runs/20261122-101500-demo")
+    run.prompts.groupby("workflow").latency_s.quantile(0.95)
+
+Frames have the columns of `comfysoak_core.rows`, with two changes: a moment `x_ns` is the column `x`, datetime64[ns]
+in UTC without a zone (so that numpy works on it), and a duration `x_ns` is `x_s`, float seconds. `run.prompts` has
+further columns, see `comfysoak_analysis.prompts`. Missing values are NaT, NaN or None.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import ValidationError
+
+from comfysoak_analysis.prompts import with_derived_columns
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.recording import Recording
+from comfysoak_core.rows import TABLES
+from comfysoak_core.scenario.plan import Plan
+
+DURATIONS = frozenset(
+    {
+        "start_error_ns",
+        "end_error_ns",
+        "longest_silence_ns",
+        "read_cost_ns",
+        "late_ns",
+        "queue_answer_ns",
+        "stats_answer_ns",
+        "lag_max_ns",
+        "lateness_max_ns",
+        "offset_ns",
+        "step_ns",
+    }
+)
+_ARROW: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+_EDGES = {"prompts": ("scheduled", "finished"), "sessions": ("opening", "closed"), "gpu": ("at", "at")}
+
+
+class Run:
+    """One run: its recording, its plan, and a frame for each table, each read once and when first asked for."""
+
+    def __init__(self, recording: Recording, path: Path) -> None:
+        self.recording = recording
+        self.path = path
+
+    def frame(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """One table, all columns or the named ones (names as in `comfysoak_core.rows`)."""
+        names = tuple(columns) if columns is not None else tuple(_columns(table))
+        return to_frame(_complete(self.recording.table(table, names), table, names))
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """What was to be done; None where the recording does not say it in a form this version reads."""
+        stored = self.recording.run.plan
+        if not stored:
+            return None
+        try:
+            return Plan.model_validate(stored)
+        except ValidationError:
+            return None
+
+    @cached_property
+    def prompts(self) -> pd.DataFrame:
+        """Intended prompts in order of schedule, with derived columns."""
+        return with_derived_columns(self.frame("prompts")).sort_values("scheduled", ignore_index=True)
+
+    @cached_property
+    def nodes(self) -> pd.DataFrame:
+        """Executed nodes; `lasted_s` is how long each ran, NaN where the socket was away meanwhile."""
+        columns = ("prompt_id", "node_id", "node_class", "server", "workflow", "started_ns", "first_progress_ns",
+                   "ended_ns", "steps", "in_gap")  # fmt: skip
+        frame = self.frame("nodes", columns)
+        lasted = (frame["ended"] - frame["started"]).dt.total_seconds()
+        frame["lasted_s"] = lasted.mask(frame["in_gap"].fillna(value=False).astype(bool))
+        return frame
+
+    @cached_property
+    def sessions(self) -> pd.DataFrame:
+        """WebSockets; `open_s` is how long each was open, `dropped` whether it ended in a way nobody asked for."""
+        frame = self.frame("sessions")
+        frame["open_s"] = (frame["closed"].fillna(self.end) - frame["opened"]).dt.total_seconds()
+        frame["dropped"] = frame["opened"].notna() & frame["code"].notna()
+        return frame
+
+    @cached_property
+    def gpu(self) -> pd.DataFrame:
+        """Samples of GPU memory and utilisation in order of time."""
+        columns = ("at_ns", "host", "source", "uuid", "index", "memory_used_bytes", "memory_total_bytes",
+                   "utilisation_ratio", "missing")  # fmt: skip
+        return self.frame("gpu", columns).sort_values("at", ignore_index=True)
+
+    @cached_property
+    def gpu_slow(self) -> pd.DataFrame:
+        """Power, temperature, clocks and their like."""
+        return self.frame("gpu_slow").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def gpu_processes(self) -> pd.DataFrame:
+        """Processes on the GPUs."""
+        return self.frame("gpu_processes").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def host(self) -> pd.DataFrame:
+        """Hosts."""
+        return self.frame("host").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def processes(self) -> pd.DataFrame:
+        """The server's processes and ours."""
+        return self.frame("processes").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def server(self) -> pd.DataFrame:
+        """What servers said of themselves."""
+        return self.frame("server").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def server_log(self) -> pd.DataFrame:
+        """Lines of servers' logs worth keeping."""
+        return self.frame("server_log").sort_values("at", ignore_index=True, kind="stable")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """Anything else that happened at a moment."""
+        return self.frame("events").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def generator(self) -> pd.DataFrame:
+        """The load processes about themselves."""
+        return self.frame("generator").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def clocks(self) -> pd.DataFrame:
+        """How system clocks moved."""
+        return self.frame("clocks").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def start_ns(self) -> int | None:
+        """The start of load; of the run, or its first row, where the recording does not say it."""
+        run = self.recording.run
+        told = [part.started_ns for part in run.phases or run.segments]
+        return min(told) if told else self._edge(first=True)
+
+    @cached_property
+    def end_ns(self) -> int | None:
+        """The end of the run; the last row where the recording does not say it."""
+        ended = self.recording.run.ended
+        return ended.at_ns if ended is not None and ended.at_ns else self._edge(first=False)
+
+    @property
+    def start(self) -> pd.Timestamp:
+        """`start_ns` as a moment; 1970 for an empty recording."""
+        return pd.Timestamp(self.start_ns or 0)
+
+    @property
+    def end(self) -> pd.Timestamp:
+        """`end_ns` as a moment; 1970 for an empty recording."""
+        return pd.Timestamp(self.end_ns or 0)
+
+    @property
+    def duration_s(self) -> float:
+        """From start to end."""
+        return max((self.end_ns or 0) - (self.start_ns or 0), 0) / NS_PER_S
+
+    def since_start_s(self, moments: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Moments as seconds after the start; NaN where there is none."""
+        return (moments - self.start).dt.total_seconds().to_numpy(dtype=float)
+
+    def _edge(self, *, first: bool) -> int | None:
+        moments = []
+        for table, (begin, end) in _EDGES.items():
+            column = getattr(self, table)[begin if first else end]
+            moment = column.min() if first else column.max()
+            if not pd.isna(moment):
+                moments.append(int(moment.value))
+        return (min(moments) if first else max(moments)) if moments else None
+
+
+def open_run(path: Path | str) -> Run:
+    """The run recorded in directory `path`; RecordingError, in one clear sentence, when it cannot be read."""
+    directory = Path(path)
+    return Run(Recording.open(directory), directory)
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """An arrow table as a frame: moments as datetimes, durations as seconds."""
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if not name.endswith("_ns"):
+            columns[name] = column
+        elif name in DURATIONS:
+            columns[f"{name[:-3]}_s"] = pa.compute.divide(column.cast(pa.float64()), float(NS_PER_S))
+        else:
+            columns[name[:-3]] = column.cast(pa.timestamp("ns"))
+    mapping = {pa.bool_(): pd.BooleanDtype()}
+    frame: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=mapping.get)
+    return frame
+
+
+def _columns(table: str) -> dict[str, pa.DataType]:
+    """The columns of a table with their types."""
+    hints = typing.get_type_hints(TABLES[table])
+    return {name: _ARROW[_bare(hint)] for name, hint in hints.items() if _is_column(name)}
+
+
+def _is_column(name: str) -> bool:
+    return not name.isupper() and not name.startswith("_")
+
+
+def _bare(hint: Any) -> type:  # a type, or a union of one with None
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return typing.cast("type", hint)
+
+
+def _complete(table: pa.Table, name: str, columns: Iterable[str]) -> pa.Table:
+    """`table` with exactly `columns`: what it lacks is null, what has another type than expected is cast or null."""
+    expected = _columns(name)
+    arrays = [_column(table, column, expected[column]) for column in columns]
+    return pa.table(dict(zip(columns, arrays, strict=True)))
+
+
+def _column(table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    if name in table.column_names:
+        column = table.column(name)
+        if column.type == kind:
+            return column
+        try:
+            return column.cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+    return pa.chunked_array([pa.nulls(table.num_rows, kind)])

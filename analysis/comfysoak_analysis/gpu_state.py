@@ -1,0 +1,96 @@
+"""What the GPUs were doing around a moment: samples within two seconds before and after it, and nothing older."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.findings.finding import GpuState
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.model_loads import LoadedModels, ModelLoad, loaded_models, model_loads
+
+WINDOW_NS = 2_000_000_000
+
+
+class GpuStates:
+    """Looks up the state of the GPUs at any moment of a run."""
+
+    def __init__(self, run: Run, loads: tuple[ModelLoad, ...] | None = None) -> None:
+        self.loads = model_loads(run) if loads is None else loads
+        self._series = [_Series(part) for _, part in run.gpu.groupby("uuid")]
+        servers = {load.server for load in self.loads}
+        self._held: dict[str, LoadedModels] = {server: loaded_models(run, self.loads, server) for server in servers}
+
+    @property
+    def watched(self) -> bool:
+        """Whether any GPU was."""
+        return bool(self._series)
+
+    def at(self, moment: pd.Timestamp, server: str | None = None) -> GpuState:
+        """The state around `moment`; the models of `server`, or of the only server there is."""
+        at_ns = int(moment.value)
+        models = self._models(moment, server)
+        if not self._series:
+            return GpuState(at_ns, loaded_models=models, unknown="no GPU was watched")
+        parts = [part for series in self._series if (part := series.around(at_ns)) is not None]
+        if not parts:
+            return GpuState(at_ns, loaded_models=models, unknown="no sample within 2 s")
+        shares = [part.share for part in parts if part.share is not None]
+        fullest = max(parts, key=lambda part: part.share or 0.0)
+        busy = [part.utilisation for part in parts if part.utilisation is not None]
+        return GpuState(
+            at_ns,
+            vram_share=max(shares) if shares else None,
+            vram_used_bytes=fullest.used_bytes,
+            utilisation_ratio=float(np.mean(busy)) if busy else None,
+            loaded_models=models,
+        )
+
+    def each(self, moments: Sequence[pd.Timestamp], servers: Sequence[str | None]) -> tuple[GpuState, ...]:
+        """The state at each moment, beside the server it concerns."""
+        return tuple(self.at(moment, server) for moment, server in zip(moments, servers, strict=True))
+
+    def _models(self, moment: pd.Timestamp, server: str | None) -> tuple[str, ...]:
+        if server is None and len(self._held) == 1:
+            server = next(iter(self._held))
+        held = self._held.get(server or "")
+        return held.at(moment.to_datetime64()) if held is not None else ()
+
+
+class _Part:
+    """One GPU's samples in a window."""
+
+    __slots__ = ("share", "used_bytes", "utilisation")
+
+    def __init__(self, used: Any, total: Any, busy: Any) -> None:
+        top = _largest(used)
+        self.used_bytes = None if top is None else int(top)
+        whole = _largest(total)
+        self.share = top / whole if top is not None and whole else None
+        known = busy[~np.isnan(busy)]
+        self.utilisation = float(known.mean()) if known.size else None
+
+
+class _Series:
+    """One GPU's samples, ready to be searched."""
+
+    def __init__(self, samples: pd.DataFrame) -> None:
+        self._at = samples["at"].to_numpy().astype("datetime64[ns]").astype(np.int64)
+        self._used = samples["memory_used_bytes"].to_numpy(dtype=float)
+        self._total = samples["memory_total_bytes"].to_numpy(dtype=float)
+        self._busy = samples["utilisation_ratio"].to_numpy(dtype=float)
+
+    def around(self, at_ns: int) -> _Part | None:
+        first, last = np.searchsorted(self._at, (at_ns - WINDOW_NS, at_ns + WINDOW_NS))
+        if first == last:
+            return None
+        window = slice(int(first), int(last))
+        return _Part(self._used[window], self._total[window], self._busy[window])
+
+
+def _largest(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else None

@@ -1,0 +1,256 @@
+"""Figures of a run: throughput, exact percentiles, drops, memory, times per node class.
+
+Percentiles are taken over the raw values, never over other percentiles. A prompt answered from the cache is no
+throughput and has no latency; one that timed out counts with the time it was waited for, since leaving it out would
+make a slow server look fast. What failed at once is in `failed`, not in percentiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.prompts import judged
+from comfysoak_core.rows import Outcome
+
+TIMES = ("latency", "service", "queue_wait", "fetch")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a time is spread; all in seconds, NaN where `count` is 0."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    max: float
+
+
+NO_SPREAD = Spread(0, *[float("nan")] * 6)
+
+
+def spread(values: pd.Series) -> Spread:
+    """The exact percentiles of `values` that are there."""
+    known = values.dropna().to_numpy(dtype=float)
+    if known.size == 0:
+        return NO_SPREAD
+    p50, p90, p95, p99 = (float(quantile) for quantile in np.quantile(known, (0.5, 0.9, 0.95, 0.99)))
+    return Spread(int(known.size), float(known.mean()), p50, p90, p95, p99, float(known.max()))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The prompts of one workflow, phase or server, or all of them."""
+
+    name: str
+    intended: int  # sent, and ended on their own
+    judged: int  # of these, not warm-up and not from the cache
+    succeeded: int
+    failed: int  # outcome not the expected one
+    cached: int
+    per_minute: float  # successes that did work, over the measured time
+    latency: Spread
+    service: Spread
+    queue_wait: Spread
+    fetch: Spread
+
+    @property
+    def failed_share(self) -> float:
+        """NaN where there is nothing to judge."""
+        return self.failed / self.judged if self.judged else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """Failures of one code."""
+
+    code: str
+    outcome: str
+    count: int
+    share: float  # of the judged prompts
+    first: pd.Timestamp
+    last: pd.Timestamp
+    examples: tuple[str, ...]
+    messages: tuple[str, ...]
+    workflows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTimes:
+    """How long nodes of one class ran."""
+
+    node_class: str
+    count: int
+    median_s: float
+    p95_s: float
+    max_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """WebSockets of the run."""
+
+    count: int
+    opened: int
+    dropped: int
+    socket_hours: float
+    by_code: tuple[tuple[str, int], ...]
+    longest_silence_s: float
+
+    @property
+    def drops_per_hour(self) -> float:
+        """Drops per socket and hour; NaN where no socket was open."""
+        return self.dropped / self.socket_hours if self.socket_hours > 0 else float("nan")
+
+    @property
+    def dropped_share(self) -> float:
+        """Share of opened sockets that were dropped; NaN where none was opened."""
+        return self.dropped / self.opened if self.opened else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFigures:
+    """One GPU over the run."""
+
+    uuid: str
+    host: str
+    index: int | None
+    source: str
+    name: str
+    samples: int
+    memory_max_bytes: float
+    memory_mean_bytes: float
+    memory_total_bytes: float
+    utilisation_mean: float
+    utilisation_max: float
+
+    @property
+    def memory_max_share(self) -> float:
+        """The fullest moment, 0 to 1; NaN where unknown."""
+        return self.memory_max_bytes / self.memory_total_bytes if self.memory_total_bytes > 0 else float("nan")
+
+
+def group(name: str, prompts: pd.DataFrame, measured_s: float) -> Group:
+    """The figures of `prompts`, which were measured for `measured_s` seconds."""
+    counted = judged(prompts)
+    done = counted["ok"] & (counted["outcome"] == Outcome.SUCCESS.value)
+    timed = prompts[prompts["timed"]]
+    return Group(
+        name=name,
+        intended=int(prompts["intended"].sum()),
+        judged=len(counted),
+        succeeded=int(done.sum()),
+        failed=int((~counted["ok"]).sum()),
+        cached=int((prompts["intended"] & ~prompts["work"]).sum()),
+        per_minute=float(done.sum()) / measured_s * 60 if measured_s > 0 else float("nan"),
+        latency=spread(timed["latency_s"]),
+        service=spread(timed["service_s"]),
+        queue_wait=spread(timed["queue_wait_s"]),
+        fetch=spread(timed["fetch_s"]),
+    )
+
+
+def measured_s(prompts: pd.DataFrame) -> float:
+    """From the first measured prompt's schedule to the last one's end, in seconds."""
+    chosen = prompts[prompts["measured"]]
+    if chosen.empty:
+        return 0.0
+    seconds = (chosen["done_at"].max() - chosen["scheduled"].min()).total_seconds()
+    return max(float(seconds), 0.0) if seconds == seconds else 0.0  # noqa: PLR0124  # NaT: nothing has ended
+
+
+def groups_by(run: Run, column: str) -> tuple[Group, ...]:
+    """One group for each value of `column` (`workflow`, `phase`, `server`), the busiest first."""
+    found = [
+        group(str(name), part, measured_s(part) if column == "phase" else measured_s(run.prompts))
+        for name, part in run.prompts.groupby(column, sort=True, dropna=True)
+    ]
+    return tuple(sorted(found, key=lambda one: -one.intended))
+
+
+def whole(run: Run) -> Group:
+    """All prompts of the run."""
+    return group("all", run.prompts, measured_s(run.prompts))
+
+
+def failures(run: Run, examples: int = 5) -> tuple[FailureRow, ...]:
+    """Judged prompts that did not end as expected, by code, the most frequent first."""
+    counted = judged(run.prompts)
+    wrong = counted[~counted["ok"]]
+    return tuple(sorted(_failure_rows(wrong, len(counted), examples), key=lambda row: (-row.count, row.code)))
+
+
+def _failure_rows(wrong: pd.DataFrame, judged_count: int, examples: int) -> Iterator[FailureRow]:
+    labels = wrong["code"].fillna("(no code)")
+    for (code, outcome), part in wrong.groupby([labels, wrong["outcome"]]):
+        texts = (part["error_type"].fillna("") + ": " + part["error_message"].fillna("")).str.strip(": ")
+        yield FailureRow(
+            code=str(code),
+            outcome=str(outcome),
+            count=len(part),
+            share=len(part) / judged_count,
+            first=part["done_at"].min(),
+            last=part["done_at"].max(),
+            examples=tuple(part["id"].head(examples)),
+            messages=tuple(text for text in texts.drop_duplicates().head(3) if text),
+            workflows=tuple(part["workflow"].drop_duplicates().head(5)),
+        )
+
+
+def node_times(run: Run) -> tuple[NodeTimes, ...]:
+    """How long each class of node ran, the one that took most of all first."""
+    found = []
+    for name, part in run.nodes.groupby(run.nodes["node_class"].fillna("(unknown)")):
+        lasted = part["lasted_s"].dropna().to_numpy(dtype=float)
+        if lasted.size:
+            median, p95 = (float(quantile) for quantile in np.quantile(lasted, (0.5, 0.95)))
+            found.append(NodeTimes(str(name), int(lasted.size), median, p95, float(lasted.max()), float(lasted.sum())))
+    return tuple(sorted(found, key=lambda row: -row.total_s))
+
+
+def sockets(run: Run) -> Sockets:
+    """What became of the WebSockets."""
+    frame = run.sessions
+    dropped = frame[frame["dropped"]]
+    counts = dropped["code"].value_counts()
+    silence = frame["longest_silence_s"].max()
+    return Sockets(
+        count=len(frame),
+        opened=int(frame["opened"].notna().sum()),
+        dropped=len(dropped),
+        socket_hours=float(frame["open_s"].clip(lower=0).sum()) / 3600,
+        by_code=tuple((str(code), int(count)) for code, count in counts.items()),
+        longest_silence_s=float(silence),
+    )
+
+
+def gpus(run: Run) -> tuple[GpuFigures, ...]:
+    """Each GPU that was watched, in order of host and index."""
+    names = run.gpu_slow.dropna(subset=["name"]).drop_duplicates("uuid").set_index("uuid")["name"]
+    found = []
+    for uuid, part in run.gpu.groupby("uuid", sort=True):
+        first = part.iloc[0]
+        found.append(
+            GpuFigures(
+                uuid=str(uuid),
+                host=str(first["host"]),
+                index=None if pd.isna(first["index"]) else int(first["index"]),
+                source=str(first["source"]),
+                name=str(names.get(uuid, "")),
+                samples=len(part),
+                memory_max_bytes=float(part["memory_used_bytes"].max()),
+                memory_mean_bytes=float(part["memory_used_bytes"].mean()),
+                memory_total_bytes=float(part["memory_total_bytes"].max()),
+                utilisation_mean=float(part["utilisation_ratio"].mean()),
+                utilisation_max=float(part["utilisation_ratio"].max()),
+            )
+        )
+    return tuple(sorted(found, key=lambda gpu: (gpu.host, gpu.index if gpu.index is not None else 0)))

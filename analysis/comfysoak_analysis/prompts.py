@@ -1,0 +1,75 @@
+"""What follows from a prompt's row: how long each part of its life took, and whether it counts.
+
+Columns added to the frame of prompts:
+
+    latency_s     from the moment it was due to its end: what a user waits, and in open load the only honest one
+    service_s     what the server worked on it, by the server's own clock in history where that is known
+    queue_wait_s  from sending to the start of work
+    fetch_s       from its end to its outputs fetched and checked
+    intended      it was sent and came to an end of its own (not `not_sent`, not `aborted`)
+    measured      not in a warm-up, and intended
+    work          the server did work for it: it was not answered from the cache
+    ok            its outcome is the expected one
+    timed         it belongs into percentiles: measured, work, and succeeded or timed out
+    done_at       the moment it ended, by whatever tells it best
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.plan import WARMUP
+
+NOT_MEASURED_PHASES = (WARMUP, "settle")
+NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)
+
+
+def with_derived_columns(prompts: pd.DataFrame) -> pd.DataFrame:
+    """`prompts` with the columns above."""
+    frame = prompts
+    frame["done_at"] = frame["end_received"].fillna(frame["finished"])
+    frame["latency_s"] = _seconds(frame["done_at"], frame["scheduled"])
+    frame["service_s"] = _service_s(frame)
+    frame["queue_wait_s"] = _queue_wait_s(frame)
+    frame["fetch_s"] = _seconds(frame["fetched"], frame["end_received"])
+    outcome = frame["outcome"].fillna("")
+    frame["intended"] = (outcome != "") & ~outcome.isin(NOT_INTENDED)
+    frame["measured"] = frame["intended"] & ~frame["phase"].fillna("").isin(NOT_MEASURED_PHASES)
+    frame["work"] = outcome != Outcome.CACHED.value
+    frame["ok"] = outcome == frame["expected"].fillna(Outcome.SUCCESS.value)
+    ended = outcome.isin([Outcome.SUCCESS.value, Outcome.TIMEOUT.value])
+    frame["timed"] = frame["measured"] & frame["work"] & ended
+    return frame
+
+
+def judged(prompts: pd.DataFrame) -> pd.DataFrame:
+    """The prompts that say whether the target works: measured ones, less those it answered from its cache unasked.
+
+    A prompt that did no work could not fail; counting it would make any target look better than it is.
+    """
+    return prompts[prompts["measured"] & (prompts["work"] | prompts["ok"])]
+
+
+def _seconds(later: pd.Series, earlier: pd.Series) -> pd.Series:
+    return (later - earlier).dt.total_seconds()
+
+
+def _service_s(frame: pd.DataFrame) -> pd.Series:
+    """By the server's clock; by our receive times where history was not read."""
+    told = _seconds(frame["ended_server"], frame["started_server"])
+    seen = _seconds(frame["end_received"], frame["start_received"])
+    service = told.where(told >= 0, seen)
+    return service.where(service >= 0)
+
+
+def _queue_wait_s(frame: pd.DataFrame) -> pd.Series:
+    """To the start as received; where that message was missed, back from the end by the service time."""
+    by_start = _seconds(frame["start_received"], frame["sent"])
+    by_end = _seconds(frame["end_received"], frame["sent"]) - frame["service_s"]
+    wait = by_start.fillna(by_end)
+    floor: Any = np.maximum(wait.to_numpy(dtype=float), 0.0)  # messages may come before the answer to POST
+    return pd.Series(floor, index=frame.index)

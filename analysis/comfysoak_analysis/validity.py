@@ -1,0 +1,162 @@
+"""Whether a run may be believed: first what the harness did to its own figures, then what it is too small to tell.
+
+An invalid run says nothing about the target; a caution tells which figures to read with care; a note is a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.verdict import Doubt, Weight
+from comfysoak_core.recording.run_file import EndReason
+from comfysoak_core.rows import Outcome
+
+CPU_LIMIT = 0.9  # of one core: a load process lives on one
+LAG_P99_S = 0.1
+LAG_MAX_S = 1.0
+LATENESS_P99_S = 0.5
+CLOCK_STEP_S = 0.05
+CACHED_CAUTION, CACHED_LIMIT = 0.05, 0.5
+ABORTED_CAUTION, ABORTED_LIMIT = 0.05, 0.2
+NOT_SENT_LIMIT = 0.01
+GAP_SHARE = 0.1
+GAP_LEAST_S = 2.0
+FEW_PROMPTS = 30
+_PLANNED_SHARE = 0.9
+
+
+def doubts(run: Run, *, live: bool = False) -> tuple[Doubt, ...]:
+    """All that speaks against trusting the run, the gravest first."""
+    parts = [_prompts(run, live=live), _generator(run), _gpu(run), _clocks(run), _cached(run), _plan(run)]
+    if not live:
+        parts = [_end(run), *parts]
+    order = list(Weight)[::-1]
+    return tuple(sorted((doubt for part in parts for doubt in part), key=lambda doubt: order.index(doubt.weight)))
+
+
+def _end(run: Run) -> Iterator[Doubt]:
+    """How the run ended, and whether the recording is whole."""
+    ended = run.recording.run.ended
+    planned = run.plan.duration_s if run.plan is not None else 0.0
+    after = f"after {run.duration_s:.0f} s" + (f" of {planned:.0f} s planned" if planned else "")
+    detail = f" ({ended.detail})" if ended is not None and ended.detail else ""
+    again = "Run it again to its end; what was recorded is shown below all the same."
+    if ended is None or ended.reason is EndReason.CUT_OFF:
+        yield Doubt("cut off", Weight.INVALID, f"The run was cut off {after}: everything that wrote it was killed{detail}.", again)
+    elif ended.reason in {EndReason.INTERRUPTED, EndReason.TERMINATED}:
+        yield Doubt("interrupted", Weight.INVALID, f"The run was {ended.reason.value} {after}{detail}.", again)
+    elif ended.reason is EndReason.ABORTED:
+        yield Doubt("aborted", Weight.INVALID, f"The harness gave up {after}{detail}.", again)
+    elif planned and run.duration_s < _PLANNED_SHARE * planned:
+        yield Doubt("short", Weight.CAUTION, f"The run ended {after}.")
+    for fault in run.recording.run.faults:
+        yield Doubt("recording", Weight.INVALID, f"The recording is not whole: {fault}.", "Check the disk, and run it again.")
+    refused = int(run.generator["journal_errors"].max()) if not run.generator.empty else 0
+    if refused:
+        yield Doubt("journal", Weight.INVALID, f"The disk refused {refused:,} writes of the recording.",
+                    "Free space, or name a disk that can take it: --out DIR.")  # fmt: skip
+
+
+def _prompts(run: Run, *, live: bool) -> Iterator[Doubt]:
+    prompts = run.prompts
+    if prompts.empty:
+        yield Doubt("no prompts", Weight.INVALID, "No prompt was intended, so there is nothing to judge.",
+                    "Check the load of the scenario, and the logs in the run directory.")  # fmt: skip
+        return
+    total = len(prompts)
+    unsent = int((prompts["outcome"] == Outcome.NOT_SENT.value).sum())
+    if unsent > NOT_SENT_LIMIT * total:
+        yield Doubt("not sent", Weight.INVALID, f"{unsent:,} of {total:,} intended prompts were never sent: the load was less than planned.",
+                    "Fewer users a process, more processes, or a faster machine for the harness.")  # fmt: skip
+    open_ones = prompts["outcome"].isna() | (prompts["outcome"] == Outcome.ABORTED.value)
+    yield from [] if live else _aborted(run, int(open_ones.sum()), total)
+    measured = int((prompts["measured"] & prompts["work"]).sum())
+    if measured < FEW_PROMPTS:
+        yield Doubt("few prompts", Weight.CAUTION, f"Only {measured:,} prompts were measured; percentiles of so few say little.",
+                    "A longer run, more users, or a shorter warm-up.")  # fmt: skip
+
+
+def _aborted(run: Run, count: int, total: int) -> Iterator[Doubt]:
+    """Prompts still open at the end: one a user is the way of things, more is not."""
+    users = int(run.generator["users"].max()) if not run.generator.empty else 0
+    if count > max(users, ABORTED_LIMIT * total):
+        yield Doubt("aborted prompts", Weight.INVALID, f"{count:,} of {total:,} prompts were still open when the run ended.",
+                    "Give the run time to drain: a last stage with no users.")  # fmt: skip
+    elif count > ABORTED_CAUTION * total:
+        yield Doubt("aborted prompts", Weight.CAUTION, f"{count:,} of {total:,} prompts were still open when the run ended; they are in no figure.")
+
+
+def _generator(run: Run) -> Iterator[Doubt]:
+    """The harness as the bottleneck. Its mean CPU is no guard: what counts is how late it woke up."""
+    rows = run.generator
+    remedy = "More load processes (--processes), fewer users each, or a machine of its own for the harness."
+    lag, lateness, cpu = (_quantile(rows[name], 0.99) for name in ("lag_max_s", "lateness_max_s", "cpu_ratio"))
+    if lag > LAG_P99_S:
+        yield Doubt("generator lag", Weight.INVALID, f"The load process woke up {lag * 1000:.0f} ms late at p99 (limit {LAG_P99_S * 1000:.0f} ms): "
+                    "its times are its own, not the server's.", remedy)  # fmt: skip
+    elif rows["lag_max_s"].max() > LAG_MAX_S:
+        yield Doubt("generator lag", Weight.CAUTION, f"Once the load process woke up {rows['lag_max_s'].max():.1f} s late.", remedy)
+    if lateness > LATENESS_P99_S:
+        yield Doubt("lateness", Weight.INVALID, f"Prompts left {lateness:.2g} s after their schedule at p99 (limit {LATENESS_P99_S:g} s).", remedy)
+    if cpu > CPU_LIMIT:
+        weight = Weight.INVALID if _quantile(rows["cpu_ratio"], 0.5) > CPU_LIMIT else Weight.CAUTION
+        yield Doubt("generator CPU", weight, f"The load process used {cpu:.0%} of its core at p99.", remedy)
+
+
+def _gpu(run: Run) -> Iterator[Doubt]:
+    rows = run.gpu
+    if rows.empty:
+        yield Doubt("no GPU", Weight.NOTE, f"No GPU was watched{why_no_gpu(run)}.",
+                    "Run where the NVIDIA driver is, or name a dcgm-exporter under probes.gpu.")  # fmt: skip
+        return
+    every = run.plan.probes.every_s if run.plan is not None else 0.1
+    for uuid, part in rows.groupby("uuid"):
+        gaps = part["at"].diff().dt.total_seconds().to_numpy(dtype=float)
+        usual = max(every, float(np.nanmedian(gaps)) if len(gaps) > 1 else every)
+        long = gaps[gaps > max(GAP_LEAST_S, 10 * usual)]
+        if long.size:
+            share = float(long.sum()) / max(run.duration_s, 1e-9)
+            weight = Weight.INVALID if share > GAP_SHARE else Weight.CAUTION
+            yield Doubt("sampler gaps", weight, f"{uuid} was not read for {float(long.max()):.1f} s at a time, {share:.0%} of the run in all.",
+                        "Look for a hung driver, or a machine without time for the sampler.")  # fmt: skip
+
+
+def why_no_gpu(run: Run) -> str:
+    """What the sampler said about GPUs it could not read, as `: reason`; empty when it said nothing."""
+    events = run.events
+    lost = events[events["kind"].isin(["source_lost", "source_missing"]) & (events["detail"].fillna("") != "")]
+    said = list(lost["detail"].drop_duplicates().head(2))
+    return f": {'; '.join(said)}" if said else ""
+
+
+def _clocks(run: Run) -> Iterator[Doubt]:
+    steps = run.clocks.loc[run.clocks["step_s"].abs() > CLOCK_STEP_S]
+    if not steps.empty:
+        largest = steps["step_s"].abs().max()
+        yield Doubt("clock step", Weight.CAUTION, f"A system clock jumped {len(steps):,} times, by up to {largest:.2f} s; our times do not follow it, "
+                    "those of the server's log do.", "Check time synchronisation on that host.")  # fmt: skip
+
+
+def _cached(run: Run) -> Iterator[Doubt]:
+    chosen = run.prompts[run.prompts["measured"]]
+    unasked = int((~chosen["work"] & ~chosen["ok"]).sum())
+    share = unasked / len(chosen) if len(chosen) else 0.0
+    if share > CACHED_CAUTION:
+        weight = Weight.INVALID if share > CACHED_LIMIT else Weight.CAUTION
+        yield Doubt("cached prompts", weight, f"{share:.0%} of the prompts came from the server's cache and did no work: the load was less than it looks.",
+                    "Vary the seed (vary: {seed: random}).")  # fmt: skip
+
+
+def _plan(run: Run) -> Iterator[Doubt]:
+    if run.plan is None:
+        yield Doubt("no plan", Weight.NOTE, "The recording holds no plan this version can read: the default goals were judged.")
+
+
+def _quantile(values: pd.Series, share: float) -> float:
+    """NaN, which is over no limit, where nothing is known."""
+    known = values.dropna().to_numpy(dtype=float)
+    return float(np.quantile(known, share)) if known.size else float("nan")
