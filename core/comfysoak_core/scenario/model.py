@@ -30,13 +30,13 @@ def check_url(url: str) -> str:
     if _VARIABLE.fullmatch(url):
         return url
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"expected an address such as http://gpu-1:8188, got {url!r}")
-    if parts.username or parts.password:
+    if "@" in parts.netloc or "@" in url:
         raise ValueError(
             "the address carries a user name or password, which would reach the recording; "
             "name an environment variable that holds a token instead: token_variable: COMFYUI_API_KEY"
         )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"expected an address such as http://gpu-1:8188, got {url!r}")
     return url.rstrip("/")
 
 
