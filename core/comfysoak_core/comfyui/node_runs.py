@@ -1,6 +1,6 @@
 """When each node of one prompt ran, by the messages about it.
 
-Times come from `progress_state` (running .. finished) and not from one `executing` to the next: coroutine nodes overlap.
+Times come from `progress_state` (running .. finished), not from one `executing` to the next: coroutine nodes overlap.
 Where the socket was away, a start or an end is only a bound, and the row says so (`in_gap`).
 """
 

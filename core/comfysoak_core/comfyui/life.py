@@ -1,0 +1,587 @@
+"""The life of one prompt, from the moment it is due to its one outcome, without any I/O.
+
+Tell a `PromptLife` what happens (sent, answered, messages, lost sockets, answers it asked for), and it tells what it
+needs next (`next`) and, at any time, its `Prompt` row. However wrong the order of events, it ends in exactly one
+outcome, at the latest with `stop`. The driver's duty:
+
+    life = PromptLife(prompt, workflow.shape)
+    while (step := life.next).need is not Need.DONE:
+        listen until step.due_ns; pass each message on with `message`, and look at `next` again after it
+        at step.due_ns do what step.need says, and report it:
+            SEND           sent, then answered or submit_failed     ASK_HISTORY    history (or job)
+            ASK_QUEUE      queue                                    FETCH_OUTPUTS  outputs_checked
+            WAIT           tick
+    journal.add(life.row), and all of life.take_node_rows()
+
+and, whenever it happens: socket_lost, socket_reopened, server_gone, server_restarted, cancel_asked, stop.
+All times are UTC ns of the run's clock. What comes after the end changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import IntEnum
+from typing import Any, Final
+
+from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.answers import Accepted, Damaged, Queue, Refused, Submission, SubmitFailed, parse_submission
+from comfysoak_core.comfyui.asking import FOREVER_NS, Asking, Need, Patience, Step
+from comfysoak_core.comfyui.ending import (
+    Ending,
+    did_no_work,
+    ending_of_failure,
+    ending_of_refusal,
+    ending_of_success,
+)
+from comfysoak_core.comfyui.heard import Heard
+from comfysoak_core.comfyui.history import Failure, HistoryEntry, Job, NoEntry, NoJob, NoJobsRoute, OutputFile
+from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
+from comfysoak_core.comfyui.messages import (
+    BadMessage,
+    Executing,
+    ExecutionSuccess,
+    Message,
+    PreviewImage,
+    Status,
+)
+from comfysoak_core.comfyui.shape import GraphShape
+from comfysoak_core.rows import NodeRun, Outcome, Prompt
+
+MAX_HELD: Final = 64  # messages about other prompts that are kept until the server has told our id
+STATUS_WINDOW_NS: Final = NS_PER_S  # how long after its acceptance a growing queue is taken for this prompt
+
+
+class _Phase(IntEnum):
+    DUE = 0
+    SENT = 1  # no answer to POST /prompt yet
+    OPEN = 2  # on the server, as far as is known
+    ENDED = 3  # over; its history entry is wanted
+    FETCHING = 4
+    DONE = 5
+
+
+class PromptLife:
+    """One prompt. `prompt` is its row as it begins; `fetch` whether its outputs are wanted.
+
+    `ask_history` False saves a request a prompt: the socket's word is taken where it heard everything.
+    `socket` False means that nobody listens, by design: history is polled, and LOST_TERMINAL is no finding.
+    """
+
+    __slots__ = (
+        "_accepted_ns",
+        "_ask_history",
+        "_asking",
+        "_cancel_asked",
+        "_doubt",
+        "_dropped",
+        "_entry",
+        "_fetch",
+        "_fields",
+        "_gap_since_seen",
+        "_held",
+        "_last_look_ns",
+        "_listens",
+        "_now_ns",
+        "_open_ns",
+        "_patience",
+        "_phase",
+        "_prompt",
+        "_queue_grew",
+        "_shape",
+        "_status",
+        "disagreements",
+        "heard",
+        "server_id",
+    )
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        shape: GraphShape,
+        *,
+        fetch: bool = True,
+        ask_history: bool = True,
+        socket: bool = True,
+        patience: Patience | None = None,
+    ) -> None:
+        self._prompt = prompt
+        self._shape = shape
+        self._fetch = fetch
+        self._ask_history = ask_history
+        self._listens = socket
+        self._patience = patience or Patience()
+        self._asking = Asking(self._patience, socket=socket)
+        self.heard = Heard(prompt, shape)
+        self.server_id = prompt.id  # what the server calls it: our id, or on old servers one of its own
+        self.disagreements: tuple[str, ...] = ()  # where socket and history tell different things
+        self._phase = _Phase.DUE
+        self._fields: dict[str, Any] = {"nodes_total": len(shape.classes)}
+        self._now_ns = prompt.scheduled_ns
+        self._accepted_ns: int | None = None
+        self._open_ns = prompt.scheduled_ns  # when it was last known not to have ended
+        self._last_look_ns: int | None = None  # when the question at the deadline was asked
+        self._gap_since_seen = False
+        self._queue_grew = False
+        self._status: int | None = None
+        self._doubt: Ending | None = None  # the submission broke, yet the prompt may have arrived
+        self._dropped: str | None = None  # what the server said of outputs it left out
+        self._entry: HistoryEntry | None = None
+        self._cancel_asked = False
+        self._held: list[tuple[Message, int, int, int]] = []
+
+    # What it needs, and what it is
+
+    @property
+    def next(self) -> Step:
+        """What the driver does next, and when."""
+        phase = self._phase
+        if phase is _Phase.DUE:
+            return Step(Need.SEND, self._prompt.scheduled_ns)
+        if phase is _Phase.DONE:
+            return Step(Need.DONE, self._now_ns)
+        if phase is _Phase.FETCHING:
+            return Step(Need.FETCH_OUTPUTS, self._now_ns)
+        if self._last_look_ns is not None and phase < _Phase.ENDED:
+            return Step(Need.ASK_HISTORY, self._last_look_ns)
+        if phase is _Phase.SENT:
+            return Step(Need.WAIT, self._deadline_ns)
+        if phase is _Phase.OPEN and self._asking.due_ns > self._deadline_ns:
+            return Step(Need.WAIT, self._deadline_ns)
+        return Step(self._asking.need, self._asking.due_ns)
+
+    @property
+    def row(self) -> Prompt:
+        """The prompt's row as of now; final once `next` says DONE."""
+        heard, executed = self.heard, len(self.heard.nodes.executed)
+        cached = self._cached
+        return replace(
+            self._prompt,
+            **{
+                "start_received_ns": heard.start_ns,
+                "start_error_ns": heard.start_error_ns,
+                "messages": heard.messages,
+                "message_bytes": heard.bytes,
+                "nodes_cached": None if cached is None else len(cached & self._shape.classes.keys()),
+                "nodes_executed": None if not executed and heard.start_ns is None else executed,
+                **self._server_times(),
+                **self._fields,
+            },
+        )
+
+    @property
+    def outputs(self) -> tuple[OutputFile, ...]:
+        """The files the prompt has put out: by history where it was asked, else by the socket."""
+        return self._entry.files if self._entry is not None else tuple(self.heard.files)
+
+    @property
+    def is_on_server(self) -> bool:
+        """Whether the server may still wait to run it, or run it: what a driver may want to cancel."""
+        if self._phase < _Phase.DONE:
+            return _Phase.SENT <= self._phase < _Phase.ENDED
+        return self._fields.get("outcome") in {Outcome.TIMEOUT, Outcome.ABORTED}
+
+    def take_node_rows(self) -> list[NodeRun]:
+        """Rows of nodes that began or ended since the last call; a later row of an id replaces the earlier one."""
+        return self.heard.nodes.take()
+
+    # Sending
+
+    def sent(self, at_ns: int) -> None:
+        """POST /prompt is about to leave."""
+        if self._phase is _Phase.DUE:
+            self._phase = _Phase.SENT
+            self._fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
+
+    def not_sent(self, reason: str, at_ns: int) -> None:
+        """The harness could not send it (no user free, no socket, ...)."""
+        if self._phase is _Phase.DUE:
+            self._finish(Ending(Outcome.NOT_SENT, error_message=bounded(reason, MAX_TEXT)), at_ns)
+
+    def answered(self, status: int, body: bytes, at_ns: int, queue_remaining: int | None = None) -> None:
+        """The answer to POST /prompt was read; `queue_remaining` is the queue as last told, if the driver knows it."""
+        submission = parse_submission(status, body)
+        if self._phase is not _Phase.DONE:
+            self._fields["http_status"] = status
+            self._fields["queue_remaining"] = self._status if queue_remaining is None else queue_remaining
+            self.submitted(submission, at_ns)
+
+    def submitted(self, submission: Submission, at_ns: int) -> None:
+        """What `answered` does, with the answer already read."""
+        if self._phase is _Phase.DONE:
+            return
+        self._now_ns = at_ns
+        if isinstance(submission, Accepted):
+            self._accepted(submission, at_ns)
+        elif self._asking.seen:
+            self.heard.note_bad("the server runs a prompt it has refused")
+        elif isinstance(submission, Refused):
+            self._finish(ending_of_refusal(submission), at_ns)
+        else:
+            self._submission_failed(submission, at_ns)
+
+    def submit_failed(self, error: str, at_ns: int, *, refused: bool = False) -> None:
+        """POST /prompt had no answer: `refused`, or broken in a way that leaves open whether it arrived."""
+        if self._phase is _Phase.DONE:
+            return
+        message = bounded(error, MAX_TEXT)
+        if refused and not self._asking.seen:
+            self._finish(Ending(Outcome.FAILED, Code.SERVER_DOWN, "connection refused", message), at_ns)
+        else:
+            self.submitted(SubmitFailed(0, message, unsure=True), at_ns)
+
+    # The socket
+
+    def message(self, message: Message, at_ns: int, error_ns: int = 0, size_bytes: int = 0) -> bool:
+        """A message came on the socket of this prompt's client; True when it is about this prompt.
+
+        `error_ns` bounds how late `at_ns` may be.
+        """
+        if self._phase is _Phase.DUE or self._phase is _Phase.DONE:
+            if type(message) is Status:
+                self._status = message.queue_remaining
+            return False
+        if message.prompt_id != self.server_id and not self._is_mine(message, at_ns, error_ns, size_bytes):
+            return False
+        self._now_ns = at_ns
+        self.heard.take(message, at_ns, error_ns, size_bytes)
+        if self._phase < _Phase.ENDED:
+            self._after_message(message, at_ns)
+        return True
+
+    def socket_lost(self, at_ns: int) -> None:
+        """The socket of this prompt's client is gone; what is sent now is lost."""
+        self.heard.gap()
+        self._gap_since_seen = True
+        self._asking.socket_lost(at_ns)
+
+    def socket_reopened(self, at_ns: int) -> None:
+        """A new socket with the same clientId is open."""
+        if self._phase is _Phase.OPEN:
+            self._now_ns = at_ns
+            self._asking.socket_back(at_ns)
+
+    # Answers it asked for
+
+    def history(self, answer: HistoryEntry | NoEntry | Damaged, at_ns: int) -> None:
+        """The answer to GET /history/{server_id}; a request that had none is `Damaged` too."""
+        if not _Phase.SENT <= self._phase <= _Phase.ENDED:
+            return
+        self._now_ns = at_ns
+        if isinstance(answer, HistoryEntry):
+            self._take_entry(answer, at_ns)
+        elif self._phase is _Phase.ENDED:
+            if self._asking.entry_missing(at_ns):
+                self._disagree("the prompt has ended, but history never had it")
+                self._conclude(at_ns)
+        elif self._last_look_ns is not None:
+            self._time_out(at_ns)
+        elif isinstance(answer, NoEntry):
+            self._asking.history_empty(at_ns)
+        else:
+            self._asking.failed(at_ns)
+
+    def queue(self, answer: Queue | Damaged, at_ns: int) -> None:
+        """The answer to GET /queue."""
+        if self._phase is not _Phase.OPEN:
+            return
+        self._now_ns = at_ns
+        if isinstance(answer, Damaged):
+            self._asking.failed(at_ns)
+        elif self.server_id in answer:
+            self._found(at_ns)
+        elif self._asking.missed(at_ns):
+            self._vanish(at_ns)
+
+    def job(self, answer: Job | NoJob | NoJobsRoute | Damaged, at_ns: int) -> None:
+        """The answer to GET /api/jobs/{server_id}, which stands for history and queue at once."""
+        if isinstance(answer, Job):
+            if answer.entry is not None:
+                self.history(answer.entry, at_ns)
+            elif self._phase is _Phase.OPEN and self._last_look_ns is None:
+                self._found(at_ns)
+            else:
+                self.history(NoEntry(), at_ns)
+        elif isinstance(answer, NoJob) and self._phase is _Phase.OPEN and self._last_look_ns is None:
+            if self._asking.missed(at_ns):
+                self._vanish(at_ns)
+        else:
+            self.history(NoEntry() if isinstance(answer, NoJob) else Damaged(0, "no job", ""), at_ns)
+
+    def outputs_checked(
+        self, at_ns: int, *, received: int, size_bytes: int, problem: str | None = None, code: Code | None = None
+    ) -> None:
+        """All outputs were fetched and checked; with a `problem`, `code` says which (OUTPUT_MISSING, OUTPUT_WRONG)."""
+        if self._phase is not _Phase.FETCHING:
+            return
+        self._fields |= {
+            "fetched_ns": at_ns,
+            "outputs_received": received,
+            "output_bytes": size_bytes,
+            "outputs_ok": problem is None,
+            "output_problem": None if problem is None else bounded(problem, MAX_TEXT),
+        }
+        wrong = frozenset() if problem is None else frozenset({code or Code.OUTPUT_WRONG})
+        self._succeed(at_ns, wrong, problem)
+
+    # Time, and ends from outside
+
+    def tick(self, at_ns: int) -> None:
+        """Time has passed: call it when `next` says WAIT and `due_ns` has come; harmless at any other time."""
+        if self._phase not in {_Phase.SENT, _Phase.OPEN}:
+            return
+        if at_ns >= self._deadline_ns:
+            self.deadline_passed(at_ns)
+        elif self._phase is _Phase.OPEN and self._asking.need is Need.WAIT and at_ns >= self._asking.due_ns:
+            self._asking.ask(at_ns)
+
+    def deadline_passed(self, at_ns: int) -> None:
+        """The deadline has come: one last look into history, then it is a timeout."""
+        if self._phase not in {_Phase.SENT, _Phase.OPEN}:
+            return
+        self._now_ns = at_ns
+        if self._last_look_ns is None:
+            self._last_look_ns = at_ns
+        elif at_ns >= self._last_look_ns + self._patience.last_look_ns:
+            self._time_out(at_ns)
+
+    def server_gone(self, at_ns: int) -> None:
+        """The server refuses connections: what was in it is lost."""
+        self._lose(Code.SERVER_DOWN, at_ns)
+
+    def server_restarted(self, at_ns: int) -> None:
+        """The server that answers now is not the one that took the prompt."""
+        if self._phase is not _Phase.FETCHING:  # files outlive the server
+            self._lose(Code.SERVER_RESTARTED, at_ns)
+
+    def cancel_asked(self) -> None:
+        """The harness itself interrupts or deletes this prompt: an interrupt is no misfire then."""
+        self._cancel_asked = True
+
+    def stop(self, at_ns: int) -> None:
+        """The run ends: whatever is known by now is its end."""
+        if self._phase is _Phase.DUE:
+            self.not_sent("the run ended before it was due", at_ns)
+        elif self._phase is _Phase.DONE:
+            return
+        elif self._how() is not None:
+            self._fetch = False
+            self._conclude(at_ns)
+        else:
+            self._finish(self._unproven() or Ending(Outcome.ABORTED), at_ns)
+
+    # Inside
+
+    @property
+    def _deadline_ns(self) -> int:
+        deadline_ns = self._prompt.deadline_ns
+        return FOREVER_NS if deadline_ns is None else deadline_ns
+
+    @property
+    def _cached(self) -> frozenset[str] | None:
+        if self._entry is not None and self._entry.cached is not None:
+            return frozenset(self._entry.cached)
+        return self.heard.cached
+
+    def _server_times(self) -> dict[str, int | None]:
+        entry, heard = self._entry, self.heard
+        started_ms = heard.started_server_ms if entry is None else entry.started_ms
+        ended_ms = heard.ended_server_ms if entry is None else entry.ended_ms
+        return {"started_server_ns": _ms_to_ns(started_ms), "ended_server_ns": _ms_to_ns(ended_ms)}
+
+    def _accepted(self, answer: Accepted, at_ns: int) -> None:
+        self._fields["accepted_ns"] = self._accepted_ns = at_ns
+        self._fields["number"] = answer.number
+        if answer.node_problems:
+            first = answer.node_problems[0]
+            self._dropped = f"node {first.node_id} ({first.node_class}): {first.message}"
+        if self._phase is _Phase.SENT:
+            self._phase = _Phase.OPEN
+            self._open_ns = at_ns
+            if not self._asking.seen:
+                self._asking.opened(at_ns)
+        self._rename(answer.prompt_id)
+
+    def _rename(self, told: str | None) -> None:
+        """Old servers do not take our id: go by theirs, and look at what came before the answer."""
+        held, self._held = self._held, []
+        if told is None or told == self.server_id or self._asking.seen:
+            return
+        self.server_id = told
+        for message, at_ns, error_ns, size_bytes in held:
+            self.message(message, at_ns, error_ns, size_bytes)
+
+    def _submission_failed(self, failed: SubmitFailed, at_ns: int) -> None:
+        kind = f"http {failed.status}" if failed.status else "no answer"
+        ending = Ending(Outcome.FAILED, Code.SUBMIT_ERROR, kind, failed.message)
+        if not failed.unsure:
+            self._finish(ending, at_ns)
+            return
+        self._doubt = ending
+        if self._phase is _Phase.SENT:
+            self._phase = _Phase.OPEN
+            self._asking.ask(at_ns)
+
+    def _is_mine(self, message: Message, at_ns: int, error_ns: int, size_bytes: int) -> bool:
+        """Whether a message that does not name this prompt belongs to it all the same."""
+        if type(message) is Status:
+            self._note_status(message.queue_remaining, at_ns)
+            return False
+        if type(message) is BadMessage:
+            self.heard.note_bad(message.reason)
+            return False
+        if message.prompt_id is None:
+            if type(message) is Executing:  # the node that runs now, told after a reconnect
+                return self._phase is _Phase.OPEN and self._gap_since_seen and message.node is not None
+            return type(message) is PreviewImage and self.heard.nodes.running is not None
+        if self._phase is _Phase.SENT and len(self._held) < MAX_HELD:
+            self._held.append((message, at_ns, error_ns, size_bytes))
+        return False
+
+    def _note_status(self, remaining: int | None, at_ns: int) -> None:
+        """A queue that grows just as the prompt is taken: socket and POST reached the same server."""
+        before, self._status = self._status, remaining
+        if before is None or remaining is None or remaining <= before:
+            return
+        if self._accepted_ns is None or at_ns <= self._accepted_ns + STATUS_WINDOW_NS:
+            self._queue_grew = True
+
+    def _after_message(self, message: Message, at_ns: int) -> None:
+        self._open_ns = at_ns
+        self._gap_since_seen = False
+        self._asking.heard(at_ns)
+        if type(message) is ExecutionSuccess:
+            self._asking.success(at_ns)
+        elif self.heard.ended_ns is not None:
+            self._end_by_socket(at_ns)
+
+    def _end_by_socket(self, at_ns: int) -> None:
+        self._fields |= {
+            "end_received_ns": at_ns,
+            "end_error_ns": self.heard.end_error_ns,
+            "end_source": "socket",
+        }
+        self._phase = _Phase.ENDED
+        if self._ask_history or not self.heard.knows_how:
+            self._asking.ask(at_ns)
+        else:
+            self._conclude(at_ns)
+
+    def _take_entry(self, entry: HistoryEntry, at_ns: int) -> None:
+        if self._phase is not _Phase.ENDED:
+            self._fields |= {
+                "end_received_ns": at_ns,
+                "end_error_ns": max(0, at_ns - self._open_ns),
+                "end_source": "history",
+            }
+            self._phase = _Phase.ENDED
+            self.heard.nodes.gap()
+            self.heard.nodes.close(at_ns)
+        heard = self.heard
+        if heard.knows_how and entry.succeeded is not None and heard.succeeded != entry.succeeded:
+            said, wrote = ("success", "failure") if heard.succeeded else ("failure", "success")
+            self._disagree(f"the socket told of {said}, history of {wrote}")
+        self._entry = entry
+        self._conclude(at_ns)
+
+    def _disagree(self, what: str) -> None:
+        self.disagreements = (*self.disagreements, what)
+
+    def _found(self, at_ns: int) -> None:
+        self._now_ns = self._open_ns = at_ns
+        self._gap_since_seen = False
+        self._asking.queued(at_ns)
+
+    def _how(self) -> Failure | bool | None:
+        """How it ended, history before socket: its failure, True for success, None if nobody says."""
+        entry = self._entry
+        if entry is not None and entry.succeeded is not None:
+            unnamed = Failure(interrupted=False, node_id=None, node_class=None, error_type=None, message=None)
+            return True if entry.succeeded else entry.failure or unnamed
+        return self.heard.failure or (True if self.heard.succeeded else None)
+
+    def _conclude(self, at_ns: int) -> None:
+        """It has ended: finish, or fetch first."""
+        how = self._how()
+        if how is None:
+            message = "the prompt ended, but neither socket nor history says how"
+            self._finish(Ending(Outcome.FAILED, Code.BAD_MESSAGE, error_message=message), at_ns)
+        elif isinstance(how, Failure):
+            self._finish(ending_of_failure(how, interrupt_asked=self._cancel_asked), at_ns)
+        elif self._fetch and (self.outputs or self._prompt.outputs_expected):
+            self._phase = _Phase.FETCHING
+        else:
+            self._succeed(at_ns)
+
+    def _succeed(self, at_ns: int, wrong: frozenset[Code] = frozenset(), problem: str | None = None) -> None:
+        codes = set(wrong)
+        if self._dropped is not None:
+            codes.add(Code.OUTPUT_DROPPED)
+        if self.heard.bad is not None:
+            codes.add(Code.BAD_MESSAGE)
+        if self._listens and self._fields.get("end_source") == "history":
+            codes.add(Code.LOST_TERMINAL)
+        if self._asking.raced and self._entry is not None:
+            codes.add(Code.HISTORY_RACE)
+        cached = did_no_work(
+            self._shape, self._cached or frozenset(), self.heard.nodes.executed, heard_all=self.heard.heard_all
+        )
+        message = problem or self._dropped or self.heard.bad
+        self._finish(ending_of_success(cached=cached, codes=frozenset(codes), message=message), at_ns)
+
+    def _unproven(self) -> Ending | None:
+        """The broken submission, as long as nothing shows that the prompt arrived all the same."""
+        return None if self._asking.seen else self._doubt
+
+    def _vanish(self, at_ns: int) -> None:
+        """Two polls in a row have found it nowhere."""
+        doubt = self._unproven()
+        if doubt is not None:
+            ending = doubt
+        elif self._gap_since_seen:
+            message = "in neither queue nor history after the socket was lost"
+            ending = Ending(Outcome.LOST, Code.SERVER_RESTARTED, error_message=message)
+        elif self._asking.seen or self._queue_grew:
+            ending = Ending(Outcome.VANISHED, Code.PROMPT_VANISHED)
+        else:
+            ending = Ending(Outcome.VANISHED, Code.LB_MISROUTED)
+        self._finish(ending, at_ns)
+
+    def _time_out(self, at_ns: int) -> None:
+        self._finish(self._unproven() or Ending(Outcome.TIMEOUT, Code.DEADLINE), at_ns)
+
+    def _lose(self, code: Code, at_ns: int) -> None:
+        if self._phase in {_Phase.DUE, _Phase.DONE}:
+            return
+        how = self._how()
+        if how is True and self._fetch and self.outputs and code is Code.SERVER_DOWN:
+            self._fields["outputs_ok"] = False
+            self._fields["output_problem"] = "the server was gone before its outputs were fetched"
+            self._succeed(at_ns, frozenset({code}), self._fields["output_problem"])
+        elif how is not None:
+            self._conclude(at_ns)
+        elif self._accepted_ns is not None or self._asking.seen:
+            self._finish(Ending(Outcome.LOST, code), at_ns)
+        else:
+            message = None if self._doubt is None else self._doubt.error_message
+            self._finish(Ending(Outcome.FAILED, code, error_message=message), at_ns)
+
+    def _finish(self, ending: Ending, at_ns: int) -> None:
+        """The one way to DONE."""
+        self._phase = _Phase.DONE
+        self._now_ns = at_ns
+        self._held = []
+        self._fields |= {
+            "finished_ns": at_ns,
+            "outcome": ending.outcome,
+            "code": ending.code,
+            "error_type": ending.error_type,
+            "error_message": ending.error_message,
+            "node_id": ending.node_id,
+            "node_class": ending.node_class,
+        }
+
+
+def _ms_to_ns(timestamp_ms: int | None) -> int | None:
+    """A server's timestamp in ns; one that no clock shows is None."""
+    return timestamp_ms * NS_PER_MS if timestamp_ms is not None and 0 < timestamp_ms < 2**43 else None
