@@ -1,0 +1,71 @@
+"""Documentation and code name the same things."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from comfysoak.main import VERBS
+from comfysoak_core.codes import CATALOGUE, Code
+from comfysoak_core.scenario import faults
+from comfysoak_core.scenario.goals import MEASURES
+from comfysoak_core.scenario.model import Scenario
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_every_code_is_in_the_catalogue_and_in_the_documentation() -> None:
+    """Each code has its entry and its row, with meaning and remedy word for word."""
+    text = (DOCS / "codes.md").read_text(encoding="utf-8")
+    assert set(CATALOGUE) == set(Code)
+    for entry in CATALOGUE.values():
+        assert f"| {entry.code} | {entry.severity} | {entry.meaning} | {entry.remedy} |" in text
+
+
+def test_every_measure_is_documented() -> None:
+    """Each measure of a goal stands in the table, statistics summed up by an asterisk."""
+    text = (DOCS / "scenario.md").read_text(encoding="utf-8")
+    for measure in MEASURES:
+        head, _, statistic = measure.rpartition(".")
+        shown = f"`{head}.*`" if head.count(".") and head.startswith("prompts.") else f"`{measure}`"
+        assert shown in text or measure.startswith("failures."), measure
+        assert statistic in text or measure.startswith("failures."), measure
+
+
+def test_every_fault_is_documented() -> None:
+    """Each kind of fault stands in the table with the code it provokes."""
+    text = (DOCS / "scenario.md").read_text(encoding="utf-8")
+    for fault in typing.get_args(typing.get_args(faults.Fault)[0]):
+        kind = typing.get_args(fault.model_fields["kind"].annotation)[0]
+        assert f"| `{kind}` | {fault.CODE}:" in text
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    return [f"{prefix}{field.alias or name}" for name, field in model.model_fields.items()]
+
+
+@pytest.mark.parametrize("key", keys(Scenario))
+def test_every_top_key_is_documented(key: str) -> None:
+    """Each top-level key of a scenario stands in the table of keys."""
+    text = (DOCS / "scenario.md").read_text(encoding="utf-8")
+    assert f"`{key}" in text
+
+
+def test_the_readme_names_only_commands_there_are() -> None:
+    """Each `comfysoak VERB` of the README is a verb."""
+    words = (ROOT / "README.md").read_text(encoding="utf-8").split("comfysoak ")[1:]
+    named = {rest.split()[0].strip("`|.,()") for rest in words if rest and rest[0].islower()}
+    assert named & set(VERBS) == named - {"locustfiles"}
+
+
+def test_links_lead_somewhere() -> None:
+    """Each relative link of the README and of the documentation names a file that is there."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
+        for part in page.read_text(encoding="utf-8").split("](")[1:]:
+            target = part.split(")")[0].split("#")[0]
+            if target and not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page}: {target}"
