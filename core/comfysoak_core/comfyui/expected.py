@@ -1,0 +1,187 @@
+"""What pictures a graph will save, told from the graph alone; None where it cannot be told.
+
+Sizes are followed from the node that makes an empty latent or picture through the stock nodes in between. A class
+that is not known here makes everything after it unknown, never wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from comfysoak_core.comfyui.shape import Graph, is_link
+
+_LATENT: Final = 8  # pixels a latent cell stands for, in each direction
+_MAX_DEPTH: Final = 200
+_SAVERS: Final = {"SaveImage": "images", "PreviewImage": "images", "SaveImageAdvanced": "images"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedImages:
+    """A batch of pictures of one size; None: cannot be told."""
+
+    count: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+UNKNOWN: Final = ExpectedImages()
+
+
+def expected_images(graph: Graph) -> dict[str, ExpectedImages]:
+    """Output node id -> what it will save, for the stock nodes that save or preview pictures."""
+    walk = _Walk(graph)
+    return {
+        node_id: walk.linked(node, _SAVERS[node["class_type"]])
+        for node_id, node in graph.items()
+        if node["class_type"] in _SAVERS
+    }
+
+
+def files_expected(expected: Mapping[str, ExpectedImages]) -> int | None:
+    """How many files all output nodes save together; None if one cannot tell."""
+    counts = [images.count for images in expected.values()]
+    return None if not counts or None in counts else sum(count for count in counts if count is not None)
+
+
+def size_inputs(graph: Graph) -> frozenset[tuple[str, str]]:
+    """The (node id, input) pairs that the expectation of this graph rests on: vary one, and it changes."""
+    walk = _Walk(graph)
+    for node in graph.values():
+        if node["class_type"] in _SAVERS:
+            walk.linked(node, _SAVERS[node["class_type"]])
+    return frozenset(walk.read)
+
+
+Node = Mapping[str, Any]
+
+
+class _Walk:
+    """One look at a graph; remembers the inputs it has read."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._ids = {id(node): node_id for node_id, node in graph.items()}
+        self._depth = 0
+        self.read: set[tuple[str, str]] = set()
+
+    def linked(self, node: Node, name: str) -> ExpectedImages:
+        """What comes in at input `name`."""
+        value = self._value(node, name)
+        source = self._graph.get(value[0]) if is_link(value) else None
+        rule = _RULES.get(source["class_type"]) if source is not None else None
+        if source is None or rule is None or self._depth >= _MAX_DEPTH:
+            return UNKNOWN
+        self._depth += 1
+        try:
+            return rule(self, source)
+        finally:
+            self._depth -= 1
+
+    def whole(self, node: Node, name: str) -> int | None:
+        """The whole number at input `name`, also through a node that holds nothing else."""
+        number = self.number(node, name)
+        return None if number is None else int(number)
+
+    def number(self, node: Node, name: str) -> float | None:
+        """The number at input `name`, also through a node that holds nothing else."""
+        value = self._value(node, name)
+        if is_link(value):
+            source = self._graph.get(value[0])
+            if source is None or source["class_type"] not in _NUMBER_NODES:
+                return None
+            value = self._value(source, "value")
+        return value if type(value) in {int, float} else None
+
+    def _value(self, node: Node, name: str) -> Any:
+        self.read.add((self._ids[id(node)], name))
+        return node["inputs"].get(name)
+
+
+_NUMBER_NODES: Final = frozenset({"PrimitiveInt", "PrimitiveFloat"})
+
+
+def _empty(cell: int) -> Callable[[_Walk, Node], ExpectedImages]:
+    def rule(walk: _Walk, node: Node) -> ExpectedImages:
+        width, height = walk.whole(node, "width"), walk.whole(node, "height")
+        return ExpectedImages(walk.whole(node, "batch_size"), _floored(width, cell), _floored(height, cell))
+
+    return rule
+
+
+def _floored(pixels: int | None, cell: int) -> int | None:
+    return None if pixels is None or pixels <= 0 else pixels // cell * cell
+
+
+def _same(name: str) -> Callable[[_Walk, Node], ExpectedImages]:
+    return lambda walk, node: walk.linked(node, name)
+
+
+def _scaled(walk: _Walk, node: Node) -> ExpectedImages:
+    """Width and height given; a zero keeps the proportions, two zeros keep the size."""
+    source = walk.linked(node, "image")
+    width, height = walk.whole(node, "width"), walk.whole(node, "height")
+    if width is None or height is None:
+        return replace(source, width=None, height=None)
+    if width == 0 and height == 0:
+        return source
+    if source.width and source.height:
+        width = width or max(1, round(source.width * height / source.height))
+        height = height or max(1, round(source.height * width / source.width))
+    return replace(source, width=width or None, height=height or None)
+
+
+def _scaled_latent(walk: _Walk, node: Node) -> ExpectedImages:
+    source = walk.linked(node, "samples")
+    width, height = walk.whole(node, "width"), walk.whole(node, "height")
+    if not width or not height:  # a zero has rules of its own there
+        return replace(source, width=None, height=None)
+    return replace(source, width=_floored(max(width, 64), _LATENT), height=_floored(max(height, 64), _LATENT))
+
+
+def _scaled_by(walk: _Walk, node: Node) -> ExpectedImages:
+    source, factor = walk.linked(node, "image"), walk.number(node, "scale_by")
+    if factor is None or source.width is None or source.height is None:
+        return replace(source, width=None, height=None)
+    return replace(source, width=round(source.width * factor), height=round(source.height * factor))
+
+
+def _repeated(name: str) -> Callable[[_Walk, Node], ExpectedImages]:
+    def rule(walk: _Walk, node: Node) -> ExpectedImages:
+        source, amount = walk.linked(node, name), walk.whole(node, "amount")
+        count = None if source.count is None or amount is None else source.count * amount
+        return replace(source, count=count)
+
+    return rule
+
+
+def _together(walk: _Walk, node: Node) -> ExpectedImages:
+    """Two batches in one, of the size of the first."""
+    first, second = walk.linked(node, "image1"), walk.linked(node, "image2")
+    count = None if first.count is None or second.count is None else first.count + second.count
+    return replace(first, count=count)
+
+
+_RULES: Final[Mapping[str, Callable[[_Walk, Node], ExpectedImages]]] = {
+    "EmptyImage": _empty(1),
+    "EmptyLatentImage": _empty(_LATENT),
+    "EmptySD3LatentImage": _empty(_LATENT),
+    "KSampler": _same("latent_image"),
+    "KSamplerAdvanced": _same("latent_image"),
+    "SamplerCustom": _same("latent_image"),
+    "SamplerCustomAdvanced": _same("latent_image"),
+    "VAEDecode": _same("samples"),
+    "VAEDecodeTiled": _same("samples"),
+    "VAEEncode": _same("pixels"),
+    "ImageInvert": _same("image"),
+    "ImageBlur": _same("image"),
+    "ImageSharpen": _same("image"),
+    "ImageQuantize": _same("image"),
+    "ImageScale": _scaled,
+    "LatentUpscale": _scaled_latent,
+    "ImageScaleBy": _scaled_by,
+    "RepeatImageBatch": _repeated("image"),
+    "RepeatLatentBatch": _repeated("samples"),
+    "ImageBatch": _together,
+}
