@@ -1,0 +1,5 @@
+"""`python -m comfysoak`."""
+
+from comfysoak.main import main
+
+main()
