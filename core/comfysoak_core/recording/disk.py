@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -16,14 +17,6 @@ class Disk:
 
     def step(self, what: str, path: Path) -> None:
         """Called before each step, with its name and its file."""
-
-    def write(self, path: Path, data: bytes) -> None:
-        """Make or empty the file and put `data` there, safe against a loss of power."""
-        self.step("write", path)
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
 
     def sync(self, path: Path) -> None:
         """Make what was written to the file safe against a loss of power."""
@@ -43,9 +36,15 @@ class Disk:
     def replace(self, path: Path, data: bytes) -> None:
         """The file has its old content or all of `data`, at any moment."""
         self.make_directory(path.parent)
+        self.write_by(path, lambda temporary: temporary.write_bytes(data))
+
+    def write_by(self, path: Path, write: Callable[[Path], object]) -> None:
+        """As `replace`, with a function that writes the content to a path it is given."""
         temporary = path.with_name(f".{path.name}.new")
         try:
-            self.write(temporary, data)
+            self.step("write", temporary)
+            write(temporary)
+            self.sync(temporary)
             self.rename(temporary, path)
         except OSError:
             with contextlib.suppress(OSError):

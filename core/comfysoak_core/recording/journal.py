@@ -71,7 +71,7 @@ class Journal:
             table = self._tables[row.TABLE] = _TableFile(self, type(row))
         table.rows.append(table.values(row))
         if len(table.rows) >= BATCH_ROWS:
-            table.flush()
+            table.batch_is_full()
 
     def add_now(self, row: Row) -> None:
         """Take a row and put it on disk before returning: for what must not be forgotten."""
@@ -102,12 +102,29 @@ class _TableFile:
         self._bytes = 0
         self._opened_ns = 0
         self._torn = False
+        self._refusing = False
         self._sequence = 0
 
+    def batch_is_full(self) -> None:
+        """Write, unless the disk refused the last time: then only `flush` tries again, and nothing is encoded here."""
+        if not self._refusing:
+            self.flush()
+        elif len(self.rows) > HELD_ROWS:
+            self._drop(len(self.rows) - HELD_ROWS * 9 // 10)
+
     def flush(self) -> None:
-        if not self.rows:
-            return
-        line = self._encoded() + b"\n"
+        """Write all rows, a batch a line, until the disk refuses one."""
+        while self.rows:
+            batch = self.rows[:BATCH_ROWS]
+            self._refusing = not self._write(batch)
+            if self._refusing:
+                self._journal.errors += 1
+                return
+            del self.rows[: len(batch)]
+
+    def _write(self, batch: list[tuple[Any, ...]]) -> bool:
+        """Append one line; False when the disk refused it and the rows are not there."""
+        line = self._encoded(batch) + b"\n"
         try:
             self._rotate_if_due()
             if self._fd < 0:
@@ -116,14 +133,10 @@ class _TableFile:
                 line = b"\n" + line
             written = os.write(self._fd, line)
         except OSError:
-            self._refused()
-            return
+            return False
         self._bytes += written
         self._torn = written < len(line)
-        if written < len(line) - 1:
-            self._refused()
-            return
-        self.rows.clear()  # also when only the end of the line is missing: the rows are there
+        return written >= len(line) - 1  # where only the end of the line is missing, the rows are there
 
     def close(self) -> None:
         """Close the file; the next one has the next number, also when this one is consumed and gone by then."""
@@ -132,12 +145,11 @@ class _TableFile:
             self._fd = -1
             self._sequence += 1
 
-    def _encoded(self) -> bytes:
+    def _encoded(self, batch: list[tuple[Any, ...]]) -> bytes:
         try:
-            return orjson.dumps(self.rows)
+            return orjson.dumps(batch)
         except TypeError:  # text of a server with half a character, a number beyond 64 bits
-            self.rows = [tuple(map(self._encodable, row)) for row in self.rows]
-            return orjson.dumps(self.rows)
+            return orjson.dumps([tuple(map(self._encodable, row)) for row in batch])
 
     def _encodable(self, value: Any) -> Any:  # whatever a producer took from a server
         try:
@@ -147,13 +159,9 @@ class _TableFile:
             return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
         return value
 
-    def _refused(self) -> None:
-        """The rows stay for the next flush, up to a bound."""
-        self._journal.errors += 1
-        surplus = len(self.rows) - HELD_ROWS
-        if surplus > 0:
-            del self.rows[:surplus]
-            self._journal.rows_dropped += surplus
+    def _drop(self, count: int) -> None:
+        del self.rows[:count]
+        self._journal.rows_dropped += count
 
     def _rotate_if_due(self) -> None:
         if self._fd < 0:

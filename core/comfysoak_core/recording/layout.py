@@ -40,6 +40,11 @@ class Layout:
         return self.root / "logs"
 
     @property
+    def progress(self) -> Path:
+        """How far the journal is in the logs; gone when the run is sealed."""
+        return self.logs / "progress.json"
+
+    @property
     def recorder_lock(self) -> Path:
         """Held by whoever turns the journal into tables: the recorder, or sealing."""
         return self.root / "recorder.lock"

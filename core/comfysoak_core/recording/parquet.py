@@ -1,0 +1,189 @@
+"""Rows as Arrow tables, and those as Parquet files: the only module that knows pyarrow's ways.
+
+All columns are nullable and are written in the order of the row's dataclass: int64, double, string, boolean.
+Moments stay int64 nanoseconds. zstd; integers as DELTA_BINARY_PACKED, text that repeats as dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from comfysoak_core.errors import RecordingError
+from comfysoak_core.recording.journal import columns
+from comfysoak_core.rows import TABLES, Row
+
+_ARROW_TYPES: dict[type, Any] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+_UNREPEATED = ("id", "prompt_id", "variation", "text", "error_message", "detail")  # a dictionary of these only costs
+
+
+def be_modest() -> None:
+    """Use one thread: whatever this process does for a recording, the load beside it comes first."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+
+
+def arrow_schema(row_type: type[Row]) -> pa.Schema:
+    """The Arrow schema of a row type, with its table's name as metadata."""
+    return _arrow_schema(row_type.TABLE)
+
+
+@cache
+def _arrow_schema(table: str) -> pa.Schema:
+    row_type = TABLES[table]
+    hints = get_type_hints(row_type)
+    schema = pa.schema([pa.field(name, _ARROW_TYPES[_plain_type(hints[name])]) for name in columns(row_type)])
+    return schema.with_metadata({"comfysoak.table": row_type.TABLE, "comfysoak.format": "1"})
+
+
+def _plain_type(hint: Any) -> type:  # an annotation
+    """`int` of `int` and of `int | None`."""
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not type(None))
+    assert isinstance(hint, type), f"{hint} is no column type"  # noqa: S101  # a row type of ours is wrong
+    return hint
+
+
+def to_table(row_type: type[Row], rows: Sequence[Sequence[Any]]) -> pa.Table:
+    """An Arrow table of rows that are in the column order of `row_type`; values of a wrong type become null."""
+    schema = arrow_schema(row_type)
+    by_column: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [_array(values, field.type) for values, field in zip(by_column, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: Sequence[Any], kind: Any) -> Any:  # pyarrow publishes no types
+    try:
+        return pa.array(values, type=kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return pa.array([_fitting(value, kind) for value in values], type=kind)
+
+
+def _fitting(value: Any, kind: Any) -> Any:  # a JSON value, an Arrow type, and a value that is of it
+    if kind == pa.string():
+        return value if value is None or isinstance(value, str) else str(value)
+    try:
+        return pa.scalar(value, type=kind).as_py()
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return None
+
+
+def sorted_by_time(table: pa.Table, row_type: type[Row]) -> pa.Table:
+    """The rows in the order of their `ORDERED_BY`; equal ones stay as they were."""
+    return table.sort_by([(row_type.ORDERED_BY, "ascending")])
+
+
+def without_ids(table: pa.Table, ids: Iterable[str]) -> pa.Table:
+    """The rows whose `id` is none of `ids`; works on a table and on a batch."""
+    return table.filter(pc.invert(pc.is_in(table["id"], value_set=pa.array(list(ids), pa.string()))))
+
+
+def ids_among(path: Path, row_type: type[Row], ids: Iterable[str]) -> set[str]:
+    """Those of `ids` that stand in the file at `path`."""
+    column = read_parquet(path, row_type, ["id"])["id"]
+    return set(column.filter(pc.is_in(column, value_set=pa.array(list(ids), pa.string()))).to_pylist())
+
+
+def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table of several of the same schema."""
+    return pa.concat_tables(tables)
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table as one file. Raises OSError when the disk refuses."""
+    strings = [field.name for field in table.schema if field.type == pa.string()]
+    repeated = [name for name in strings if name not in _UNREPEATED]
+    integers = [field.name for field in table.schema if field.type == pa.int64()]
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        use_dictionary=repeated,
+        column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+        write_statistics=[name for name in integers if name.endswith("_ns")],
+    )
+
+
+def read_parquet(path: Path, row_type: type[Row], names: Sequence[str] | None = None) -> pa.Table:
+    """The named columns (all: None) of one file, null where an older file has no such column.
+
+    Raises FileNotFoundError when it is gone, RecordingError when it is damaged.
+    """
+    return pa.Table.from_batches(list(read_batches(path, row_type, 1 << 20, names)), schema=_subschema(row_type, names))
+
+
+def read_batches(
+    path: Path, row_type: type[Row], batch_rows: int, names: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """As `read_parquet`, in batches of at most `batch_rows` rows."""
+    schema = _subschema(row_type, names)
+    try:
+        with pq.ParquetFile(path, memory_map=False) as file:
+            present = [name for name in schema.names if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_rows, columns=present, use_threads=False):
+                yield _conformed(batch, schema)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise RecordingError(
+            f"{path} is damaged: {str(error).splitlines()[0]}",
+            f"Restore it from a copy, or take its entry out of {path.parents[1] / 'manifest.json'} to read the rest.",
+        ) from error
+
+
+def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [
+        batch.column(field.name).cast(field.type)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _subschema(row_type: type[Row], names: Sequence[str] | None) -> pa.Schema:
+    schema = arrow_schema(row_type)
+    return schema if names is None else pa.schema([schema.field(name) for name in names], schema.metadata)
+
+
+def batches(table: pa.Table, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """A table in batches of at most `batch_rows` rows."""
+    yield from table.to_batches(max_chunksize=batch_rows)
+
+
+def bounds(table: pa.Table, column: str) -> tuple[int, int]:
+    """The smallest and the largest value of an integer column; (0, 0) when it has none."""
+    least_and_most = pc.min_max(table[column]).as_py()
+    return least_and_most["min"] or 0, least_and_most["max"] or 0
+
+
+def release_memory() -> None:
+    """Give back to the system what Arrow keeps for later."""
+    pa.default_memory_pool().release_unused()
+
+
+def newest(older: pa.Table, newer: pa.Table, row_type: type[Row]) -> tuple[pa.Table, pa.Table]:
+    """Two tables without the ids that stand in both: a newer row that has ended wins, an open one does not."""
+    ended_by = row_type.ENDED_BY
+    assert ended_by is not None, f"{row_type.TABLE} has no ids"  # noqa: S101  # the caller's mistake
+    ended = newer.filter(pc.is_valid(newer[ended_by]))
+    kept = without_ids(older, ended["id"].to_pylist())
+    reopened = newer.filter(pc.and_(pc.is_null(newer[ended_by]), pc.is_in(newer["id"], value_set=kept["id"])))
+    return kept, without_ids(newer, reopened["id"].to_pylist())
+
+
+def select(table: pa.Table, names: Sequence[str] | None) -> pa.Table:
+    """The named columns, all for None."""
+    return table if names is None else table.select(names)
+
+
+def table_of(found: Sequence[pa.RecordBatch], row_type: type[Row], names: Sequence[str] | None) -> pa.Table:
+    """One table of batches that have these columns."""
+    return pa.Table.from_batches(found, schema=_subschema(row_type, names))
