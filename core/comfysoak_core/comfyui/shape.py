@@ -54,7 +54,7 @@ class GraphShape:
         """The shape of a graph that has been checked (`Workflow`)."""
         classes = {node_id: str(node["class_type"]) for node_id, node in graph.items()}
         outputs = _outputs(graph, classes)
-        needed = _upstream(graph, outputs)
+        needed = upstream(graph, outputs)
         inputs = {node_id for node_id in needed if is_input_class(classes[node_id])}
         working = frozenset(needed - outputs - inputs) or outputs
         return cls(classes, outputs, working)
@@ -78,10 +78,10 @@ def _outputs(graph: Graph, classes: Mapping[str, str]) -> frozenset[str]:
     return frozenset(graph) - used
 
 
-def _upstream(graph: Graph, outputs: frozenset[str]) -> set[str]:
-    """`outputs` and every node they need."""
+def upstream(graph: Graph, nodes: frozenset[str]) -> set[str]:
+    """`nodes` and every node they need."""
     needed: set[str] = set()
-    waiting = list(outputs)
+    waiting = list(nodes)
     while waiting:
         node_id = waiting.pop()
         if node_id in needed or node_id not in graph:
