@@ -1,0 +1,45 @@
+"""All sources of a configuration, in groups that share a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfysoak_core.clock import Clock
+from comfysoak_core.errors import UsageError
+from comfysoak_probes.config import LOG_OFF, SamplerConfig
+from comfysoak_probes.dcgm import DcgmSource
+from comfysoak_probes.gpu import Rates
+from comfysoak_probes.gpu_processes import ProcessNames
+from comfysoak_probes.host import HostSource
+from comfysoak_probes.log_source import LogSource
+from comfysoak_probes.nvml import DriverSource
+from comfysoak_probes.processes import ProcessSource
+from comfysoak_probes.server import ServerSource
+from comfysoak_probes.source import Source
+
+Add = Callable[[Source, str], None]  # a source, and the group whose thread it shares
+
+
+def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> None:
+    """Hand over everything `config` names. What may wait for a network has a thread of its own."""
+    names = ProcessNames()
+    if config.nvml:
+        rates = Rates(config.every_s, config.slow_every_s, config.processes_every_s)
+        driver = DriverSource(rates=rates, host=host, clock=clock, start=lambda gpu: add(gpu, "nvml"), names=names)
+        add(driver, "nvml")
+    if config.host:
+        add(HostSource(every_s=config.host_every_s, host=host, disk=config.disk, clock=clock), "host")
+        add(ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names), "host")
+    try:
+        _add_remote(add, config, clock)
+    except ValueError as error:
+        raise UsageError(str(error), "Give addresses with http:// or https://.") from error
+
+
+def _add_remote(add: Add, config: SamplerConfig, clock: Clock) -> None:
+    for url in config.dcgm:
+        add(DcgmSource(url, every_s=config.every_s, slow_every_s=config.slow_every_s, clock=clock), url)
+    for server in config.servers:
+        add(ServerSource(server, every_s=config.server_every_s, clock=clock, token=config.token), server)
+        if config.log != LOG_OFF:
+            add(LogSource.of(server, config.log, clock=clock, token=config.token), f"log of {server}")
