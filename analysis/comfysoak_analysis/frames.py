@@ -45,7 +45,13 @@ DURATIONS = frozenset(
     }
 )
 _ARROW: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-_EDGES = {"prompts": ("scheduled", "finished"), "sessions": ("opening", "closed"), "gpu": ("at", "at")}
+_EDGES = (
+    ("prompts", "scheduled_ns"),
+    ("prompts", "finished_ns"),
+    ("sessions", "opening_ns"),
+    ("sessions", "closed_ns"),
+    ("gpu", "at_ns"),
+)
 
 
 class Run:
@@ -179,12 +185,9 @@ class Run:
         return (moments - self.start).dt.total_seconds().to_numpy(dtype=float)
 
     def _edge(self, *, first: bool) -> int | None:
-        moments = []
-        for table, (begin, end) in _EDGES.items():
-            column = getattr(self, table)[begin if first else end]
-            moment = column.min() if first else column.max()
-            if not pd.isna(moment):
-                moments.append(int(moment.value))
+        """The earliest or latest moment any row tells of."""
+        columns = (self.frame(table, (column,)).iloc[:, 0].dropna() for table, column in _EDGES)
+        moments = [int((column.min() if first else column.max()).value) for column in columns if len(column)]
         return (min(moments) if first else max(moments)) if moments else None
 
 

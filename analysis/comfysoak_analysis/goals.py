@@ -79,8 +79,8 @@ def _result(goal: Goal, measured: Measured, standing: Standing, reason: str = ""
         value=measured.value if known else None,
         limit=goal.value,
         unit=goal.unit.value,
-        value_text=goal.unit.format(measured.value) if known else "–",
-        limit_text=f"{_SIGNS[goal.comparison]} {goal.unit.format(goal.value)}",
+        value_text=goal.unit.show(measured.value) if known else "–",
+        limit_text=f"{_SIGNS[goal.comparison]} {goal.unit.show(goal.value)}",
         samples=measured.samples,
         reason=reason,
     )

@@ -25,7 +25,8 @@ def judge(run: Run, states: GpuStates, *, live: bool = False) -> Verdict:
         run=run.recording.run.name,
         conclusion=conclusion,
         exit_code=EXIT_CODES[conclusion],
-        sentence=_sentence(conclusion, goals, against) + " " + _story(run, whole(run), findings),
+        sentence=_sentence(conclusion, goals, against),
+        story=_story(run, whole(run), findings),
         started_ns=run.start_ns,
         ended_ns=run.end_ns,
         ended_how=_ended_how(run, live=live),
@@ -57,7 +58,9 @@ def _sentence(conclusion: Conclusion, goals: tuple[GoalResult, ...], against: tu
 
 
 def _goals(count: int, of: int) -> str:
-    return ("The goal was" if of == 1 else f"{count} of {of} goals was") if count == 1 else f"{count} of {of} goals were"
+    return (
+        ("The goal was" if of == 1 else f"{count} of {of} goals was") if count == 1 else f"{count} of {of} goals were"
+    )
 
 
 def _story(run: Run, all_prompts: Group, findings: tuple[Finding, ...]) -> str:

@@ -1,20 +1,62 @@
 """The door of analysis: a run directory in, a verdict out, and four files beside the recording.
 
-    from comfysoak_analysis.report import build
-    verdict = build(Path("runs/20261122-101500-demo"))
+from comfysoak_analysis.report import build
+verdict = build(Path("runs/20261122-101500-demo"))
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
+from comfysoak_analysis.frames import Run, open_run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.judgement import judge
+from comfysoak_analysis.junit import junit
+from comfysoak_analysis.page import render
+from comfysoak_analysis.summary import summary
 from comfysoak_analysis.verdict import Verdict
+from comfysoak_analysis.view import view_of
+from comfysoak_core.errors import RecordingError
+
+REPORT, SUMMARY, JUNIT, VERDICT = "report.html", "summary.md", "junit.xml", "verdict.json"
 
 
 def build(run_dir: Path, *, live: bool = False) -> Verdict:
     """Write `report.html`, `summary.md`, `junit.xml` and `verdict.json` into `run_dir`, and return the verdict.
 
     `live`: the run is still going on; the page renews itself and a missing end is no defect. Raises RecordingError
-    when `run_dir` holds no recording this version can read.
+    when `run_dir` holds no recording this version can read, or the files cannot be written.
     """
-    raise NotImplementedError
+    run = open_run(run_dir)
+    verdict, files = documents(run, live=live)
+    for name, content in files.items():
+        _replace(run_dir / name, content)
+    return verdict
+
+
+def documents(run: Run, *, live: bool = False) -> tuple[Verdict, dict[str, bytes]]:
+    """The verdict on `run` and the content of the four files by their names; nothing is written."""
+    states = GpuStates(run)
+    verdict = judge(run, states, live=live)
+    return verdict, {
+        REPORT: render(view_of(run, verdict, states, live=live)).encode("utf-8", "replace"),
+        SUMMARY: summary(run, verdict).encode("utf-8", "replace"),
+        JUNIT: junit(verdict),
+        VERDICT: verdict.to_json(),
+    }
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """All of the new file or all of the old one, whoever is killed."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise RecordingError(
+            f"{path} cannot be written: {error.strerror}", "Free space, or check the permissions of the folder."
+        ) from error

@@ -46,7 +46,12 @@ def _end(run: Run) -> Iterator[Doubt]:
     detail = f" ({ended.detail})" if ended is not None and ended.detail else ""
     again = "Run it again to its end; what was recorded is shown below all the same."
     if ended is None or ended.reason is EndReason.CUT_OFF:
-        yield Doubt("cut off", Weight.INVALID, f"The run was cut off {after}: everything that wrote it was killed{detail}.", again)
+        yield Doubt(
+            "cut off",
+            Weight.INVALID,
+            f"The run was cut off {after}: everything that wrote it was killed{detail}.",
+            again,
+        )
     elif ended.reason in {EndReason.INTERRUPTED, EndReason.TERMINATED}:
         yield Doubt("interrupted", Weight.INVALID, f"The run was {ended.reason.value} {after}{detail}.", again)
     elif ended.reason is EndReason.ABORTED:
@@ -54,7 +59,9 @@ def _end(run: Run) -> Iterator[Doubt]:
     elif planned and run.duration_s < _PLANNED_SHARE * planned:
         yield Doubt("short", Weight.CAUTION, f"The run ended {after}.")
     for fault in run.recording.run.faults:
-        yield Doubt("recording", Weight.INVALID, f"The recording is not whole: {fault}.", "Check the disk, and run it again.")
+        yield Doubt(
+            "recording", Weight.INVALID, f"The recording is not whole: {fault}.", "Check the disk, and run it again."
+        )
     refused = int(run.generator["journal_errors"].max()) if not run.generator.empty else 0
     if refused:
         yield Doubt("journal", Weight.INVALID, f"The disk refused {refused:,} writes of the recording.",
@@ -87,7 +94,11 @@ def _aborted(run: Run, count: int, total: int) -> Iterator[Doubt]:
         yield Doubt("aborted prompts", Weight.INVALID, f"{count:,} of {total:,} prompts were still open when the run ended.",
                     "Give the run time to drain: a last stage with no users.")  # fmt: skip
     elif count > ABORTED_CAUTION * total:
-        yield Doubt("aborted prompts", Weight.CAUTION, f"{count:,} of {total:,} prompts were still open when the run ended; they are in no figure.")
+        yield Doubt(
+            "aborted prompts",
+            Weight.CAUTION,
+            f"{count:,} of {total:,} prompts were still open when the run ended; they are in no figure.",
+        )
 
 
 def _generator(run: Run) -> Iterator[Doubt]:
@@ -99,9 +110,19 @@ def _generator(run: Run) -> Iterator[Doubt]:
         yield Doubt("generator lag", Weight.INVALID, f"The load process woke up {lag * 1000:.0f} ms late at p99 (limit {LAG_P99_S * 1000:.0f} ms): "
                     "its times are its own, not the server's.", remedy)  # fmt: skip
     elif rows["lag_max_s"].max() > LAG_MAX_S:
-        yield Doubt("generator lag", Weight.CAUTION, f"Once the load process woke up {rows['lag_max_s'].max():.1f} s late.", remedy)
+        yield Doubt(
+            "generator lag",
+            Weight.CAUTION,
+            f"Once the load process woke up {rows['lag_max_s'].max():.1f} s late.",
+            remedy,
+        )
     if lateness > LATENESS_P99_S:
-        yield Doubt("lateness", Weight.INVALID, f"Prompts left {lateness:.2g} s after their schedule at p99 (limit {LATENESS_P99_S:g} s).", remedy)
+        yield Doubt(
+            "lateness",
+            Weight.INVALID,
+            f"Prompts left {lateness:.2g} s after their schedule at p99 (limit {LATENESS_P99_S:g} s).",
+            remedy,
+        )
     if cpu > CPU_LIMIT:
         weight = Weight.INVALID if _quantile(rows["cpu_ratio"], 0.5) > CPU_LIMIT else Weight.CAUTION
         yield Doubt("generator CPU", weight, f"The load process used {cpu:.0%} of its core at p99.", remedy)
@@ -153,7 +174,9 @@ def _cached(run: Run) -> Iterator[Doubt]:
 
 def _plan(run: Run) -> Iterator[Doubt]:
     if run.plan is None:
-        yield Doubt("no plan", Weight.NOTE, "The recording holds no plan this version can read: the default goals were judged.")
+        yield Doubt(
+            "no plan", Weight.NOTE, "The recording holds no plan this version can read: the default goals were judged."
+        )
 
 
 def _quantile(values: pd.Series, share: float) -> float:

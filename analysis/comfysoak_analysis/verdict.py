@@ -79,7 +79,8 @@ class Verdict:
     run: str
     conclusion: Conclusion
     exit_code: ExitCode
-    sentence: str
+    sentence: str  # why this conclusion
+    story: str  # what happened, in figures
     started_ns: int | None
     ended_ns: int | None
     ended_how: str  # "completed", "interrupted", "cut off", "running", or what the recording says
@@ -102,6 +103,7 @@ class Verdict:
             "conclusion": self.conclusion.value,
             "exit_code": int(self.exit_code),
             "sentence": self.sentence,
+            "story": self.story,
             "valid": self.valid,
             "started_ns": self.started_ns,
             "ended_ns": self.ended_ns,

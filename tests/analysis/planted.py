@@ -182,7 +182,9 @@ def _one_prompt(world: _World, at: float, user: int) -> float:
     accepted = at + 0.006
     begun = max(world.free_at, accepted)
     pending = sum(1 for start, stop in world.queue if start <= accepted < stop)
-    base = replace(base, accepted_ns=ns(accepted), http_status=200, number=float(world.number), queue_remaining=pending + 1)
+    base = replace(
+        base, accepted_ns=ns(accepted), http_status=200, number=float(world.number), queue_remaining=pending + 1
+    )
     if world.random.random() < p.cached_share:
         world.put(begun + 0.01, replace(base, start_received_ns=ns(begun), end_received_ns=ns(begun + 0.004),
                   end_source="socket", started_server_ns=ns(begun), ended_server_ns=ns(begun + 0.004), outcome="cached",

@@ -1,0 +1,1 @@
+"""Charts as plain values: what is drawn is decided here, how it looks in `templates/`."""

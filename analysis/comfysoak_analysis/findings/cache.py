@@ -16,5 +16,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     rows = run.prompts[~run.prompts["work"] & ~run.prompts["ok"]]
     if not rows.empty:
         share = len(rows) / max(int(run.prompts["intended"].sum()), 1)
-        words = f"{len(rows):,} prompts ({share:.1%}) came from the server's cache and did no work; they are in no figure."
+        words = (
+            f"{len(rows):,} prompts ({share:.1%}) came from the server's cache and did no work; they are in no figure."
+        )
         yield finding(Code.CACHE_HIT, rows.assign(moment=rows["done_at"]), words, states)

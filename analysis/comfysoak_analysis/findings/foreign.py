@@ -20,6 +20,8 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     if not rows.empty:
         most = rows["memory_bytes"].max() / 1024**3
         pids = rows["pid"].nunique()
-        words = f"{counted(pids, 'foreign process')} held up to {most:.1f} GiB: {mostly(rows['name'])}.".replace("processs", "processes")
+        words = f"{counted(pids, 'foreign process')} held up to {most:.1f} GiB: {mostly(rows['name'])}.".replace(
+            "processs", "processes"
+        )
         named = rows.assign(id=rows["name"], moment=rows["at"], server=None)
         yield finding(Code.GPU_FOREIGN, named, words, states)

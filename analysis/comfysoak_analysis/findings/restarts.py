@@ -26,7 +26,9 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         words += _told_words(told)
         rows = fallen if not fallen.empty else told
         yield finding(Code.SERVER_RESTARTED, rows, words.strip(), states)
-    down = pd.concat([rows for rows in (_refusals(run), _told(run, Code.SERVER_DOWN)) if not rows.empty] or [_nothing()])
+    down = pd.concat(
+        [rows for rows in (_refusals(run), _told(run, Code.SERVER_DOWN)) if not rows.empty] or [_nothing()]
+    )
     if not down.empty:
         yield finding(Code.SERVER_DOWN, down, _down_words(down), states)
 

@@ -23,7 +23,9 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     said, rows = [], []
     for server in sorted({load.server for load in states.loads}):
         loads = [load for load in states.loads if load.server == server]
-        executed = run.prompts[(run.prompts["server"] == server) & run.prompts["work"]].dropna(subset=["start_received"])
+        executed = run.prompts[(run.prompts["server"] == server) & run.prompts["work"]].dropna(
+            subset=["start_received"]
+        )
         again = _again(loads)
         hit = _prompts_with(again, executed)
         if len(executed) < LEAST_PROMPTS or len({load.model for load in loads}) < 2 or hit < SHARE * len(executed):

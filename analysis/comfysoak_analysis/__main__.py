@@ -1,0 +1,29 @@
+"""`python -m comfysoak_analysis RUN_DIR`: make the reports of a run, and print its verdict as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from comfysoak_analysis.report import build
+from comfysoak_core.errors import ComfySoakError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, 1 or 3 by the verdict; 3 with one sentence on stderr where there is no readable recording."""
+    parser = argparse.ArgumentParser(prog="python -m comfysoak_analysis", description=main.__doc__)
+    parser.add_argument("run_dir", type=Path, help="the directory of a run, such as runs/20261122-101500-demo")
+    parser.add_argument("--live", action="store_true", help="the run is still going on")
+    arguments = parser.parse_args(argv)
+    try:
+        verdict = build(arguments.run_dir, live=arguments.live)
+    except ComfySoakError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    sys.stdout.buffer.write(verdict.to_json())
+    return int(verdict.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

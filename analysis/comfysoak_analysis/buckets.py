@@ -1,0 +1,77 @@
+"""Series of any length in at most 2,000 buckets a chart, with the mean and both extremes of each.
+
+A mean alone hides spikes, and so does every scheme that picks single points: minimum and maximum keep them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MOST = 2_000
+_NICE_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """`count` buckets of `width_s` seconds each from the start of the run."""
+
+    width_s: float
+    count: int
+
+    @classmethod
+    def over(cls, duration_s: float, wanted: int = MOST, least_s: float = 0.1) -> Grid:
+        """The finest grid of a width people like that has no more than `wanted` buckets."""
+        fits = (width for width in _NICE_S if width >= least_s and duration_s / width <= wanted)
+        width = next(fits, max(duration_s / wanted, least_s))
+        return cls(float(width), max(int(np.ceil(duration_s / width)), 1))
+
+    def index(self, seconds: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The bucket of each moment, in seconds from the start; what lies outside goes to the first or last."""
+        return np.clip((seconds / self.width_s).astype(np.int64), 0, self.count - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Mean, minimum and maximum of each bucket; NaN where nothing was."""
+
+    grid: Grid
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def bucketed(grid: Grid, seconds: Floats, values: Floats) -> Buckets:
+    """`values` at `seconds` (both of one length) in the buckets of `grid`; NaN among either is left out."""
+    known = ~(np.isnan(values) | np.isnan(seconds))
+    index, values = grid.index(seconds[known]), values[known]
+    count = np.bincount(index, minlength=grid.count)
+    total = np.bincount(index, weights=values, minlength=grid.count)
+    low, high = np.full(grid.count, np.inf), np.full(grid.count, -np.inf)
+    np.minimum.at(low, index, values)
+    np.maximum.at(high, index, values)
+    empty = count == 0
+    mean = np.divide(total, count, out=np.full(grid.count, np.nan), where=~empty)
+    low[empty], high[empty] = np.nan, np.nan
+    return Buckets(grid, mean, low, high)
+
+
+def counts(grid: Grid, seconds: Floats) -> Floats:
+    """How many moments fall into each bucket."""
+    return np.bincount(grid.index(seconds[~np.isnan(seconds)]), minlength=grid.count).astype(np.float64)
+
+
+def quantiles(grid: Grid, seconds: Floats, values: Floats, shares: tuple[float, ...]) -> tuple[Floats, ...]:
+    """The exact quantiles of the values in each bucket; NaN where there are none."""
+    known = ~(np.isnan(values) | np.isnan(seconds))
+    index, values = grid.index(seconds[known]), values[known]
+    order = np.argsort(index, kind="stable")
+    edges = np.searchsorted(index[order], np.arange(grid.count + 1))
+    found = np.full((len(shares), grid.count), np.nan)
+    for bucket in np.flatnonzero(np.diff(edges)):
+        found[:, bucket] = np.quantile(values[order[edges[bucket] : edges[bucket + 1]]], shares)
+    return tuple(found)

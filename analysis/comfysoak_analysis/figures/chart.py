@@ -1,0 +1,144 @@
+"""What a chart is made of. Colours are roles (`success`, `p95`, `gpu-0`), which the page knows for light and dark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from comfysoak_analysis.buckets import Buckets, Floats, Grid
+
+DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values at even steps. `kind` is `line`, `step`, `bar` (stacked) or `limit` (a dashed line)."""
+
+    name: str
+    colour: str
+    kind: str
+    grid: Grid
+    values: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+    offset_s: float = 0.0  # where the first value stands, after the start of the run
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the page reads it; moments are milliseconds after the start of the run."""
+        return {
+            "name": self.name,
+            "colour": self.colour,
+            "kind": self.kind,
+            "x0": self.offset_s * 1000,
+            "dx": self.grid.width_s * 1000,
+            "y": _numbers(self.values),
+            "low": None if self.low is None else _numbers(self.low),
+            "high": None if self.high is None else _numbers(self.high),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Single moments, each with its own words. `y` are numbers, or rows of a strip by name."""
+
+    name: str
+    colour: str
+    seconds: Floats
+    y: tuple[str, ...] | Floats
+    words: tuple[str, ...] = ()
+    small: bool = False
+    symbol: str = "circle"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return {
+            "name": self.name,
+            "colour": self.colour,
+            "small": self.small,
+            "symbol": self.symbol,
+            "x": [round(second * 1000) for second in self.seconds.tolist()],
+            "y": list(self.y) if isinstance(self.y, tuple) else _numbers(self.y),
+            "words": list(self.words),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Stretches of time in rows of a strip."""
+
+    name: str
+    colour: str
+    starts_s: Floats
+    lasting_s: Floats
+    rows: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return {
+            "name": self.name,
+            "colour": self.colour,
+            "x": [round(second * 1000) for second in self.starts_s.tolist()],
+            "lasting": [round(second * 1000, 1) for second in self.lasting_s.tolist()],
+            "rows": list(self.rows),
+            "words": list(self.words),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart; `empty` says why there is nothing to draw."""
+
+    key: str
+    title: str
+    note: str
+    unit: str = ""  # behind the values when hovered
+    series: tuple[Series, ...] = ()
+    dots: tuple[Dots, ...] = ()
+    spans: tuple[Spans, ...] = ()
+    empty: str = ""
+    height: int = 200
+    whole: bool = False  # the axis shows shares up to 100 %
+    decimals: str = ",.3~r"  # of values when hovered (d3-format)
+    rows: tuple[str, ...] = field(default=())  # of a strip, from the top
+
+    @property
+    def legend(self) -> tuple[tuple[str, str, str], ...]:
+        """Name, colour and kind of all that is drawn, each name once."""
+        parts = [
+            *((one.name, one.colour, one.kind) for one in self.series),
+            *((one.name, one.colour, "span") for one in self.spans),
+            *((one.name, one.colour, "dot") for one in self.dots),
+        ]
+        return tuple({name: (name, colour, kind) for name, colour, kind in reversed(parts)}.values())[::-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return {
+            "key": self.key,
+            "unit": self.unit,
+            "height": self.height,
+            "whole": self.whole,
+            "decimals": self.decimals,
+            "rows": list(self.rows),
+            "series": [one.to_dict() for one in self.series],
+            "dots": [one.to_dict() for one in self.dots],
+            "spans": [one.to_dict() for one in self.spans],
+        }
+
+
+def line(name: str, colour: str, buckets: Buckets, *, kind: str = "line") -> Series:
+    """A line through the means, in a band from minimum to maximum."""
+    return Series(name, colour, kind, buckets.grid, buckets.mean, buckets.low, buckets.high, buckets.grid.width_s / 2)
+
+
+def _numbers(values: Floats) -> list[float | None]:
+    """Rounded to four digits, which is more than a screen shows, and None for NaN."""
+    known = ~np.isnan(values)
+    rounded = np.zeros(values.shape)
+    scale = np.where(known & (values != 0), np.abs(values), 1.0)
+    places = 10.0 ** (DIGITS - 1 - np.floor(np.log10(scale)))
+    rounded[known] = np.round(values[known] * places[known]) / places[known]
+    return [value if is_known else None for value, is_known in zip(rounded.tolist(), known.tolist(), strict=True)]

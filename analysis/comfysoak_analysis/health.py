@@ -1,0 +1,124 @@
+"""What a run was made with, and how well its recording was made: two lists of names and values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.frames import Run
+from comfysoak_core.scenario.quantities import format_duration, format_size
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def configuration(run: Run) -> Pairs:
+    """What was to be run, against what, on what."""
+    return tuple(_configuration(run))
+
+
+def health(run: Run) -> Pairs:
+    """How whole the recording is, and whether the harness kept up."""
+    return tuple(_health(run))
+
+
+def _configuration(run: Run) -> Iterator[tuple[str, str]]:
+    facts, plan = run.recording.run, run.plan
+    yield "Run", f"{facts.name} ({facts.id})"
+    if facts.argv:
+        yield "Command", " ".join(facts.argv)
+    if plan is not None:
+        yield (
+            "Planned",
+            f"{format_duration(plan.duration_s)}, up to {plan.users_most:,} users and {plan.watchers:,} watchers",
+        )
+        yield "Goals", "; ".join(plan.goals) or "none named: the default ones"
+        yield "If undecided", plan.on_undecided
+        sources = ", ".join(source.kind + (f" {source.url}" if source.url else "") for source in plan.probes.gpu)
+        yield "GPU sources", f"{sources or 'none'}, every {format_duration(plan.probes.every_s)}"
+        yield "Target", "embedded simulator" if plan.embedded is not None else ", ".join(plan.servers)
+    yield "ComfySoak", f"{facts.harness_version or 'unknown'}, Python {facts.python_version or 'unknown'}"
+    for server in facts.servers:
+        parts = (server.comfyui_version and f"ComfyUI {server.comfyui_version}", server.pytorch_version and f"PyTorch {server.pytorch_version}",
+                 " ".join(server.argv), ", ".join(server.devices))  # fmt: skip
+        yield f"Server {server.url}", " · ".join(str(part) for part in parts if part) or "said nothing of itself"
+    for gpu in facts.gpus:
+        memory = format_size(gpu.memory_total_bytes) if gpu.memory_total_bytes else ""
+        yield (
+            f"GPU {gpu.uuid}",
+            " · ".join(
+                str(part)
+                for part in (gpu.name, memory, gpu.driver and f"driver {gpu.driver}", gpu.host, gpu.source)
+                if part
+            ),
+        )
+    for host in facts.hosts:
+        memory = format_size(host.memory_bytes) if host.memory_bytes else ""
+        yield (
+            f"Host {host.name}",
+            " · ".join(part for part in (host.os, f"{host.cpu_count} CPUs" if host.cpu_count else "", memory) if part),
+        )
+
+
+def _health(run: Run) -> Iterator[tuple[str, str]]:
+    facts = run.recording.run
+    yield "Sealed", "yes: all rows are in the tables" if facts.sealed else "no: read from the journal"
+    yield "Ended", _ended(run)
+    yield "Rows", ", ".join(f"{len(frame):,} {name}" for name, frame in _frames(run))
+    generator = run.generator
+    if not generator.empty:
+        yield (
+            "Load processes",
+            f"{generator['worker'].nunique():,}, at most {int(generator['users'].max()):,} users and {int(generator['sockets'].max()):,} sockets each",
+        )
+        yield (
+            "Loop woke up late by",
+            f"p99 {_milliseconds(generator['lag_max_s'], 0.99)}, at most {_milliseconds(generator['lag_max_s'], 1)}",
+        )
+        yield (
+            "Prompts left late by",
+            f"p99 {_milliseconds(generator['lateness_max_s'], 0.99)}, at most {_milliseconds(generator['lateness_max_s'], 1)}",
+        )
+        yield (
+            "Load CPU",
+            f"{_quantile(generator['cpu_ratio'], 0.5):.0%} of a core in the middle, {_quantile(generator['cpu_ratio'], 1):.0%} at most",
+        )
+        yield "Writes the disk refused", f"{int(generator['journal_errors'].max()):,}"
+    yield (
+        "End of a prompt known to",
+        f"± {_milliseconds(run.prompts['end_error_s'], 0.5)} in the middle, ± {_milliseconds(run.prompts['end_error_s'], 0.99)} at p99",
+    )
+    gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds() if not run.gpu.empty else pd.Series([], dtype=float)
+    if not run.gpu.empty:
+        yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
+    if not run.clocks.empty:
+        yield (
+            "System clocks moved by",
+            f"{_milliseconds(run.clocks['offset_s'].abs(), 1)} at most, against the run's clock",
+        )
+    for fault in facts.faults:
+        yield "Fault", fault
+
+
+def _ended(run: Run) -> str:
+    ended = run.recording.run.ended
+    if ended is None:
+        return "the recording does not say"
+    return ended.reason.value + (f": {ended.detail}" if ended.detail else "")
+
+
+def _frames(run: Run) -> list[tuple[str, pd.DataFrame]]:
+    return [("prompts", run.prompts), ("nodes", run.nodes), ("sessions", run.sessions), ("GPU samples", run.gpu), ("server readings", run.server),
+            ("log lines", run.server_log), ("events", run.events)]  # fmt: skip
+
+
+def _quantile(values: pd.Series, share: float) -> float:
+    known = values.dropna().to_numpy(dtype=float)
+    return float(np.quantile(known, share)) if known.size else math.nan
+
+
+def _milliseconds(values: pd.Series, share: float) -> str:
+    value = _quantile(values, share)
+    return "unknown" if math.isnan(value) else f"{value * 1000:,.3g} ms"

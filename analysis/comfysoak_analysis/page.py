@@ -1,0 +1,103 @@
+"""The page: one file that needs nothing else, and that nothing in it can make ask for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from comfysoak_analysis.text import bounded, for_script
+from comfysoak_analysis.view import View, number_text, seconds_text
+from comfysoak_core.scenario.plan import Workload
+from comfysoak_core.scenario.quantities import format_size
+
+_HERE = Path(__file__).parent
+TEMPLATES = _HERE / "templates"
+PLOTLY = _HERE / "assets" / "plotly-basic.min.js"
+
+
+def render(view: View) -> str:
+    """The page as HTML. Scripts are allowed by their hash alone, so that no text can become one."""
+    plotly = PLOTLY.read_text(encoding="utf-8")
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            view=view,
+            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704  # ours
+            plotly=Markup(plotly),  # noqa: S704  # ours, by its version
+            script=Markup(script),  # noqa: S704  # ours
+            script_hashes=Markup(" ".join(_hash(text) for text in (plotly, script))),  # noqa: S704  # base64
+            data=Markup(for_script(_data(view))),  # noqa: S704  # escaped for where it stands
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "bounded": bounded,
+        "unescape": html.unescape,  # chart labels are escaped for plotly; here autoescape does it
+        "seconds": seconds_text,
+        "number": number_text,
+        "share": _share,
+        "size": _size,
+        "varied": _varied,
+    }
+    return environment
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _data(view: View) -> dict[str, Any]:
+    charts = [chart for chart in view.charts if not chart.empty]
+    return {
+        "start_ms": view.start_ms,
+        "end_ms": view.end_ms,
+        "phases": [
+            {"label": phase.label, "from": phase.from_ms, "to": phase.to_ms, "quiet": phase.quiet}
+            for phase in view.phases
+        ],
+        "marks": [{"at": at, "severity": severity} for at, severity in view.marks],
+        "charts": [{**chart.to_dict(), "legend": [name for name, _, _ in chart.legend]} for chart in charts],
+    }
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value * 100:.3g} %"
+
+
+def _size(value: float) -> str:
+    return "–" if math.isnan(value) else format_size(value)
+
+
+def _varied(workload: Workload) -> str:
+    """What changes from prompt to prompt, in words."""
+    vary = workload.vary
+    parts = [f"seed {vary.seed}"]
+    if vary.prompts:
+        parts.append(f"{len(vary.prompts):,} prompt texts")
+    parts += [
+        f"{path} = {json.dumps(values.model_dump() if hasattr(values, 'model_dump') else values)}"
+        for path, values in vary.inputs.items()
+    ]
+    if vary.nodes:
+        parts.append(f"{len(vary.nodes):,} mapped nodes")
+    return ", ".join(parts)

@@ -1,0 +1,51 @@
+"""The call that sends a recorded prompt again: its workflow from the plan, its variation from its row, and curl."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from typing import Any
+
+import orjson
+
+from comfysoak_core.scenario.plan import Plan
+
+LONGEST_CALL = 60_000
+
+
+def varied_graph(plan: Plan, workflow: str, variation: str) -> dict[str, Any] | None:
+    """The graph of `workflow` with the inputs of `variation` (JSON, `node.input` -> value) put in; None if unknown."""
+    workload = next((workload for workload in plan.workloads if workload.name == workflow), None)
+    if workload is None:
+        return None
+    graph = copy.deepcopy(workload.graph)
+    for path, value in _inputs(variation).items():
+        node_id, _, name = path.partition(".")
+        node = graph.get(node_id)
+        if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+            node["inputs"][name] = value
+    return graph
+
+
+def call(plan: Plan | None, server: str, workflow: str, variation: str) -> str | None:
+    """A command for a shell that queues the same prompt again; None where the recording does not hold it.
+
+    The JSON is one line, so that no text in it can end the here-document it stands in.
+    """
+    graph = None if plan is None else varied_graph(plan, workflow, variation)
+    if graph is None:
+        return None
+    body = orjson.dumps({"prompt": graph}).decode()
+    if len(body) > LONGEST_CALL:
+        return None
+    url = shlex.quote(f"{server.rstrip('/')}/prompt")
+    return f"curl -sS {url} -H 'Content-Type: application/json' --data-binary @- <<'PROMPT'\n{body}\nPROMPT"
+
+
+def _inputs(variation: str) -> dict[str, Any]:
+    try:
+        values = json.loads(variation)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,49 @@
+"""Text that came from servers, made harmless for each place it is shown in: it is bounded, and stays text."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import orjson
+
+LONGEST = 300
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+_SPACE = re.compile(r"\s+")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~@&:.-])")
+
+
+def bounded(text: object, most: int = LONGEST) -> str:
+    """`text` on one line, without control and direction characters, cut with an ellipsis after `most` characters."""
+    plain = _SPACE.sub(" ", _CONTROL.sub("", str(text)[: most * 4])).strip()
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
+
+
+def for_chart(text: object, most: int = LONGEST) -> str:
+    """`text` for a chart, which would take tags in it for its own."""
+    return html.escape(bounded(text, most), quote=False)
+
+
+def for_markdown(text: object, most: int = LONGEST) -> str:
+    """`text` for a cell of a markdown table: no link, no tag, no mention, no end of the cell."""
+    return _MARKDOWN.sub(r"\\\1", bounded(text, most)).replace("\\.", ".").replace("\\-", "-").replace("\\:", ":")
+
+
+def for_xml(text: object, most: int = 4_000) -> str:
+    """`text` of several lines for XML, which some characters may not stand in even when escaped."""
+    return _CONTROL.sub("", str(text)[: most * 2])[:most]
+
+
+def for_script(value: Any) -> str:  # whatever JSON can hold
+    """`value` as JSON that cannot end the script element it stands in."""
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return (
+        text.replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )

@@ -1,0 +1,370 @@
+"""What the page shows, as plain values in the order it shows them; the template only lays them out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from comfysoak_analysis import measures
+from comfysoak_analysis.figures import incidents, machines, prompts
+from comfysoak_analysis.figures.chart import Chart
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.health import configuration, health
+from comfysoak_analysis.measures import FailureRow, GpuFigures, Group
+from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
+from comfysoak_analysis.resend import call
+from comfysoak_analysis.text import bounded
+from comfysoak_analysis.verdict import Conclusion, Doubt, GoalResult, Verdict
+from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.codes import Severity
+from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.plan import Stage, Workload
+from comfysoak_core.scenario.quantities import format_duration, format_size
+
+LONGEST_PLAN = 200_000
+MOST_MARKS = 40  # lines across the charts
+_HEADLINES = {
+    Conclusion.PASSED: ("Passed", "✓"),
+    Conclusion.FAILED: ("Failed", "✕"),
+    Conclusion.UNDECIDED: ("Undecided", "?"),
+    Conclusion.NOT_VALID: ("Not valid", "!"),
+}
+_SECTIONS = (
+    ("goals", "Goals"),
+    ("findings", "Findings"),
+    ("timeline", "Timeline"),
+    ("failures", "Failures"),
+    ("times", "Times"),
+    ("configuration", "Configuration"),
+    ("health", "Health"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One key figure; `tone` is `bad`, `warn`, `off` or empty."""
+
+    name: str
+    value: str
+    unit: str
+    note: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One finding as shown; times in milliseconds after the start of the run."""
+
+    code: str
+    severity: str
+    count: int
+    meaning: str
+    evidence: str
+    when: str
+    gpu: str
+    examples: tuple[str, ...]
+    remedy: str
+    from_ms: int
+    to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView:
+    """One line of the table of failures, with the call that sends its first example again."""
+
+    code: str
+    outcome: str
+    outcome_role: str
+    count: int
+    share: float
+    workflows: tuple[str, ...]
+    messages: tuple[str, ...]
+    examples: tuple[str, ...]
+    call: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One class of node, with its share of all node time."""
+
+    name: str
+    count: int
+    median_s: float
+    p95_s: float
+    max_s: float
+    total_s: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    """A phase, in milliseconds after the start; `quiet` is shaded, since it is in no figure."""
+
+    label: str
+    from_ms: int
+    to_ms: int
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The whole page."""
+
+    run: str
+    conclusion: str
+    headline: str
+    mark: str
+    sentence: str
+    story: str
+    live: bool
+    version: str
+    start_ms: float
+    end_ms: float
+    sections: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    tiles: tuple[Tile, ...]
+    goals: tuple[GoalResult, ...]
+    doubts: tuple[Doubt, ...]
+    findings: tuple[Card, ...]
+    charts: tuple[Chart, ...]
+    phases: tuple[PhaseView, ...]
+    marks: tuple[tuple[int, str], ...]  # when (ms after the start) and severity, for lines across the charts
+    failures: tuple[FailureView, ...]
+    groups: tuple[tuple[str, tuple[Group, ...]], ...]
+    nodes: tuple[NodeView, ...]
+    gpus: tuple[GpuFigures, ...]
+    sockets_words: str
+    configuration: tuple[tuple[str, str], ...]
+    workloads: tuple[Workload, ...]
+    stages: tuple[Stage, ...]
+    plan_text: str
+    health: tuple[tuple[str, str], ...]
+
+
+def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> View:
+    """Everything the page says about `run`."""
+    headline, mark = _HEADLINES[verdict.conclusion]
+    plan = run.plan
+    end_ns = max(run.end_ns or 0, (run.start_ns or 0) + NS_PER_S)
+    return View(
+        run=bounded(verdict.run, 120),
+        conclusion=verdict.conclusion.value,
+        headline=f"{headline} so far" if live else headline,
+        mark=mark,
+        sentence=verdict.sentence,
+        story=verdict.story,
+        live=live,
+        version=run.recording.run.harness_version,
+        start_ms=(run.start_ns or 0) / NS_PER_MS,
+        end_ms=end_ns / NS_PER_MS,
+        sections=_SECTIONS,
+        facts=tuple(_facts(run, verdict)),
+        tiles=tuple(_tiles(run)),
+        goals=verdict.goals,
+        doubts=verdict.doubts,
+        findings=tuple(_card(run, finding) for finding in verdict.findings),
+        charts=charts_of(run, verdict, states),
+        phases=tuple(_phases(run)),
+        marks=_marks(run, verdict.findings),
+        failures=tuple(_failure(run, row) for row in measures.failures(run)),
+        groups=tuple(_groups(run)),
+        nodes=tuple(_nodes(run)),
+        gpus=measures.gpus(run),
+        sockets_words=_sockets(run),
+        configuration=configuration(run),
+        workloads=plan.workloads if plan is not None else (),
+        stages=plan.stages if plan is not None else (),
+        plan_text=_plan_text(run),
+        health=health(run),
+    )
+
+
+def charts_of(run: Run, verdict: Verdict, states: GpuStates) -> tuple[Chart, ...]:
+    """All charts, in the order they are shown."""
+    return (
+        prompts.per_minute(run),
+        incidents.incidents(run, states, verdict.findings),
+        prompts.latency(run),
+        prompts.service(run),
+        machines.queue(run),
+        machines.memory(run),
+        machines.loads(run, states.loads),
+        machines.utilisation(run),
+    )
+
+
+def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
+    if run.start_ns is not None:
+        started = datetime.fromtimestamp(run.start_ns / NS_PER_S, UTC)
+        yield "Started", f"{started:%d %b %Y, %H:%M:%S} UTC"
+    yield "Lasted", format_duration(round(run.duration_s, 1))
+    if verdict.ended_how != "finished":
+        yield "Ended", verdict.ended_how
+    servers = [server.url for server in run.recording.run.servers] or (list(run.plan.servers) if run.plan else [])
+    if servers:
+        yield "Target", bounded(", ".join(servers), 160)
+    versions = sorted({server.comfyui_version for server in run.recording.run.servers if server.comfyui_version})
+    if versions:
+        yield "ComfyUI", bounded(", ".join(versions), 80)
+    if run.plan is not None:
+        yield "Seed", str(run.plan.seed)
+
+
+def _tiles(run: Run) -> Iterator[Tile]:
+    group, sockets, gpus = measures.whole(run), measures.sockets(run), measures.gpus(run)
+    left_out = group.intended - group.judged - group.cached
+    yield Tile(
+        "Prompts measured",
+        f"{group.judged:,}",
+        "",
+        f"{left_out:,} more in warm-up" if left_out > 0 else f"{group.cached:,} cached",
+    )
+    failed = "–" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
+    yield Tile(
+        "Failed",
+        failed,
+        "%" if group.judged else "",
+        f"{group.failed:,} of {group.judged:,}",
+        "bad" if group.failed else "",
+    )
+    yield Tile("Throughput", _number(group.per_minute), "/min", f"{group.succeeded:,} succeeded and did work")
+    yield Tile(
+        "Latency p95",
+        *_seconds(group.latency.p95),
+        f"p50 {seconds_text(group.latency.p50)} · max {seconds_text(group.latency.max)}",
+    )
+    yield _memory_tile(gpus)
+    dropped = f"of {sockets.opened:,} opened" + (
+        f" · longest silence {sockets.longest_silence_s:.0f} s" if sockets.longest_silence_s > 1 else ""
+    )
+    yield Tile("Sockets dropped", f"{sockets.dropped:,}", "", dropped, "warn" if sockets.dropped else "")
+
+
+def _memory_tile(gpus: tuple[GpuFigures, ...]) -> Tile:
+    known = [gpu for gpu in gpus if not math.isnan(gpu.memory_max_bytes)]
+    if not known:
+        return Tile("VRAM peak", "–", "", "no GPU was watched", "off")
+    fullest = max(known, key=lambda gpu: gpu.memory_max_share if gpu.memory_max_share == gpu.memory_max_share else 0)  # noqa: PLR0124
+    if math.isnan(fullest.memory_max_share):
+        return Tile("VRAM peak", format_size(fullest.memory_max_bytes), "", "capacity unknown")
+    tone = "warn" if fullest.memory_max_share > 0.95 else ""  # noqa: PLR2004
+    note = f"{fullest.memory_max_bytes / 1024**3:.1f} of {format_size(fullest.memory_total_bytes)}"
+    return Tile("VRAM peak", f"{fullest.memory_max_share * 100:.0f}", "%", note, tone)
+
+
+def _card(run: Run, finding: Finding) -> Card:
+    start_ns = run.start_ns or 0
+    first_s, last_s = ((moment - start_ns) / NS_PER_S for moment in (finding.first_ns, finding.last_ns))
+    when = f"{format_duration(max(first_s, 0))} into the run"
+    if last_s - first_s >= 1:
+        when += f", until {format_duration(last_s)}"
+    return Card(
+        code=finding.code.value,
+        severity=finding.severity.value,
+        count=finding.count,
+        meaning=finding.meaning,
+        evidence=finding.evidence,
+        when=when,
+        gpu=finding.states[0].in_words() if finding.states else "",
+        examples=tuple(dict.fromkeys(finding.examples))[:3],
+        remedy=finding.remedy,
+        from_ms=round(first_s * 1000),
+        to_ms=round(last_s * 1000),
+    )
+
+
+def _phases(run: Run) -> Iterator[PhaseView]:
+    for phase in run.recording.run.phases:
+        ended_ns = phase.ended_ns or run.end_ns or phase.started_ns
+        start_ns = run.start_ns or 0
+        yield PhaseView(
+            label={"warmup": "warm-up"}.get(phase.name, bounded(phase.name, 20)),
+            from_ms=(phase.started_ns - start_ns) // NS_PER_MS,
+            to_ms=(ended_ns - start_ns) // NS_PER_MS,
+            quiet=phase.name in NOT_MEASURED_PHASES,
+        )
+
+
+def _marks(run: Run, findings: tuple[Finding, ...]) -> tuple[tuple[int, str], ...]:
+    """Lines across the charts: the moments of what is critical, and the first moment of what else came in a burst."""
+    start_ns = run.start_ns or 0
+    found = []
+    for finding in findings:
+        if finding.severity is not Severity.INFO:
+            moments = finding.moments_ns[:12] if finding.severity is Severity.CRITICAL else finding.moments_ns[:1]
+            found += [((moment - start_ns) // NS_PER_MS, finding.severity.value) for moment in moments]
+    return tuple(found[:MOST_MARKS])
+
+
+def _failure(run: Run, row: FailureRow) -> FailureView:
+    known = {outcome.value for outcome in Outcome}
+    prompt = run.prompts[run.prompts["id"] == row.examples[0]].iloc[0]
+    return FailureView(
+        code=row.code,
+        outcome=row.outcome,
+        outcome_role=row.outcome if row.outcome in known else "quiet",
+        count=row.count,
+        share=row.share,
+        workflows=row.workflows,
+        messages=row.messages,
+        examples=row.examples,
+        call=call(run.plan, str(prompt["server"]), str(prompt["workflow"]), str(prompt["variation"])),
+    )
+
+
+def _groups(run: Run) -> Iterator[tuple[str, tuple[Group, ...]]]:
+    for column in ("workflow", "phase", "server"):
+        groups = measures.groups_by(run, column)
+        if groups and (len(groups) > 1 or column == "workflow"):
+            yield f"By {column}", groups[:50]
+
+
+def _nodes(run: Run) -> Iterator[NodeView]:
+    times = measures.node_times(run)
+    total = sum(node.total_s for node in times) or 1.0
+    for node in times[:40]:
+        yield NodeView(
+            node.node_class, node.count, node.median_s, node.p95_s, node.max_s, node.total_s, node.total_s / total
+        )
+
+
+def _sockets(run: Run) -> str:
+    found = measures.sockets(run)
+    if not found.count:
+        return "No socket was opened."
+    said = f"{found.opened:,} of {found.count:,} sockets opened, {found.socket_hours * 60:.3g} socket-minutes in all."
+    if not found.dropped:
+        return said + " None was dropped."
+    codes = ", ".join(f"{code} {count:,}" for code, count in found.by_code)
+    return f"{said} {found.dropped:,} dropped ({codes}): {found.drops_per_hour:.3g} an hour and socket."
+
+
+def _plan_text(run: Run) -> str:
+    stored = run.recording.run.plan
+    if not stored:
+        return ""
+    text = json.dumps(stored, indent=1, ensure_ascii=False)
+    return text if len(text) <= LONGEST_PLAN else text[:LONGEST_PLAN] + "\n…"
+
+
+def seconds_text(value: float) -> str:
+    """Seconds for a reader, `–` for none."""
+    return "–" if math.isnan(value) else format_duration(value)
+
+
+def _seconds(value: float) -> tuple[str, str]:
+    """A duration as number and unit where it has one of each, for large type."""
+    number, _, unit = seconds_text(value).partition(" ")
+    return (number, unit) if " " not in unit else (f"{number} {unit}", "")
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"  # noqa: PLR2004
+
+
+number_text = _number
