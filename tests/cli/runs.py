@@ -143,12 +143,12 @@ def going(folder: Path, *arguments: str) -> Iterator[Going]:
     try:
         yield Going(process, folder)
     finally:
-        family = [process]
+        family: list[subprocess.Popen[str] | psutil.Process] = [process]
         try:
             children = psutil.Process(process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             children = []
-        for member in (*family, *children):
+        for member in [*family, *children]:
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
                 member.send_signal(signal.SIGKILL)
         process.communicate()

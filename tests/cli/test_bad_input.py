@@ -119,7 +119,7 @@ def test_a_workflow_in_the_editors_format(tmp_path: Path) -> None:
 def test_a_workflow_that_is_not_json(tmp_path: Path) -> None:
     """A broken workflow is refused with the place where it breaks."""
     (tmp_path / "w.json").write_text('{"1": {"class_type": ', encoding="utf-8")
-    refused(run_scenario(tmp_path, workflow="w.json"), tmp_path, ExitCode.WRONG_CALL, "w.json", "line 1")
+    refused(run_scenario(tmp_path, workflow="w.json"), tmp_path, ExitCode.WRONG_CALL, "w.json:1:22")
 
 
 def test_a_workflow_that_is_not_there(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_target_that_refuses(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     done = run_scenario(tmp_path, target=f"http://127.0.0.1:{port}")
-    refused(done, tmp_path, ExitCode.TARGET_NOT_READY, f"127.0.0.1:{port}", "refused")
+    refused(done, tmp_path, ExitCode.TARGET_NOT_READY, f"127.0.0.1:{port}", "refuses connections")
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,13 @@ class FaultBase(BaseModel):
     server: int | None = Field(default=None, ge=0)
 
 
-class _NodeFault(FaultBase):
+class NodeFaultBase(FaultBase):
     """Strikes a node about to run: of class `node`, or any that does work."""
 
     node: str | None = Field(default=None, max_length=200)
 
 
-class _RequestFault(FaultBase):
+class RequestFaultBase(FaultBase):
     """Strikes requests whose path begins with `path` (with or without /api)."""
 
     path: str = Field(default="/prompt", pattern="^/")
@@ -104,7 +104,7 @@ class LateHistory(FaultBase):
     delay: Seconds = Field(default=0.5, gt=0)
 
 
-class SlowAnswers(_RequestFault):
+class SlowAnswers(RequestFaultBase):
     """Every answer waits for `delay`, as when a node holds the event loop. Opportunity: a request."""
 
     CODE = Code.LOOP_BLOCKED
@@ -113,7 +113,7 @@ class SlowAnswers(_RequestFault):
     delay: Seconds = Field(default=2.0, gt=0)
 
 
-class HttpError(_RequestFault):
+class HttpError(RequestFaultBase):
     """The answer is an error of this status. Opportunity: a request."""
 
     CODE = Code.SUBMIT_ERROR
@@ -165,21 +165,21 @@ class WorkerDead(FaultBase):
     kind: Literal["worker-dead"]
 
 
-class Hang(_NodeFault):
+class Hang(NodeFaultBase):
     """A node takes `for` (for ever when not given) and does not look at interrupts."""
 
     CODE = Code.NODE_HANG
     kind: Literal["hang"]
 
 
-class Misfire(_NodeFault):
+class Misfire(NodeFaultBase):
     """The prompt is interrupted at this node although nobody asked for it."""
 
     CODE = Code.INTERRUPT_MISFIRE
     kind: Literal["misfire"]
 
 
-class NodeError(_NodeFault):
+class NodeError(NodeFaultBase):
     """A node raises."""
 
     CODE = Code.NODE_ERROR
@@ -188,7 +188,7 @@ class NodeError(_NodeFault):
     message: str = Field(default="injected failure", max_length=10_000)
 
 
-class Oom(_NodeFault):
+class Oom(NodeFaultBase):
     """A node runs out of memory; `keeps` of VRAM do not come back until a restart."""
 
     CODE = Code.OOM
@@ -213,7 +213,7 @@ class ForeignMemory(FaultBase):
     size: Bytes = Field(default=4 * 1024**3, gt=0)
 
 
-class Slow(_NodeFault):
+class Slow(NodeFaultBase):
     """Nodes take `factor` times as long; with `growth`, more by this share each hour since the start."""
 
     CODE = Code.LATENCY_DRIFT
@@ -230,7 +230,7 @@ class Throttle(FaultBase):
     factor: float = Field(default=2.0, gt=1)
 
 
-class CudaPoisoned(_NodeFault):
+class CudaPoisoned(NodeFaultBase):
     """An illegal memory access: this node and every later one fails until a restart."""
 
     CODE = Code.CUDA_POISONED

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from comfysoak_core.comfyui.vary import SeedMode
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.goals import parse_goal
-from comfysoak_core.scenario.plan import Route, SeedMode
+from comfysoak_core.scenario.plan import Route
 from comfysoak_core.scenario.quantities import Seconds, parse_duration
 
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")

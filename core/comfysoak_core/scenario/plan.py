@@ -10,41 +10,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from comfysoak_core.comfyui.vary import Vary
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.embedded import Embedded
 
 WARMUP = "warmup"
 Route = Literal["round-robin"]
-SeedMode = Literal["random", "increment", "fixed"]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Range(_Frozen):
-    """Values drawn evenly from `low` to `high`, both included; whole numbers when both are."""
-
-    low: float
-    high: float
-
-
-class NodeMapping(_Frozen):
-    """One entry of COMFYUI_WORKFLOW_NODES, as the platform reads it."""
-
-    type: str | None = None
-    key: str | None = "text"
-    node_ids: tuple[str, ...] = ()
-    value: str | None = None
-
-
-class Vary(_Frozen):
-    """What changes from one prompt of a workload to the next."""
-
-    seed: SeedMode | int = "random"
-    prompts: tuple[str, ...] = ()
-    inputs: dict[str, tuple[Any, ...] | Range] = {}
-    nodes: tuple[NodeMapping, ...] = ()
 
 
 class Workload(_Frozen):

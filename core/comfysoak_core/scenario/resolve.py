@@ -11,21 +11,13 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from comfysoak_core.comfyui.variation import check_variation
+from comfysoak_core.comfyui.vary import NodeMapping, Range, Vary
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.model import Scenario, VarySection, WorkloadSection, check_url
-from comfysoak_core.scenario.plan import (
-    GpuSource,
-    NodeMapping,
-    Plan,
-    Probes,
-    Range,
-    Stage,
-    Vary,
-    Workload,
-    check_variation,
-)
+from comfysoak_core.scenario.plan import GpuSource, Plan, Probes, Stage, Workload
 from comfysoak_core.scenario.read import Document, Path_
 
 T = TypeVar("T")
