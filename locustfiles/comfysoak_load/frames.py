@@ -14,9 +14,6 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024  # beyond this a message is a failure (WS_TOO_BIG), not a picture
 
-_TEXT_WHOLE = 0x81
-_BINARY_WHOLE = 0x82
-
 
 class Kind(IntEnum):
     """What a message is."""
@@ -25,7 +22,7 @@ class Kind(IntEnum):
     BINARY = 2
 
 
-_TEXT, _BINARY = Kind.TEXT, Kind.BINARY
+_WHOLE = {0x81: Kind.TEXT, 0x82: Kind.BINARY}  # the first byte of a frame that is a message of its own
 
 
 class FrameReader:
@@ -94,8 +91,8 @@ class FrameReader:
             if end > size:
                 self._needed = end - position
                 return position
-            if (first == _TEXT_WHOLE or first == _BINARY_WHOLE) and self._fragments is None and data[position + 1] < 128:
-                messages.append((_TEXT if first == _TEXT_WHOLE else _BINARY, data[start:end]))
+            if first in _WHOLE and data[position + 1] < 128 and self._fragments is None:
+                messages.append((_WHOLE[first], data[start:end]))
                 self.last_is_exact = True
             else:
                 self._through_protocol(data[position:end], messages)

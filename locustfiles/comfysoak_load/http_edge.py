@@ -51,7 +51,9 @@ class HttpEdge:
         self, path: str, body: bytes, *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BODY_BYTES
     ) -> Answer | Failure:
         """POST JSON. Never sent twice: a failure whose `sent` is True may have been acted upon."""
-        head = f"POST {self._prefix}{path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head = (
+            f"POST {self._prefix}{path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        )
         request = head.encode() + self._head + b"\r\n" + body
         return self._exchange(request, deadline_s, max_bytes, repeatable=False)
 

@@ -54,6 +54,7 @@ class Keepalive:
         while due and due[0][0] <= now_ns:
             _, sock = due.popleft()
             if not sock.open:
+                sock.close(wait_s=0.0)  # it was closing, and the server had long enough to answer that
                 continue
             silent_ns = now_ns - sock.last_heard_ns
             if silent_ns > self._dead_after_ns:

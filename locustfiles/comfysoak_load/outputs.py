@@ -31,7 +31,17 @@ _FORMATS: Final = {
     "tiff": ("TIFF",),
     "avif": ("AVIF",),
 }
-_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, MemoryError, TypeError, IndexError, KeyError, OverflowError)
+_BROKEN: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True, slots=True)

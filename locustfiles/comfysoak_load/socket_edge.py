@@ -44,9 +44,12 @@ _READABLE, _WRITABLE = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How a socket ended. `closed_by` is "client", "server" or "network"; `code` is of the catalogue, for failures."""
+    """How a socket ended. `closed_by` is "client", "server", "network", or "refused" for one that never opened.
 
-    close_code: int
+    `code` is of the catalogue, for failures.
+    """
+
+    close_code: int | None
     closed_by: str
     reason: str = ""
     code: Code | None = None
@@ -70,8 +73,8 @@ class WebSocket:
         "_closing_sent",
         "_listener",
         "_raw",
-        "_reader",
         "_readable",
+        "_reader",
         "_times",
         "_tls",
         "_unsent",
@@ -122,11 +125,15 @@ class WebSocket:
             self._reader.protocol.send_ping(b"")
             self._flush()
 
-    def close(self, code: int = CloseCode.NORMAL_CLOSURE, wait_s: float = CLOSE_DEADLINE_S) -> Closing:
-        """Close, wait up to `wait_s` for the server's own close frame, and tell how it ended."""
+    def begin_close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
+        """Send a close frame and return; the listener is told when the server has answered it."""
         if self.closing is None:
             self._send_close(code)
-        if self.closing is None:
+
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, wait_s: float = CLOSE_DEADLINE_S) -> Closing:
+        """Close, wait up to `wait_s` for the server's own close frame, and tell how it ended."""
+        self.begin_close(code)
+        if self.closing is None and wait_s > 0:
             self._closed_event = gevent.event.Event()
             self._closed_event.wait(wait_s)
         if self.closing is None:
@@ -397,7 +404,7 @@ def _raw_socket(sock: Any) -> socket.socket:
     original = monkey.get_original("socket", "socket")
     family, kind, number = sock.family, sock.type, sock.proto
     raw: socket.socket = original(family, kind, number, fileno=sock.detach())
-    raw.setblocking(False)
+    raw.settimeout(0)  # never blocks
     return raw
 
 

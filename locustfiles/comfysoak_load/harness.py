@@ -1,0 +1,224 @@
+"""Ties one Locust process to a run: makes or finds the run directory, starts and stops what its users share.
+
+A locustfile says `events.init.add_listener(attach)`; nothing happens before that. Under `comfysoak run` the run
+directory is there already (COMFYSOAK_RUN_DIR) and belongs to the supervisor. Plain Locust makes one for each test
+start, with a recorder, and seals it when the test stops.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
+
+from comfysoak_core import lifeline
+from comfysoak_core.clock import Anchor, AnchoredClock
+from comfysoak_core.errors import ComfySoakError, UsageError
+from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
+from comfysoak_core.recording.recording import Recording
+from comfysoak_core.recording.run_file import EndReason
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_load.built_in import plain_plan
+from comfysoak_load.handles import check_handles
+from comfysoak_load.load_process import LoadProcess, new_journal
+from comfysoak_load.own_run import OwnRun
+
+STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web page's button); `-s` says otherwise
+WORKER_GRACE_S = 2.0  # a worker has three seconds from its master's end to its own
+
+_RUN_MESSAGE = "comfysoak_run"
+_PHASE_MESSAGE = "comfysoak_phase"
+_IN_FLIGHT = "comfysoak_in_flight"
+_log = logging.getLogger("comfysoak")
+
+
+def attach(environment: Any, **_: Any) -> None:
+    """Listener of Locust's `init` event. Ends the process with a clear message when the run cannot be."""
+    if getattr(environment, "comfysoak", None) is not None:
+        return
+    lifeline.hold()
+    try:
+        environment.comfysoak = Harness(environment)
+    except ComfySoakError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(int(error.exit_code))
+
+
+def harness_of(environment: Any) -> Harness:
+    """The harness of a Locust environment. UsageError when the locustfile did not attach one."""
+    harness: Harness | None = getattr(environment, "comfysoak", None)
+    if harness is None:
+        raise UsageError(
+            "this locustfile uses ComfySoak's users, but did not attach its harness",
+            "Add to the locustfile: events.init.add_listener(comfysoak_load.harness.attach)",
+        )
+    return harness
+
+
+def process_of(environment: Any) -> LoadProcess:
+    """What the users of this process share, while a test runs."""
+    process = harness_of(environment).process
+    if process is None:
+        raise UsageError("no test is running", "Users are made by Locust, between test_start and test_stop.")
+    return process
+
+
+class Harness:
+    """One Locust process: the only one, a master, or a worker."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+        self.clock = AnchoredClock(Anchor.from_environment())
+        self.process: LoadProcess | None = None
+        self._given = os.environ.get(RUN_DIRECTORY_VARIABLE, "")
+        self._run_dir: Path | None = Path(self._given) if self._given else None
+        self._own: OwnRun | None = None
+        self._plan: Plan | None = None
+        self._interrupted: EndReason | None = None
+        self._in_flight_of: dict[str, int] = {}
+        self._is_master = isinstance(environment.runner, MasterRunner)
+        self._is_worker = isinstance(environment.runner, WorkerRunner)
+        if self._run_dir is not None:
+            self._plan = _plan_of(self._run_dir)
+            check_handles(self._plan.sockets_most, self._plan.users_most)
+        elif environment.parsed_options is not None and environment.parsed_options.headless and not self._is_worker:
+            plain_plan(environment.host)  # say now what is wrong with it
+        self._set_watchers()
+        self._listen()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the test that runs, or of the run this process belongs to."""
+        if self._plan is None:
+            raise UsageError("no test is running", "The plan is known from test_start on.")
+        return self._plan
+
+    @property
+    def in_flight(self) -> int:
+        """Prompts that are open now, in all processes as far as known."""
+        own = self.process.in_flight if self.process is not None else 0
+        return own + sum(self._in_flight_of.values())
+
+    def enter(self, number: int) -> None:
+        """A stage of the plan begins: journal it, and tell all processes its phase."""
+        stage = self.plan.stages[number]
+        if self.process is not None:
+            self.process.enter(stage, number)
+        self.environment.runner.send_message(_PHASE_MESSAGE, {"phase": stage.phase})
+
+    def _set_watchers(self) -> None:
+        """As many watchers as the plan has; without any their class is taken out, or Locust would pick it by weight."""
+        from comfysoak_load.users import WatcherUser
+
+        classes = self.environment.user_classes
+        for user_class in [found for found in classes if issubclass(found, WatcherUser)]:
+            if self._plan is not None:
+                user_class.fixed_count = self._plan.watchers
+            if user_class.fixed_count == 0:
+                classes.remove(user_class)
+
+    def _listen(self) -> None:
+        events, runner = self.environment.events, self.environment.runner
+        events.test_start.add_listener(self._guarded(self._test_start))
+        events.test_stop.add_listener(self._guarded(self._test_stop))
+        events.quitting.add_listener(self._guarded(self._quitting))
+        if not self._is_master:
+            runner.register_message(_PHASE_MESSAGE, self._on_phase)
+        if self._is_worker:
+            runner.register_message(_RUN_MESSAGE, self._on_run)
+            events.report_to_master.add_listener(self._report)
+        if self._is_master:
+            events.worker_report.add_listener(self._on_report)
+
+    def _guarded(self, listener: Callable[[], None]) -> Callable[..., None]:
+        """An error of ours ends the test with its message: no traceback, no test without a recording."""
+
+        def listen(**_: Any) -> None:
+            try:
+                listener()
+            except ComfySoakError as error:
+                _log.error("%s", error)  # the message says it all
+                self.environment.process_exit_code = int(error.exit_code)
+                gevent.spawn(self._give_up)
+
+        return listen
+
+    def _give_up(self) -> None:
+        options = self.environment.parsed_options
+        if options is not None and options.headless:
+            self.environment.runner.quit()
+        else:
+            self.environment.runner.stop()
+
+    # Locust's events
+
+    def _test_start(self) -> None:
+        if self._run_dir is None:
+            self._make_own_run()
+        elif self._plan is None or not self._given:
+            self._plan = _plan_of(self._run_dir)
+        assert self._run_dir is not None  # noqa: S101  # made just now
+        index = -1 if self._is_master else max(self.environment.runner.worker_index, 0)
+        journal = new_journal(self._run_dir, self.clock, index)
+        self.process = LoadProcess(self.plan, journal, self.clock, index=index)
+        self.process.start()
+
+    def _make_own_run(self) -> None:
+        self._plan = plain_plan(self.environment.host)
+        check_handles(self._plan.sockets_most)
+        self._own = OwnRun.begin(Path("runs"), self._plan, self.clock)
+        self._run_dir = self._own.path
+        _log.info("Recording to %s", self._run_dir)
+        if self._is_master:
+            self.environment.runner.send_message(_RUN_MESSAGE, {"directory": str(self._run_dir.absolute())})
+
+    def _test_stop(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.stop(self._grace_s())
+        if self._own is not None:
+            self._own.end(self._interrupted or EndReason.FINISHED, self.clock)
+            _log.info("Recorded in %s; its report: comfysoak report %s", self._own.path, self._own.path)
+            self._own = None
+        if not self._given:
+            self._run_dir = None
+
+    def _quitting(self) -> None:
+        """Locust ends. When a test is still running then, somebody has interrupted it."""
+        runner = self.environment.runner
+        if self.process is not None and runner.state != STATE_STOPPED:
+            is_signal = gevent.getcurrent() is not gevent.get_hub().parent  # Locust handles SIGTERM in a greenlet
+            self._interrupted = EndReason.TERMINATED if is_signal else EndReason.INTERRUPTED
+
+    def _grace_s(self) -> float:
+        if self._interrupted is not None:
+            return 0.0
+        if self._is_worker:
+            return WORKER_GRACE_S
+        asked = float(self.environment.stop_timeout or 0.0)
+        return asked or STOP_GRACE_S
+
+    # Messages between processes
+
+    def _on_phase(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        if self.process is not None:
+            self.process.phase = msg.data["phase"]
+
+    def _on_run(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        self._run_dir = Path(msg.data["directory"])
+
+    def _report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        data[_IN_FLIGHT] = self.process.in_flight if self.process is not None else 0
+
+    def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        self._in_flight_of[client_id] = int(data.get(_IN_FLIGHT, 0))
+
+
+def _plan_of(run_dir: Path) -> Plan:
+    return Plan.model_validate(Recording.open(run_dir).run.plan)

@@ -1,0 +1,217 @@
+"""One prompt on its way: does what its life needs, and brings it what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import gevent.event
+
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.asking import Need, Step
+from comfysoak_core.comfyui.expected import UNKNOWN, ExpectedImages
+from comfysoak_core.comfyui.history import OutputFile
+from comfysoak_core.comfyui.life import PromptLife
+from comfysoak_core.comfyui.messages import (
+    Executed,
+    ExecutionCached,
+    ExecutionStart,
+    Message,
+    PreviewImage,
+    PreviewWithMetadata,
+    Progress,
+    ProgressState,
+    Status,
+)
+from comfysoak_core.rows import Prompt
+from comfysoak_load.connection import Connection
+from comfysoak_load.failures import Failure, FailureKind
+from comfysoak_load.http_answers import Answer
+from comfysoak_load.outputs import Expected, problem_of
+from comfysoak_load.stamps import Arrival
+from comfysoak_load.target import Target
+
+if TYPE_CHECKING:
+    from comfysoak_load.load_process import LoadProcess
+
+# After these a life needs nothing sooner than before: its greenlet may sleep on.
+_NO_NEWS = frozenset(
+    {Status, Progress, ProgressState, PreviewImage, PreviewWithMetadata, Executed, ExecutionStart, ExecutionCached}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be sent, and what must come back. `images`: output node id -> what it saves."""
+
+    body: bytes
+    images: Mapping[str, ExpectedImages]
+    noise: bool = False
+
+
+class PromptRun:
+    """Drives one `PromptLife` in the greenlet that calls `run`; listens on the connection meanwhile."""
+
+    __slots__ = ("_connection", "_news", "_order", "_process", "fetch_ms", "life", "submit_ms", "was_accepted")
+
+    def __init__(self, life: PromptLife, order: Order, connection: Connection, process: LoadProcess) -> None:
+        self.life = life
+        self.submit_ms: float | None = None
+        self.fetch_ms: float | None = None
+        self.was_accepted = False
+        self._order = order
+        self._connection = connection
+        self._process = process
+        self._news = gevent.event.Event()
+
+    @property
+    def target(self) -> Target:
+        """The server it runs on."""
+        return self._connection.target
+
+    def run(self) -> Prompt:
+        """From sending to the last check; the row as it ends. However this greenlet ends, the row is written."""
+        self._process.journal.add_now(self.life.row)
+        self._connection.listen(self)
+        try:
+            while (step := self.life.next).need is not Need.DONE:
+                if not self._listen_until(step):
+                    self._do(step.need)
+        finally:
+            self._connection.unlisten(self)
+            self.life.stop(self._process.clock.now_ns())
+            self._write_end()
+        return self.life.row
+
+    def stop(self) -> None:
+        """End it now, as aborted unless it is known how it ended."""
+        self.life.stop(self._process.clock.now_ns())
+        self._news.set()
+
+    def lose_to_restart(self) -> None:
+        """The server was restarted with this prompt in it."""
+        self.life.server_restarted(self._process.clock.now_ns())
+        self._news.set()
+
+    def write_nodes(self) -> None:
+        """Journal the nodes that began or ended since the last call."""
+        for node in self.life.take_node_rows():
+            self._process.journal.add(node)
+
+    # From the connection, in the event loop: nothing here may block
+
+    def on_message(self, message: Message, arrival: Arrival, size_bytes: int) -> None:
+        """Pass it on to the life, and wake up if that may need something now."""
+        if self.life.message(message, arrival.at_ns, arrival.error_ns, size_bytes) and type(message) not in _NO_NEWS:
+            self._news.set()
+
+    def on_socket_lost(self, at_ns: int) -> None:
+        """The life polls until there is a new socket."""
+        self.life.socket_lost(at_ns)
+        self._news.set()
+
+    def on_socket_reopened(self, at_ns: int) -> None:
+        """Nothing is replayed: the life asks what it missed."""
+        self.life.socket_reopened(at_ns)
+        self._news.set()
+
+    # Steps
+
+    def _listen_until(self, step: Step) -> bool:
+        """Wait for news or the time of the step; True when there may be another step now."""
+        left_ns = step.due_ns - self._process.clock.now_ns()
+        if left_ns <= 0:
+            return False
+        self._news.clear()
+        return bool(self._news.wait(left_ns / NS_PER_S))
+
+    def _do(self, need: Need) -> None:
+        if need is Need.SEND:
+            self._send()
+        elif need is Need.ASK_HISTORY:
+            self._ask_history()
+        elif need is Need.ASK_QUEUE:
+            self._ask_queue()
+        elif need is Need.FETCH_OUTPUTS:
+            self._fetch_outputs()
+        else:
+            self.life.tick(self._process.clock.now_ns())
+
+    def _send(self) -> None:
+        sent_ns = self._process.clock.now_ns()
+        self.life.sent(sent_ns)
+        lateness = self._process.self_check
+        lateness.lateness_max_ns = max(lateness.lateness_max_ns, sent_ns - self.life.row.scheduled_ns)
+        answer = self.target.submit(self._order.body)
+        now = self._process.clock.now_ns()
+        self.submit_ms = (now - sent_ns) / 1e6
+        if isinstance(answer, Failure):
+            self.life.submit_failed(str(answer), now, refused=answer.kind in _NEVER_ARRIVED)
+            return
+        self.life.answered(answer.status, answer.body, now, self.target.queue_remaining)
+        row = self.life.row
+        self.was_accepted = row.accepted_ns is not None
+        if self.was_accepted and self.target.accepted(row.number, sent_ns):
+            self._process.restarted(self.target, self)
+
+    def _ask_history(self) -> None:
+        answer = self.target.history(self.life.server_id)
+        now = self._process.clock.now_ns()
+        if isinstance(answer, Failure):
+            self.life.server_gone(now)
+            return
+        before = len(self.life.disagreements)
+        self.life.history(answer, now)
+        for what in self.life.disagreements[before:]:
+            self._process.event("disagreement", server=self.target.url, subject=self.life.row.id, detail=what)
+
+    def _ask_queue(self) -> None:
+        answer = self.target.queue(self.life.next.due_ns)
+        now = self._process.clock.now_ns()
+        if isinstance(answer, Failure):
+            self.life.server_gone(now)
+        else:
+            self.life.queue(answer, now)
+
+    def _fetch_outputs(self) -> None:
+        began_ns = self._process.clock.now_ns()
+        files = self.life.outputs
+        received = size = 0
+        problem, code = self._count_problem(files), Code.OUTPUT_WRONG
+        for file in files:
+            answer = self.target.view(file)
+            found, found_code = self._check(file, answer)
+            if isinstance(answer, Answer) and answer.status == 200:
+                received += 1
+                size += len(answer.body)
+            if found is not None and (problem is None or found_code is Code.OUTPUT_MISSING):
+                problem, code = found, found_code
+        now = self._process.clock.now_ns()
+        self.fetch_ms = (now - began_ns) / 1e6
+        self.life.outputs_checked(now, received=received, size_bytes=size, problem=problem, code=code)
+
+    def _count_problem(self, files: tuple[OutputFile, ...]) -> str | None:
+        """Fewer or more files than the workflow saves, node by node."""
+        for node_id, images in self._order.images.items():
+            count = sum(file.node_id == node_id for file in files)
+            if images.count is not None and count != images.count:
+                return f"node {node_id} gave {count} files instead of {images.count}"
+        return None
+
+    def _check(self, file: OutputFile, answer: Answer | Failure) -> tuple[str | None, Code]:
+        if isinstance(answer, Failure):
+            return f"{file.filename}: {answer}", Code.OUTPUT_MISSING
+        if answer.status != 200:
+            return f"{file.filename}: HTTP {answer.status}", Code.OUTPUT_MISSING
+        images = self._order.images.get(file.node_id, UNKNOWN)
+        problem = problem_of(file.filename, answer.body, Expected(images.width, images.height, self._order.noise))
+        return (None if problem is None else f"{file.filename}: {problem}"), Code.OUTPUT_WRONG
+
+    def _write_end(self) -> None:
+        self.write_nodes()
+        self._process.journal.add(self.life.row)
+
+
+_NEVER_ARRIVED = frozenset({FailureKind.REFUSED, FailureKind.UNRESOLVED, FailureKind.UNREACHABLE, FailureKind.TLS})

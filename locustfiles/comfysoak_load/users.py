@@ -1,0 +1,110 @@
+"""The users of a load test, for locustfiles to make their own of.
+
+from locust import events, task
+from comfysoak_load.harness import attach
+from comfysoak_load.users import ComfyUser
+
+events.init.add_listener(attach)
+
+class MyUser(ComfyUser):
+@task
+def generate(self):
+self.client.generate()          # or generate("the name of a workflow of the scenario")
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+from locust import User, task
+from locust.user.task import LOCUST_STATE_STOPPING
+
+from comfysoak_load.client import ComfyClient
+from comfysoak_load.harness import process_of
+from comfysoak_load.load_process import LoadProcess
+
+
+class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
+    """Holds one WebSocket; sends a prompt, waits for its end, fetches and checks what came of it, thinks, repeats.
+
+    A user whom Locust stops finishes the prompt it has open, and only then leaves.
+    """
+
+    abstract = True
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self._process: LoadProcess = process_of(environment)
+        self.client = ComfyClient(self._process, _fire(environment))
+
+    def on_start(self) -> None:
+        """Begin to open the socket."""
+        self.client.connect()
+
+    @task  # type: ignore[untyped-decorator]  # Locust is not typed here
+    def generate(self) -> None:
+        """One prompt of the scenario's mix, from sending to its checked pictures."""
+        self.client.generate()
+
+    def wait_time(self) -> float:
+        """The pause the scenario asks for after a prompt."""
+        return self.client.think_s
+
+    def on_stop(self) -> None:
+        """Close the socket."""
+        self.client.leave()
+
+    def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002, ARG002  # Locust's signature
+        """Leave now, or after the open prompt. Locust counts this user no more in either case."""
+        if self.client.busy:
+            self._state = LOCUST_STATE_STOPPING
+            self._group.discard(self._greenlet)
+            self._process.leaving.add(self._greenlet)
+            return False
+        return bool(super().stop(force=True))
+
+
+class WatcherUser(User):  # type: ignore[misc]  # Locust is not typed here
+    """Holds a WebSocket that only listens, as an open browser tab does.
+
+    A scenario says how many there are; without one, set `fixed_count` (they count towards Locust's `-u`).
+    """
+
+    abstract = True
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self._process: LoadProcess = process_of(environment)
+        _, self._connection = self._process.join("watcher")
+
+    @task  # type: ignore[untyped-decorator]  # Locust is not typed here
+    def watch(self) -> None:
+        """Keep the socket open until stopped."""
+        self._connection.connect()
+        while True:
+            gevent.sleep(3600)
+
+    def on_stop(self) -> None:
+        """Close the socket."""
+        self._process.part(self._connection)
+
+    def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002, ARG002  # Locust's signature
+        """There is nothing to finish."""
+        return bool(super().stop(force=True))
+
+
+def _fire(environment: Any) -> Any:
+    """Locust's one seam, with the names its statistics show."""
+
+    def fire(kind: str, name: str, milliseconds: float, size_bytes: int, error: Exception | None) -> None:
+        environment.events.request.fire(
+            request_type=kind,
+            name=name,
+            response_time=milliseconds,
+            response_length=size_bytes,
+            exception=error,
+            context={},
+        )
+
+    return fire
