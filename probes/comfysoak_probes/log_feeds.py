@@ -119,6 +119,10 @@ class NewEntries:
             return []
         return whole if known is None else whole[known + 1 :]
 
+    def begin(self) -> None:
+        """The server is not there: everything it will have written is new."""
+        self._begun = True
+
     def note(self, entries: list[dict[str, Any]]) -> None:
         """Entries that came another way are known, too."""
         whole = _through_last_newline(entries)
@@ -173,7 +177,12 @@ class SocketFeed:
     def _open(self) -> list[Stamped]:
         client_id = uuid.uuid4().hex
         self._entries.reset()
-        sock = ListeningSocket(self._server, f"/ws?clientId={client_id}", token=self._token)
+        try:
+            sock = ListeningSocket(self._server, f"/ws?clientId={client_id}", token=self._token)
+        except FetchError as error:
+            if error.trouble is Trouble.REFUSED:
+                self._new.begin()
+            raise
         try:
             body = f'{{"clientId": "{client_id}", "enabled": true}}'.encode()
             answer = self._fetcher.request("PATCH", "/internal/logs/subscribe", body)

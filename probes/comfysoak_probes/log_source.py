@@ -17,7 +17,7 @@ from comfysoak_probes.source import SAMPLER, Backoff, Outage, Tick
 ROWS_PER_WINDOW = 500  # kept lines in 10 s; a server that floods its log does not flood the recording
 WINDOW_NS = 10 * NS_PER_S
 ROUTE_GONE = frozenset({Trouble.NOT_HTTP, Trouble.TOO_LARGE})  # it answers, but not with a log: try another way
-BACKOFF_MOST_S = 10.0
+BACKOFF_MOST_S = 3.0
 
 
 @dataclass(slots=True)

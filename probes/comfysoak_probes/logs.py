@@ -51,6 +51,7 @@ class LogLine:
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # `[INFO] ` of 0.33 on a terminal; `[2026-11-22 15:00:00,123] [INFO] ` in its own log file.
 _PREFIX = re.compile(r"^(?:\[[0-9][0-9 :,.T+-]*\] ?)?\[(DEBUG|DETAIL|INFO|WARNING|ERROR|CRITICAL)\] ?")
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
@@ -134,7 +135,7 @@ def parse_line(line: str) -> LogLine | None:
 def strip(line: str) -> str:
     """The line as it looks on a terminal: no colours, and of a progress bar its last state."""
     text = _ANSI.sub("", line[:LINE_CHARACTERS])
-    return text.rstrip("\r\n").rpartition("\r")[2]
+    return _CONTROL.sub("", text.rstrip("\r\n").rpartition("\r")[2])
 
 
 class Lines:

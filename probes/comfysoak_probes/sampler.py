@@ -18,6 +18,7 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S, AnchoredClock
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import ClockReading, Event, Row
 from comfysoak_probes.source import SAMPLER, Cadence, Source
+from comfysoak_probes.terminal import printable
 from comfysoak_probes.worker import Grid, Scheduled, Worker
 
 DRAIN_S = 0.2
@@ -81,10 +82,12 @@ class Stop:
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)  # noqa: FBT003  # the name of the argument is the method's
         self.asked = False
+        self.signal = 0  # which one asked, if one did
 
-    def ask(self, *_: object) -> None:
+    def ask(self, number: int = 0, _frame: object = None) -> None:
         """Stop; may be used as a signal handler."""
         self.asked = True
+        self.signal = self.signal or number
         try:
             self._write.send(b"x")
         except OSError:
@@ -165,7 +168,7 @@ class Sampler:
             self._dropped_told = self._outbox.dropped
         for row in rows:
             if isinstance(row, Event) and row.kind in TOLD:
-                self._tell(_sentence(row))
+                self._tell(printable(_sentence(row)))
         if rows:
             self._sink.take(rows)
 

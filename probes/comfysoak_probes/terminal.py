@@ -1,0 +1,12 @@
+"""Text of others on a terminal: what could move the cursor or set the title is taken out."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with every run of control characters as one space."""
+    return _CONTROL.sub(" ", text)
