@@ -19,32 +19,18 @@ All times are UTC ns of the run's clock. What comes after the end changes nothin
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
-from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.account import Account
 from comfysoak_core.comfyui.answers import Accepted, Damaged, Queue, Refused, Submission, SubmitFailed, parse_submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Asking, Need, Patience, Step
-from comfysoak_core.comfyui.ending import (
-    Ending,
-    did_no_work,
-    ending_of_failure,
-    ending_of_refusal,
-    ending_of_success,
-)
-from comfysoak_core.comfyui.heard import Heard
-from comfysoak_core.comfyui.history import Failure, HistoryEntry, Job, NoEntry, NoJob, NoJobsRoute, OutputFile
+from comfysoak_core.comfyui.ending import Ending, ending_of_refusal
+from comfysoak_core.comfyui.history import HistoryEntry, Job, NoEntry, NoJob, NoJobsRoute, OutputFile
 from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
-from comfysoak_core.comfyui.messages import (
-    BadMessage,
-    Executing,
-    ExecutionSuccess,
-    Message,
-    PreviewImage,
-    Status,
-)
+from comfysoak_core.comfyui.messages import BadMessage, Executing, ExecutionSuccess, Message, PreviewImage, Status
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import NodeRun, Outcome, Prompt
 
@@ -70,27 +56,20 @@ class PromptLife:
 
     __slots__ = (
         "_accepted_ns",
+        "_account",
         "_ask_history",
         "_asking",
-        "_cancel_asked",
         "_doubt",
-        "_dropped",
-        "_entry",
         "_fetch",
-        "_fields",
         "_gap_since_seen",
         "_held",
         "_last_look_ns",
-        "_listens",
         "_now_ns",
         "_open_ns",
         "_patience",
         "_phase",
-        "_prompt",
         "_queue_grew",
-        "_shape",
         "_status",
-        "disagreements",
         "heard",
         "server_id",
     )
@@ -105,29 +84,21 @@ class PromptLife:
         socket: bool = True,
         patience: Patience | None = None,
     ) -> None:
-        self._prompt = prompt
-        self._shape = shape
+        self._account = Account(prompt, shape, listens=socket)
+        self.heard = self._account.heard  # what its socket told
         self._fetch = fetch
         self._ask_history = ask_history
-        self._listens = socket
         self._patience = patience or Patience()
         self._asking = Asking(self._patience, socket=socket)
-        self.heard = Heard(prompt, shape)
         self.server_id = prompt.id  # what the server calls it: our id, or on old servers one of its own
-        self.disagreements: tuple[str, ...] = ()  # where socket and history tell different things
         self._phase = _Phase.DUE
-        self._fields: dict[str, Any] = {"nodes_total": len(shape.classes)}
-        self._now_ns = prompt.scheduled_ns
+        self._now_ns = self._open_ns = prompt.scheduled_ns  # `_open_ns`: when it was last known not to have ended
         self._accepted_ns: int | None = None
-        self._open_ns = prompt.scheduled_ns  # when it was last known not to have ended
         self._last_look_ns: int | None = None  # when the question at the deadline was asked
         self._gap_since_seen = False
         self._queue_grew = False
         self._status: int | None = None
         self._doubt: Ending | None = None  # the submission broke, yet the prompt may have arrived
-        self._dropped: str | None = None  # what the server said of outputs it left out
-        self._entry: HistoryEntry | None = None
-        self._cancel_asked = False
         self._held: list[tuple[Message, int, int, int]] = []
 
     # What it needs, and what it is
@@ -137,7 +108,7 @@ class PromptLife:
         """What the driver does next, and when."""
         phase = self._phase
         if phase is _Phase.DUE:
-            return Step(Need.SEND, self._prompt.scheduled_ns)
+            return Step(Need.SEND, self._account.prompt.scheduled_ns)
         if phase is _Phase.DONE:
             return Step(Need.DONE, self._now_ns)
         if phase is _Phase.FETCHING:
@@ -153,33 +124,24 @@ class PromptLife:
     @property
     def row(self) -> Prompt:
         """The prompt's row as of now; final once `next` says DONE."""
-        heard, executed = self.heard, len(self.heard.nodes.executed)
-        cached = self._cached
-        return replace(
-            self._prompt,
-            **{
-                "start_received_ns": heard.start_ns,
-                "start_error_ns": heard.start_error_ns,
-                "messages": heard.messages,
-                "message_bytes": heard.bytes,
-                "nodes_cached": None if cached is None else len(cached & self._shape.classes.keys()),
-                "nodes_executed": None if not executed and heard.start_ns is None else executed,
-                **self._server_times(),
-                **self._fields,
-            },
-        )
+        return self._account.row
 
     @property
     def outputs(self) -> tuple[OutputFile, ...]:
         """The files the prompt has put out: by history where it was asked, else by the socket."""
-        return self._entry.files if self._entry is not None else tuple(self.heard.files)
+        return self._account.outputs
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Where socket and history tell different things about it."""
+        return self._account.disagreements
 
     @property
     def is_on_server(self) -> bool:
         """Whether the server may still wait to run it, or run it: what a driver may want to cancel."""
         if self._phase < _Phase.DONE:
             return _Phase.SENT <= self._phase < _Phase.ENDED
-        return self._fields.get("outcome") in {Outcome.TIMEOUT, Outcome.ABORTED}
+        return self._account.fields.get("outcome") in {Outcome.TIMEOUT, Outcome.ABORTED}
 
     def take_node_rows(self) -> list[NodeRun]:
         """Rows of nodes that began or ended since the last call; a later row of an id replaces the earlier one."""
@@ -191,7 +153,7 @@ class PromptLife:
         """POST /prompt is about to leave."""
         if self._phase is _Phase.DUE:
             self._phase = _Phase.SENT
-            self._fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
+            self._account.fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
 
     def not_sent(self, reason: str, at_ns: int) -> None:
         """The harness could not send it (no user free, no socket, ...)."""
@@ -202,8 +164,8 @@ class PromptLife:
         """The answer to POST /prompt was read; `queue_remaining` is the queue as last told, if the driver knows it."""
         submission = parse_submission(status, body)
         if self._phase is not _Phase.DONE:
-            self._fields["http_status"] = status
-            self._fields["queue_remaining"] = self._status if queue_remaining is None else queue_remaining
+            self._account.fields["http_status"] = status
+            self._account.fields["queue_remaining"] = self._status if queue_remaining is None else queue_remaining
             self.submitted(submission, at_ns)
 
     def submitted(self, submission: Submission, at_ns: int) -> None:
@@ -272,7 +234,7 @@ class PromptLife:
             self._take_entry(answer, at_ns)
         elif self._phase is _Phase.ENDED:
             if self._asking.entry_missing(at_ns):
-                self._disagree("the prompt has ended, but history never had it")
+                self._account.disagree("the prompt has ended, but history never had it")
                 self._conclude(at_ns)
         elif self._last_look_ns is not None:
             self._time_out(at_ns)
@@ -314,15 +276,15 @@ class PromptLife:
         """All outputs were fetched and checked; with a `problem`, `code` says which (OUTPUT_MISSING, OUTPUT_WRONG)."""
         if self._phase is not _Phase.FETCHING:
             return
-        self._fields |= {
+        self._account.fields |= {
             "fetched_ns": at_ns,
             "outputs_received": received,
             "output_bytes": size_bytes,
             "outputs_ok": problem is None,
             "output_problem": None if problem is None else bounded(problem, MAX_TEXT),
         }
-        wrong = frozenset() if problem is None else frozenset({code or Code.OUTPUT_WRONG})
-        self._succeed(at_ns, wrong, problem)
+        wrong = None if problem is None else code or Code.OUTPUT_WRONG
+        self._finish(self._account.ending(wrong, problem), at_ns)
 
     # Time, and ends from outside
 
@@ -356,7 +318,7 @@ class PromptLife:
 
     def cancel_asked(self) -> None:
         """The harness itself interrupts or deletes this prompt: an interrupt is no misfire then."""
-        self._cancel_asked = True
+        self._account.cancel_asked = True
 
     def stop(self, at_ns: int) -> None:
         """The run ends: whatever is known by now is its end."""
@@ -364,7 +326,7 @@ class PromptLife:
             self.not_sent("the run ended before it was due", at_ns)
         elif self._phase is _Phase.DONE:
             return
-        elif self._how() is not None:
+        elif self._account.how is not None:
             self._fetch = False
             self._conclude(at_ns)
         else:
@@ -374,27 +336,13 @@ class PromptLife:
 
     @property
     def _deadline_ns(self) -> int:
-        deadline_ns = self._prompt.deadline_ns
+        deadline_ns = self._account.prompt.deadline_ns
         return FOREVER_NS if deadline_ns is None else deadline_ns
 
-    @property
-    def _cached(self) -> frozenset[str] | None:
-        if self._entry is not None and self._entry.cached is not None:
-            return frozenset(self._entry.cached)
-        return self.heard.cached
-
-    def _server_times(self) -> dict[str, int | None]:
-        entry, heard = self._entry, self.heard
-        started_ms = heard.started_server_ms if entry is None else entry.started_ms
-        ended_ms = heard.ended_server_ms if entry is None else entry.ended_ms
-        return {"started_server_ns": _ms_to_ns(started_ms), "ended_server_ns": _ms_to_ns(ended_ms)}
-
     def _accepted(self, answer: Accepted, at_ns: int) -> None:
-        self._fields["accepted_ns"] = self._accepted_ns = at_ns
-        self._fields["number"] = answer.number
-        if answer.node_problems:
-            first = answer.node_problems[0]
-            self._dropped = f"node {first.node_id} ({first.node_class}): {first.message}"
+        self._accepted_ns = at_ns
+        self._account.fields |= {"accepted_ns": at_ns, "number": answer.number}
+        self._account.dropped = answer.node_problems[0] if answer.node_problems else None
         if self._phase is _Phase.SENT:
             self._phase = _Phase.OPEN
             self._open_ns = at_ns
@@ -453,81 +401,38 @@ class PromptLife:
         if type(message) is ExecutionSuccess:
             self._asking.success(at_ns)
         elif self.heard.ended_ns is not None:
-            self._end_by_socket(at_ns)
-
-    def _end_by_socket(self, at_ns: int) -> None:
-        self._fields |= {
-            "end_received_ns": at_ns,
-            "end_error_ns": self.heard.end_error_ns,
-            "end_source": "socket",
-        }
-        self._phase = _Phase.ENDED
-        if self._ask_history or not self.heard.knows_how:
-            self._asking.ask(at_ns)
-        else:
-            self._conclude(at_ns)
+            self._phase = _Phase.ENDED
+            self._account.end_by_socket(at_ns)
+            if self._ask_history or not self.heard.knows_how:
+                self._asking.ask(at_ns)
+            else:
+                self._conclude(at_ns)
 
     def _take_entry(self, entry: HistoryEntry, at_ns: int) -> None:
+        raced = self._phase is _Phase.ENDED and self._asking.raced
         if self._phase is not _Phase.ENDED:
-            self._fields |= {
-                "end_received_ns": at_ns,
-                "end_error_ns": max(0, at_ns - self._open_ns),
-                "end_source": "history",
-            }
             self._phase = _Phase.ENDED
-            self.heard.nodes.gap()
-            self.heard.nodes.close(at_ns)
-        heard = self.heard
-        if heard.knows_how and entry.succeeded is not None and heard.succeeded != entry.succeeded:
-            said, wrote = ("success", "failure") if heard.succeeded else ("failure", "success")
-            self._disagree(f"the socket told of {said}, history of {wrote}")
-        self._entry = entry
+            self._account.end_by_history(at_ns, self._open_ns)
+        self._account.take_entry(entry, raced=raced)
         self._conclude(at_ns)
-
-    def _disagree(self, what: str) -> None:
-        self.disagreements = (*self.disagreements, what)
 
     def _found(self, at_ns: int) -> None:
         self._now_ns = self._open_ns = at_ns
         self._gap_since_seen = False
         self._asking.queued(at_ns)
 
-    def _how(self) -> Failure | bool | None:
-        """How it ended, history before socket: its failure, True for success, None if nobody says."""
-        entry = self._entry
-        if entry is not None and entry.succeeded is not None:
-            unnamed = Failure(interrupted=False, node_id=None, node_class=None, error_type=None, message=None)
-            return True if entry.succeeded else entry.failure or unnamed
-        return self.heard.failure or (True if self.heard.succeeded else None)
+    @property
+    def _has_outputs(self) -> bool:
+        """Whether it has succeeded and there is something to fetch."""
+        wanted = bool(self.outputs) or bool(self._account.prompt.outputs_expected)
+        return self._fetch and wanted and self._account.how is True
 
     def _conclude(self, at_ns: int) -> None:
         """It has ended: finish, or fetch first."""
-        how = self._how()
-        if how is None:
-            message = "the prompt ended, but neither socket nor history says how"
-            self._finish(Ending(Outcome.FAILED, Code.BAD_MESSAGE, error_message=message), at_ns)
-        elif isinstance(how, Failure):
-            self._finish(ending_of_failure(how, interrupt_asked=self._cancel_asked), at_ns)
-        elif self._fetch and (self.outputs or self._prompt.outputs_expected):
+        if self._has_outputs:
             self._phase = _Phase.FETCHING
         else:
-            self._succeed(at_ns)
-
-    def _succeed(self, at_ns: int, wrong: frozenset[Code] = frozenset(), problem: str | None = None) -> None:
-        codes = set(wrong)
-        if self._dropped is not None:
-            codes.add(Code.OUTPUT_DROPPED)
-        if self.heard.bad is not None:
-            codes.add(Code.BAD_MESSAGE)
-        if self._listens and self._fields.get("end_source") == "history":
-            codes.add(Code.LOST_TERMINAL)
-        if self._asking.raced and self._entry is not None:
-            codes.add(Code.HISTORY_RACE)
-        cached = did_no_work(
-            self._shape, self._cached or frozenset(), self.heard.nodes.executed, heard_all=self.heard.heard_all
-        )
-        message = problem or self._dropped or self.heard.bad
-        self._finish(ending_of_success(cached=cached, codes=frozenset(codes), message=message), at_ns)
+            self._finish(self._account.ending(), at_ns)
 
     def _unproven(self) -> Ending | None:
         """The broken submission, as long as nothing shows that the prompt arrived all the same."""
@@ -553,12 +458,11 @@ class PromptLife:
     def _lose(self, code: Code, at_ns: int) -> None:
         if self._phase in {_Phase.DUE, _Phase.DONE}:
             return
-        how = self._how()
-        if how is True and self._fetch and self.outputs and code is Code.SERVER_DOWN:
-            self._fields["outputs_ok"] = False
-            self._fields["output_problem"] = "the server was gone before its outputs were fetched"
-            self._succeed(at_ns, frozenset({code}), self._fields["output_problem"])
-        elif how is not None:
+        if self._has_outputs and code is Code.SERVER_DOWN:
+            problem = "the server was gone before its outputs were fetched"
+            self._account.fields |= {"outputs_ok": False, "output_problem": problem}
+            self._finish(self._account.ending(code, problem), at_ns)
+        elif self._account.how is not None:
             self._conclude(at_ns)
         elif self._accepted_ns is not None or self._asking.seen:
             self._finish(Ending(Outcome.LOST, code), at_ns)
@@ -571,7 +475,7 @@ class PromptLife:
         self._phase = _Phase.DONE
         self._now_ns = at_ns
         self._held = []
-        self._fields |= {
+        self._account.fields |= {
             "finished_ns": at_ns,
             "outcome": ending.outcome,
             "code": ending.code,
@@ -580,8 +484,3 @@ class PromptLife:
             "node_id": ending.node_id,
             "node_class": ending.node_class,
         }
-
-
-def _ms_to_ns(timestamp_ms: int | None) -> int | None:
-    """A server's timestamp in ns; one that no clock shows is None."""
-    return timestamp_ms * NS_PER_MS if timestamp_ms is not None and 0 < timestamp_ms < 2**43 else None
