@@ -1,0 +1,166 @@
+"""The folders of a virtual server: output, input and temp, held in memory.
+
+An output is kept as the recipe of its picture and drawn when somebody asks for it: a soak of days needs no disk,
+and a server under load spends no time on pictures nobody looks at.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+
+from comfysoak_simulator import pictures
+from comfysoak_simulator.values import Picture
+
+Json = Any
+Folder = Literal["output", "input", "temp"]
+FOLDERS: tuple[Folder, ...] = ("output", "input", "temp")
+MOST_FILES = 50_000  # of each folder; the oldest go first
+MOST_INPUT_BYTES = 512 * 1024**2
+_DRAWN_KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A picture not yet drawn. `spoiled` is the wrong-output fault's word for how it is wrong."""
+
+    picture: Picture
+    width: int
+    height: int
+    prompt: dict[str, Json] | None = None  # what ComfyUI writes into a PNG
+    extra_pnginfo: dict[str, Json] | None = None
+    spoiled: str = ""
+    flipped_pixels: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file is, as answers name it."""
+
+    filename: str
+    subfolder: str
+    type: Folder
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Json]) -> Place:
+        """The place an entry of an output names."""
+        return cls(entry["filename"], entry["subfolder"], entry["type"])
+
+    def as_json(self) -> dict[str, str]:
+        """As in the outputs of history."""
+        return {"filename": self.filename, "subfolder": self.subfolder, "type": self.type}
+
+
+class Files:
+    """All files of one server; they outlive its restarts, except those in temp."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Folder, OrderedDict[tuple[str, str], Recipe | bytes]] = {
+            folder: OrderedDict() for folder in FOLDERS
+        }
+        self._counters: dict[tuple[Folder, str], int] = {}
+        self._drawn: OrderedDict[Place, bytes] = OrderedDict()
+
+    def next_place(self, folder: Folder, prefix: str, extension: str) -> Place:
+        """A new name as ComfyUI counts them: `prefix_00001_.png`; a slash in `prefix` makes a subfolder."""
+        subfolder, _, name = prefix.rpartition("/")
+        number = self._counters[folder, prefix] = self._counters.get((folder, prefix), 0) + 1
+        return Place(f"{name}_{number:05}_.{extension}", subfolder, folder)
+
+    def put(self, place: Place, content: Recipe | bytes) -> None:
+        """Write a file."""
+        folder = self._folders[place.type]
+        folder[place.subfolder, place.filename] = content
+        self._drawn.pop(place, None)
+        if len(folder) > MOST_FILES:
+            folder.popitem(last=False)
+
+    def upload(self, place: Place, content: bytes, *, overwrite: bool) -> Place:
+        """Write an uploaded file; without `overwrite` other bytes of the same name get a new name."""
+        stem, dot, extension = place.filename.rpartition(".")
+        if not dot:
+            stem, extension = place.filename, ""
+        free, number = place, 1
+        while not overwrite and (there := self.read(free)) is not None and there != content:
+            free = replace(place, filename=f"{stem} ({number}){dot}{extension}")
+            number += 1
+        self.put(free, content)
+        self._forget_old_inputs()
+        return free
+
+    def read(self, place: Place) -> bytes | None:
+        """The bytes of a file; None when there is none."""
+        content = self._folders[place.type].get((place.subfolder, place.filename))
+        if content is None or isinstance(content, bytes):
+            return content
+        drawn = self._drawn.get(place)
+        if drawn is None:
+            drawn = self._drawn[place] = _drawn(content)
+            if len(self._drawn) > _DRAWN_KEPT:
+                self._drawn.popitem(last=False)
+        return drawn
+
+    def delete(self, place: Place) -> None:
+        """Take a file away."""
+        self._folders[place.type].pop((place.subfolder, place.filename), None)
+        self._drawn.pop(place, None)
+
+    def spoil(self, place: Place, how: str, flipped_pixels: int) -> None:
+        """Make a picture not yet drawn a wrong one."""
+        key = (place.subfolder, place.filename)
+        recipe = self._folders[place.type].get(key)
+        if isinstance(recipe, Recipe):
+            self._folders[place.type][key] = replace(recipe, spoiled=how, flipped_pixels=flipped_pixels)
+
+    def input_names(self) -> list[str]:
+        """The files LoadImage offers, sorted."""
+        return sorted(name for subfolder, name in self._folders["input"] if not subfolder)
+
+    def input_named(self, text: str) -> bytes | None:
+        """The bytes of an input as LoadImage names it: `name`, `subfolder/name` or `name [temp]`."""
+        folder: Folder = "input"
+        for kind in FOLDERS:
+            if text.endswith(f" [{kind}]"):
+                text, folder = text.removesuffix(f" [{kind}]"), kind
+        subfolder, _, name = text.rpartition("/")
+        return self.read(Place(name, subfolder, folder))
+
+    def purge_temp(self) -> None:
+        """What a server does when it starts."""
+        self._folders["temp"].clear()
+
+    def _forget_old_inputs(self) -> None:
+        inputs = self._folders["input"]
+        total = sum(len(content) for content in inputs.values() if isinstance(content, bytes))
+        while total > MOST_INPUT_BYTES and len(inputs) > 1:
+            _, content = inputs.popitem(last=False)
+            total -= len(content) if isinstance(content, bytes) else 0
+
+
+def _drawn(recipe: Recipe) -> bytes:
+    width, height = recipe.width, recipe.height
+    if recipe.spoiled == "size":
+        width, height = max(width // 2, 1), max(height // 2, 1)
+    picture = Picture("colour", bytes(3)) if recipe.spoiled == "black" else recipe.picture
+    content = pictures.encode(pictures.draw(picture, width, height), "PNG", texts=_texts(recipe))
+    if recipe.flipped_pixels:
+        content = pictures.flipped(content, recipe.flipped_pixels)
+    match recipe.spoiled:
+        case "truncated":
+            return content[: len(content) // 2]
+        case "empty":
+            return b""
+        case "text":
+            return b"<html><body>502 Bad Gateway</body></html>"
+        case _:
+            return content
+
+
+def _texts(recipe: Recipe) -> dict[str, str]:
+    texts: dict[str, Json] = {**(recipe.extra_pnginfo or {})}
+    if recipe.prompt is not None:
+        texts["prompt"] = recipe.prompt
+    return {str(key): orjson.dumps(value, default=repr).decode() for key, value in texts.items()}

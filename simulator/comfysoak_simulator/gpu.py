@@ -1,0 +1,205 @@
+"""A virtual GPU: what fits into its memory, what has to leave for it, how busy it has been.
+
+It knows ComfyUI's rules for models: a model that is needed stays until another one needs the space, the one used
+longest ago leaves first, and one that does not fit is loaded in part and then costs time at each step.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.scenario.embedded import VirtualGpu
+from comfysoak_simulator.models import Model
+
+MIB = 1024**2
+_UTILISATION_WINDOW_NS = NS_PER_S
+_IDLE_CELSIUS, _BUSY_CELSIUS, _WARMING_S = 38.0, 74.0, 20.0
+_IDLE_WATTS_SHARE = 0.12
+_SM_MHZ, _IDLE_SM_MHZ, _MEMORY_MHZ = 1980, 345, 2619
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What it takes to have a model on the GPU: bytes to move, models that left, and how it ended up."""
+
+    moved_bytes: int
+    unloaded: tuple[Model, ...]
+    resident_bytes: int
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a probe of this GPU sees at one moment."""
+
+    used_bytes: int
+    total_bytes: int
+    reserved_bytes: int
+    utilisation: float
+    memory_utilisation: float
+    watts: float
+    energy_joules: float
+    celsius: float
+    sm_mhz: int
+    memory_mhz: int
+    xid: int
+
+
+class Gpu:
+    """One virtual GPU; times are passed in, bytes and nanoseconds throughout."""
+
+    def __init__(self, spec: VirtualGpu, now_ns: int) -> None:
+        self.spec = spec
+        self._models: OrderedDict[Model, int] = OrderedDict()  # resident bytes, least recently used first
+        self._working: dict[str, int] = {}
+        self.leaked_bytes = 0
+        self.foreign_bytes = 0
+        self.lost_xid: int | None = None
+        self.slowdown = 1.0  # by throttling: clocks are divided by it
+        self._busy: deque[tuple[int, int, float]] = deque()
+        self._read_ns = now_ns
+        self._celsius = _IDLE_CELSIUS
+        self._joules = 0.0
+        self._xid = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """All memory of the card."""
+        return self.spec.memory
+
+    @property
+    def torch_bytes(self) -> int:
+        """What the server's own allocator holds."""
+        return sum(self._models.values()) + sum(self._working.values()) + self.leaked_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What the driver says is used, by anybody."""
+        return min(self.torch_bytes + self.spec.reserved + self.foreign_bytes, self.total_bytes)
+
+    @property
+    def free_bytes(self) -> int:
+        """What the driver says is free."""
+        return self.total_bytes - self.used_bytes
+
+    def holds(self, model: Model) -> bool:
+        """Whether the model is loaded; using it counts as such."""
+        if model not in self._models:
+            return False
+        self._models.move_to_end(model)
+        return True
+
+    def missing_share(self, model: Model) -> float:
+        """The share of a loaded model that did not fit and is moved at each step."""
+        if not model.size_bytes:
+            return 0.0
+        return max(1.0 - self._models.get(model, model.size_bytes) / model.size_bytes, 0.0)
+
+    def place(self, model: Model, needed: Collection[Model], working_bytes: int) -> Placement:
+        """Make room for a model and `working_bytes` beside it, keeping the models `needed`, and load it."""
+        unloaded = self._make_room(model.size_bytes + working_bytes, keep=needed)
+        room = max(self.free_bytes - working_bytes, 0)
+        resident = min(model.size_bytes, room)
+        self._models[model] = resident
+        self._models.move_to_end(model)
+        return Placement(resident, unloaded, resident, partial=resident < model.size_bytes)
+
+    def reserve(self, owner: str, size_bytes: int, needed: Collection[Model]) -> bool:
+        """Hold working memory for a node, unloading models it does not need; False when it cannot be had."""
+        self._make_room(size_bytes, keep=needed)
+        if size_bytes > self.free_bytes:
+            return False
+        self._working[owner] = size_bytes
+        return True
+
+    def release(self, owner: str) -> None:
+        """Give back a node's working memory."""
+        self._working.pop(owner, None)
+
+    def unload_all(self) -> int:
+        """Take all models off; how many there were."""
+        count = len(self._models)
+        self._models.clear()
+        return count
+
+    def end_of_process(self) -> None:
+        """The server's process is gone, and with it all it held."""
+        self._models.clear()
+        self._working.clear()
+        self.leaked_bytes = 0
+
+    def busy(self, from_ns: int, until_ns: int, level: float) -> None:
+        """Note that it works at `level` (0 to 1) in this stretch."""
+        if until_ns > from_ns:
+            self._busy.append((from_ns, until_ns, level))
+
+    def idle_from(self, now_ns: int) -> None:
+        """Work announced for later than now was called off."""
+        while self._busy and self._busy[-1][1] > now_ns:
+            start, _, level = self._busy.pop()
+            if start < now_ns:
+                self._busy.append((start, now_ns, level))
+                return
+
+    def lose(self, xid: int) -> None:
+        """It falls off the bus."""
+        self.lost_xid = self._xid = xid
+
+    def add_foreign(self, size_bytes: int) -> None:
+        """Another process takes memory, or gives it back (negative)."""
+        self.foreign_bytes = max(self.foreign_bytes + size_bytes, 0)
+
+    def throttle(self, factor: float) -> None:
+        """Clocks are divided by this from now on."""
+        self.slowdown = factor
+
+    def recover(self) -> None:
+        """What a restart of server and driver gives."""
+        self.lost_xid = None
+
+    def read(self, now_ns: int) -> Reading:
+        """What a probe sees now."""
+        utilisation = self._utilisation(now_ns)
+        watts = self.spec.watts * (_IDLE_WATTS_SHARE + (1 - _IDLE_WATTS_SHARE) * utilisation / self.slowdown)
+        elapsed_s = max((now_ns - self._read_ns) / NS_PER_S, 0.0)
+        self._read_ns = now_ns
+        target = _IDLE_CELSIUS + (_BUSY_CELSIUS - _IDLE_CELSIUS) * utilisation
+        self._celsius += (target - self._celsius) * min(elapsed_s / _WARMING_S, 1.0)
+        self._joules += watts * elapsed_s
+        clock = _SM_MHZ if utilisation > 0 else _IDLE_SM_MHZ
+        return Reading(
+            used_bytes=self.used_bytes,
+            total_bytes=self.total_bytes,
+            reserved_bytes=self.spec.reserved,
+            utilisation=utilisation,
+            memory_utilisation=utilisation * 0.6,
+            watts=watts,
+            energy_joules=self._joules,
+            celsius=self._celsius,
+            sm_mhz=round(clock / self.slowdown),
+            memory_mhz=_MEMORY_MHZ,
+            xid=self._xid,
+        )
+
+    def _utilisation(self, now_ns: int) -> float:
+        since = now_ns - _UTILISATION_WINDOW_NS
+        while self._busy and self._busy[0][1] <= since:
+            self._busy.popleft()
+        worked = sum(
+            max(min(until, now_ns) - max(start, since), 0) * level
+            for start, until, level in self._busy
+            if start < now_ns
+        )
+        return min(worked / _UTILISATION_WINDOW_NS, 1.0)
+
+    def _make_room(self, size_bytes: int, keep: Collection[Model]) -> tuple[Model, ...]:
+        unloaded = []
+        for model in [model for model in self._models if model not in keep]:
+            if size_bytes <= self.free_bytes:
+                break
+            del self._models[model]
+            unloaded.append(model)
+        return tuple(unloaded)

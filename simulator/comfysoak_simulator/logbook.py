@@ -1,0 +1,103 @@
+"""The server's log in ComfyUI's own words, of either version: what a probe reads to know of loads and errors."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.scenario.embedded import Version
+from comfysoak_simulator.gpu import Placement
+from comfysoak_simulator.models import Model
+
+KEPT_LINES = 300
+MIB = 1024**2
+_NO_LIMIT_MB = 9.5367431640625e25  # what ComfyUI says where there is no budget
+
+
+class Level(StrEnum):
+    """How 0.33 marks a record."""
+
+    INFO = "\x1b[32m[INFO]\x1b[0m "
+    WARNING = "\x1b[1m\x1b[33m[WARNING]\x1b[0m "
+    ERROR = "\x1b[1m\x1b[31m[ERROR]\x1b[0m "
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: `t` as ComfyUI writes times, `m` with its newline."""
+
+    t: str
+    m: str
+
+    def as_json(self) -> dict[str, str]:
+        """As an entry of /internal/logs/raw."""
+        return {"t": self.t, "m": self.m}
+
+
+class Logbook:
+    """The last lines, and a listener for each new one (a file, the subscribed sockets)."""
+
+    def __init__(self, version: Version, clock: Clock) -> None:
+        self._newer = version == "0.33.0"
+        self._clock = clock
+        self.lines: deque[Line] = deque(maxlen=KEPT_LINES)
+        self.listeners: list[Callable[[Line], None]] = []
+
+    def write(self, text: str, level: Level = Level.INFO) -> None:
+        """A record as the version marks it."""
+        moment = datetime.fromtimestamp(self._clock.now_ns() / NS_PER_S, UTC).replace(tzinfo=None)
+        line = Line(moment.isoformat(timespec="microseconds"), f"{level.value if self._newer else ''}{text}\n")
+        self.lines.append(line)
+        for listener in self.listeners:
+            listener(line)
+
+    def executed(self, seconds: float) -> None:
+        """The end of a prompt, however it ended."""
+        if seconds > 600:
+            whole = round(seconds)
+            text = f"Prompt executed in {whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+        else:
+            text = f"Prompt executed in {seconds:.2f} seconds"
+        self.write(f"\x1b[32m{text}\x1b[0m" if self._newer else text)
+
+    def loader_read(self, model: Model, kind: str) -> None:
+        """A loader node has read a file."""
+        if kind == "VAE":
+            self.write("VAE load device: cuda:0, offload device: cpu, dtype: torch.bfloat16")
+        elif kind == "MODEL":
+            self.write("model weight dtype torch.float16, manual cast: None")
+            self.write(f"model_type {'FLOW' if model.family in ('SD3', 'Flux') else 'EPS'}")
+
+    def loaded(self, model: Model, placement: Placement | None, free_bytes: int) -> None:
+        """A model is on the device, whole or in part; without a placement: on the CPU."""
+        if placement is None:
+            size = model.size_bytes / MIB
+            older = f"loaded completely {_NO_LIMIT_MB} {size} True"
+            self.write(f"loaded completely;  {size:.2f} MB loaded, full load: True" if self._newer else older)
+            return
+        loaded, budget = placement.resident_bytes / MIB, free_bytes / MIB
+        offloaded = model.size_bytes / MIB - loaded
+        if placement.partial and self._newer:
+            self.write(
+                f"loaded partially; {budget:.2f} MB usable, {loaded:.2f} MB loaded, {offloaded:.2f} MB offloaded, "
+                "0.00 MB buffer reserved, lowvram patches: 0"
+            )
+        elif placement.partial:
+            self.write(f"loaded partially {budget} {loaded} 0")
+        elif self._newer:
+            self.write(f"loaded completely; {budget:.2f} MB usable, {loaded:.2f} MB loaded, full load: True")
+        else:
+            self.write(f"loaded completely {budget} {loaded} True")
+
+    def raised(self, message: str, type_name: str, *, out_of_memory: bool) -> None:
+        """A node raised."""
+        self.write(f"!!! Exception during processing !!! {message}", Level.ERROR)
+        self.write(f"Traceback (most recent call last):\n{type_name}: {message}\n", Level.ERROR)
+        if out_of_memory:
+            if self._newer:
+                self.write("Memory summary: \n")
+            self.write("Got an OOM, unloading all loaded models.", Level.ERROR)

@@ -1,0 +1,70 @@
+"""The machine a server runs on: what stays when the server's process is started again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from comfysoak_core.clock import Clock
+from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_simulator.catalogue import Catalogue
+from comfysoak_simulator.costs import Costs
+from comfysoak_simulator.files import Files
+from comfysoak_simulator.gpu import Gpu
+from comfysoak_simulator.logbook import Logbook
+from comfysoak_simulator.models import ModelFiles
+from comfysoak_simulator.schedule import Faults, Note
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """GPU, disk, log, and the faults to come, of server number `index` of an embedded target."""
+
+    embedded: Embedded
+    index: int
+    clock: Clock
+    start_ns: int
+    catalogue: Catalogue
+    models: ModelFiles
+    costs: Costs
+    files: Files
+    gpu: Gpu | None
+    log: Logbook
+    faults: Faults
+    leaked: list[bytearray] = field(default_factory=list)  # memory a leak of the process really holds
+
+    def leak(self, size_bytes: int, *, of_gpu: bool) -> None:
+        """Lose memory: of the GPU until the process ends, or of this very process."""
+        if not of_gpu:
+            self.leaked.append(bytearray(size_bytes))
+        elif self.gpu is not None:
+            self.gpu.leaked_bytes += size_bytes
+
+    @classmethod
+    def assemble(
+        cls, embedded: Embedded, index: int, clock: Clock, note: Note = lambda _fault, _subject: None
+    ) -> Machine:
+        """The machine a scenario describes; `note` hears of each fault that strikes.
+
+        Files the description names must have been read in (`Embedded.with_files_read`); ValueError otherwise.
+        """
+        if not isinstance(embedded.costs, dict) or not (
+            embedded.object_info is None or isinstance(embedded.object_info, dict)
+        ):
+            raise ValueError("expected an Embedded with its files read in, got paths; call with_files_read first")
+        now_ns = clock.now_ns()
+        models = ModelFiles(embedded.models)
+        return cls(
+            embedded=embedded,
+            index=index,
+            clock=clock,
+            start_ns=now_ns,
+            catalogue=Catalogue.built_in(embedded.version, models)
+            if embedded.object_info is None
+            else Catalogue.from_dump(embedded.object_info),
+            models=models,
+            costs=Costs(embedded.costs),
+            files=Files(),
+            gpu=Gpu(embedded.gpu, now_ns) if embedded.gpu is not None else None,
+            log=Logbook(embedded.version, clock),
+            faults=Faults(embedded.faults, index, embedded.seed, now_ns, note),
+        )

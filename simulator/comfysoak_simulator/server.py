@@ -1,0 +1,346 @@
+"""One virtual server on a real port: the edge around an engine, and what is done to it from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from comfysoak_core.scenario.faults import (
+    Down,
+    DropSockets,
+    FaultBase,
+    Frozen,
+    HostileMessages,
+    HttpError,
+    IdleCut,
+    LoseMessages,
+    Restart,
+    SilentSockets,
+    SlowAnswers,
+    ZombieSockets,
+)
+from comfysoak_simulator import facts
+from comfysoak_simulator.engine import Engine
+from comfysoak_simulator.file_routes import FileRoutes
+from comfysoak_simulator.hostility import rubbish
+from comfysoak_simulator.logbook import Line
+from comfysoak_simulator.machine import Machine
+from comfysoak_simulator.messages import Message
+from comfysoak_simulator.routes import Routes
+from comfysoak_simulator.sockets import Connection, Sockets, frame_of
+
+Json = Any
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+_LOOPBACK = ("localhost", "127.", "[::1]")
+_SILENCE_S, _FREEZE_S = 10.0, 5.0
+_IDLE_LOOK_S = 0.25
+_FOR_EVER_S = 365 * 86_400.0
+_logger = logging.getLogger(__name__)
+
+
+class Server:
+    """A server on its port. `start` before use, `stop` at the end; both in the loop it lives in."""
+
+    def __init__(self, machine: Machine, host: str, port: int) -> None:
+        self.machine = machine
+        self.host = host
+        self.port = port  # the real one after `start`, also if 0 was asked for
+        self.sockets = Sockets()
+        self.log_readers: set[str] = set()
+        self.argv: list[str] = []
+        self.engine = self._new_engine()
+        self._random = Random(f"edge/{machine.embedded.seed}/{machine.index}")
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._has_request_faults = machine.faults.has(HttpError) or machine.faults.has(SlowAnswers)
+        if machine.faults.has(LoseMessages) or machine.faults.has(HostileMessages):
+            self.sockets.alter = self._altered
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, and run the prompts that come."""
+        app = web.Application(client_max_size=self.machine.embedded.max_upload, middlewares=[self._around])
+        app.router.add_get("/ws", self._websocket)
+        app.router.add_get("/api/ws", self._websocket)
+        FileRoutes(self.machine.files).add_to(app)
+        Routes(self).add_to(app)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0)
+        await self._runner.setup()
+        await self._listen()
+        self._listen_to_log()
+        self._spawn(self.sockets.run())
+        if self.machine.faults.has(IdleCut):
+            self._spawn(self._cut_idle())
+        self.argv = facts.arguments(self.machine, self.host, self.port)
+        self.machine.log.write(f"To see the GUI go to: {self.url}")
+        self.stir()
+
+    async def stop(self) -> None:
+        """End as a process that is killed: no close frames."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._cut_all()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def object_info(self) -> dict[str, Json]:
+        """The answer to GET /object_info; LoadImage offers what has been uploaded."""
+        info = self.machine.catalogue.object_info()
+        loader = info.get("LoadImage")
+        if loader is not None:
+            with contextlib.suppress(KeyError, IndexError, TypeError):  # a dump may declare it in another way
+                loader["input"]["required"]["image"][0] = self.machine.files.input_names()
+        return info
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    def stir(self) -> None:
+        """Something was asked of the engine: let it do what is due, after the answer has gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(0, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._thawed.is_set():
+            return
+        due_ns = self.engine.advance()
+        if due_ns is not None and self._timer is None:
+            delay_s = max((due_ns - self.machine.clock.now_ns()) / 1e9, 0.0)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    # --- WebSocket --------------------------------------------------------------------------------------------
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        transport = request.transport
+        if not isinstance(transport, asyncio.Transport):
+            return socket
+        client_id = request.query.get("clientId", "") or uuid.uuid4().hex
+        connection = Connection(socket, transport)
+        self.sockets.enter(client_id, connection)
+        flags = self.engine.worker.client_flags
+        flags[client_id] = {}
+        try:
+            for message in self.engine.greet(client_id):
+                await self.sockets.send_now(message, connection)
+            await self._listen_to(socket, connection, client_id)
+        finally:
+            self.sockets.leave(client_id, connection)
+            flags.pop(client_id, None)
+        return socket
+
+    async def _listen_to(self, socket: web.WebSocketResponse, connection: Connection, client_id: str) -> None:
+        first = True
+        async for message in socket:
+            connection.last_traffic_s = asyncio.get_running_loop().time()
+            if message.type is not WSMsgType.TEXT:
+                continue
+            try:
+                said = orjson.loads(message.data)
+                if first and said.get("type") == "feature_flags":
+                    self.engine.worker.client_flags[client_id] = said.get("data", {})
+                    reply = Message("feature_flags", facts.features(self.machine), client_id)
+                    await self.sockets.send_now(reply, connection)
+                first = False
+            except orjson.JSONDecodeError:
+                self.machine.log.write(f"Invalid JSON received from client {client_id}: {message.data[:200]}")
+            except AttributeError as trouble:
+                self.machine.log.write(f"Error processing WebSocket message: {trouble}")
+
+    # --- HTTP -------------------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not self._thawed.is_set():
+            await self._thawed.wait()
+        if "Origin" in request.headers and _is_foreign(request.headers["Origin"], request.headers.get("Host", "")):
+            return web.Response(status=403)
+        if request.method == "OPTIONS":
+            return web.Response()
+        if self._has_request_faults:
+            refused = await self._request_faults(request)
+            if refused is not None:
+                return refused
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as trouble:  # whatever it is: ComfyUI's answer to it is a 500
+            self.machine.log.write(f"Error handling request from {request.remote}: {trouble!r}")
+            _logger.debug("a request ended in an error", exc_info=trouble)
+            return web.Response(status=500, text=_TROUBLE)
+
+    async def _request_faults(self, request: web.Request) -> web.Response | None:
+        faults, now_ns = self.machine.faults, self.machine.clock.now_ns()
+        slow = faults.strike(SlowAnswers, now_ns, path=request.path, subject=request.path)
+        if slow is not None:
+            await asyncio.sleep(slow.delay)
+        broken = faults.strike(HttpError, now_ns, path=request.path, subject=request.path)
+        return None if broken is None else web.Response(status=broken.status, text=_TROUBLE)
+
+    # --- faults -----------------------------------------------------------------------------------------------
+
+    def suffer(self, fault: FaultBase) -> None:
+        """Do to sockets and process what a fault says."""
+        match fault:
+            case DropSockets(share=share):
+                for connection in self._share_of(share):
+                    connection.cut()
+            case ZombieSockets(share=share):
+                chosen = set(self._share_of(share))
+                table = self.sockets.table
+                for client_id in [known for known, connection in table.items() if connection in chosen]:
+                    del table[client_id]
+            case SilentSockets(lasting=seconds):
+                self.sockets.silence(seconds or _SILENCE_S)
+            case Restart(down=seconds):
+                self._spawn(self._restart(seconds))
+            case Down(lasting=seconds):
+                self._spawn(self._restart(seconds or _FOR_EVER_S))
+            case Frozen(lasting=seconds):
+                self._spawn(self._freeze(seconds or _FREEZE_S))
+            case _:
+                pass
+
+    def _share_of(self, share: float) -> list[Connection]:
+        connections = list(self.sockets.open)
+        return self._random.sample(connections, max(round(len(connections) * share), 1 if connections else 0))
+
+    async def _restart(self, down_s: float) -> None:
+        """The process is killed, and after a while there is a new one on the same port."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        self._cut_all()
+        self.sockets.table.clear()
+        self.sockets.forget_all_messages()
+        self.log_readers.clear()
+        if self.machine.gpu is not None:
+            self.machine.gpu.end_of_process()
+            self.machine.gpu.recover()
+        self.machine.files.purge_temp()
+        self.machine.leaked.clear()
+        self.engine = self._new_engine()
+        await asyncio.sleep(down_s)
+        await self._listen()
+        self.machine.log.write(f"To see the GUI go to: {self.url}")
+        self.stir()
+
+    async def _freeze(self, seconds: float) -> None:
+        """The process stands still: nothing is read, run or answered."""
+        self._thawed.clear()
+        self.sockets.silence(seconds)
+        still = [connection.transport for connection in self.sockets.open]
+        for transport in still:
+            transport.pause_reading()
+        await asyncio.sleep(seconds)
+        self._thawed.set()
+        for transport in still:
+            if not transport.is_closing():
+                transport.resume_reading()
+        self.stir()
+
+    async def _cut_idle(self) -> None:
+        clock = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_IDLE_LOOK_S)
+            for connection in list(self.sockets.open):
+                for schedule in self.machine.faults.schedules:
+                    fault = schedule.fault
+                    if isinstance(fault, IdleCut) and clock.time() - connection.last_traffic_s >= fault.after:
+                        self.machine.faults.strike(IdleCut, self.machine.clock.now_ns())
+                        connection.cut()
+
+    def _altered(self, message: Message) -> list[bytes]:
+        faults, now_ns = self.machine.faults, self.machine.clock.now_ns()
+        kind = str(message.event)
+        if kind == "executing" and message.data["node"] is None:
+            kind = "executing-null"
+        frames = [frame_of(message)]
+        for schedule in faults.schedules:
+            fault = schedule.fault
+            if isinstance(fault, LoseMessages) and fault.type == kind and faults.strike(LoseMessages, now_ns):
+                return []
+        hostile = faults.strike(HostileMessages, now_ns)
+        return frames if hostile is None else [rubbish(self._random, hostile.size), *frames]
+
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    def _new_engine(self) -> Engine:
+        return Engine(self.machine, self.sockets.put, self.suffer)
+
+    async def _listen(self) -> None:
+        if self._runner is None:
+            return
+        self._site = web.TCPSite(self._runner, self.host, self.port, backlog=4096, reuse_address=True)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    def _listen_to_log(self) -> None:
+        log = self.machine.log
+        log.listeners.append(self._send_log_line)
+        if self.machine.embedded.log is not None:
+            log.listeners.append(_LogFile(self.machine.embedded.log, self.machine.index).write)
+
+    def _send_log_line(self, line: Line) -> None:
+        for client_id in tuple(self.log_readers):
+            if client_id in self.sockets.table:
+                self.sockets.put(Message("logs", {"entries": [line.as_json()], "size": None}, client_id))
+            else:
+                self.log_readers.discard(client_id)
+
+    def _cut_all(self) -> None:
+        server = self._runner.server if self._runner is not None else None
+        for protocol in list(server.connections) if server is not None else []:
+            if protocol.transport is not None:
+                protocol.transport.abort()
+
+    def _spawn(self, work: Any) -> None:  # any coroutine
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _LogFile:
+    """The log as a file; `{}` in the path stands for the number of the server."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        self._path = Path(str(path).replace("{}", str(index)))
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, line: Line) -> None:
+        """Append a line."""
+        self._file.write(line.m)
+
+
+def _is_foreign(origin: str, host: str) -> bool:
+    """Whether a web page of another site asks a server on a loopback name."""
+    if not host.lower().startswith(_LOOPBACK):
+        return False
+    theirs, ours = urlsplit(origin), urlsplit(f"//{host}")
+    if theirs.port is None or ours.port is None:
+        return (theirs.hostname or "") != (ours.hostname or "")
+    return theirs.netloc.lower() != host.lower()
