@@ -45,8 +45,11 @@ class Buckets:
     high: Floats
 
 
-def bucketed(grid: Grid, seconds: Floats, values: Floats) -> Buckets:
-    """`values` at `seconds` (both of one length) in the buckets of `grid`; NaN among either is left out."""
+def bucketed(grid: Grid, seconds: Floats, values: Floats, hold_s: float = 2.0) -> Buckets:
+    """`values` at `seconds` (both of one length) in the buckets of `grid`; NaN among either is left out.
+
+    A bucket that missed its sample by chance holds the last one; a gap longer than `hold_s` stays a gap.
+    """
     known = ~(np.isnan(values) | np.isnan(seconds))
     index, values = grid.index(seconds[known]), values[known]
     count = np.bincount(index, minlength=grid.count)
@@ -56,8 +59,20 @@ def bucketed(grid: Grid, seconds: Floats, values: Floats) -> Buckets:
     np.maximum.at(high, index, values)
     empty = count == 0
     mean = np.divide(total, count, out=np.full(grid.count, np.nan), where=~empty)
+    source = _held(empty, round(hold_s / grid.width_s))
     low[empty], high[empty] = np.nan, np.nan
-    return Buckets(grid, mean, low, high)
+    return Buckets(grid, mean[source], low[source], high[source])
+
+
+def _held(empty: np.ndarray[Any, np.dtype[np.bool_]], most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For each bucket the one whose values it shows: itself, or the last full one where the gap is at most `most`."""
+    own = np.arange(empty.size)
+    last = np.maximum.accumulate(np.where(empty, -1, own))
+    edges = np.flatnonzero(~empty)
+    following = np.searchsorted(edges, own)
+    next_full = np.append(edges, empty.size + most + 1)[following]
+    short = empty & (last >= 0) & (next_full - last - 1 <= most)
+    return np.where(short, last, own)
 
 
 def counts(grid: Grid, seconds: Floats) -> Floats:

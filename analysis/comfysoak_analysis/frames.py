@@ -1,4 +1,4 @@
-"""A recording as pandas frames on one clock; in a notebook:
+"""A recording as pandas frames on one clock. In a notebook it starts in one line.
 
     from comfysoak_analysis import open_run
     run = open_run("runs/20261122-101500-demo")
@@ -85,8 +85,18 @@ class Run:
     @cached_property
     def nodes(self) -> pd.DataFrame:
         """Executed nodes; `lasted_s` is how long each ran, NaN where the socket was away meanwhile."""
-        columns = ("prompt_id", "node_id", "node_class", "server", "workflow", "started_ns", "first_progress_ns",
-                   "ended_ns", "steps", "in_gap")  # fmt: skip
+        columns = (
+            "prompt_id",
+            "node_id",
+            "node_class",
+            "server",
+            "workflow",
+            "started_ns",
+            "first_progress_ns",
+            "ended_ns",
+            "steps",
+            "in_gap",
+        )
         frame = self.frame("nodes", columns)
         lasted = (frame["ended"] - frame["started"]).dt.total_seconds()
         frame["lasted_s"] = lasted.mask(frame["in_gap"].fillna(value=False).astype(bool))
@@ -103,8 +113,17 @@ class Run:
     @cached_property
     def gpu(self) -> pd.DataFrame:
         """Samples of GPU memory and utilisation in order of time."""
-        columns = ("at_ns", "host", "source", "uuid", "index", "memory_used_bytes", "memory_total_bytes",
-                   "utilisation_ratio", "missing")  # fmt: skip
+        columns = (
+            "at_ns",
+            "host",
+            "source",
+            "uuid",
+            "index",
+            "memory_used_bytes",
+            "memory_total_bytes",
+            "utilisation_ratio",
+            "missing",
+        )
         return self.frame("gpu", columns).sort_values("at", ignore_index=True)
 
     @cached_property
@@ -182,7 +201,10 @@ class Run:
 
     def since_start_s(self, moments: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Moments as seconds after the start; NaN where there is none."""
-        return (moments - self.start).dt.total_seconds().to_numpy(dtype=float)
+        seconds: np.ndarray[Any, np.dtype[np.float64]] = np.asarray(
+            (moments - self.start).dt.total_seconds(), dtype=float
+        )
+        return seconds
 
     def _edge(self, *, first: bool) -> int | None:
         """The earliest or latest moment any row tells of."""
@@ -226,7 +248,8 @@ def _is_column(name: str) -> bool:
 def _bare(hint: Any) -> type:  # a type, or a union of one with None
     if isinstance(hint, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not type(None))
-    return typing.cast("type", hint)
+    bare: type = hint
+    return bare
 
 
 def _complete(table: pa.Table, name: str, columns: Iterable[str]) -> pa.Table:

@@ -59,7 +59,7 @@ def _evaluate(text: str, evidence: Evidence) -> GoalResult:
     try:
         goal = parse_goal(text)
     except ValueError as error:
-        return GoalResult(text, text, Standing.UNDECIDED, None, math.nan, "", "–", "–", 0, f"cannot be read: {error}")
+        return GoalResult(text, text, Standing.UNDECIDED, None, math.nan, "", "—", "—", 0, f"cannot be read: {error}")
     measured = measure(goal.measure, evidence)
     if math.isnan(measured.value):
         return _result(goal, measured, Standing.UNDECIDED, measured.nothing)
@@ -79,7 +79,7 @@ def _result(goal: Goal, measured: Measured, standing: Standing, reason: str = ""
         value=measured.value if known else None,
         limit=goal.value,
         unit=goal.unit.value,
-        value_text=goal.unit.show(measured.value) if known else "–",
+        value_text=goal.unit.show(measured.value) if known else "—",
         limit_text=f"{_SIGNS[goal.comparison]} {goal.unit.show(goal.value)}",
         samples=measured.samples,
         reason=reason,
@@ -123,7 +123,8 @@ def measure(name: str, evidence: Evidence) -> Measured:
 
 
 def _times(run: Run, time: str) -> pd.Series:
-    return run.prompts.loc[run.prompts["timed"], f"{time}_s"]
+    times: pd.Series = run.prompts.loc[run.prompts["timed"], f"{time}_s"]
+    return times
 
 
 def _failed(run: Run) -> tuple[int, int]:

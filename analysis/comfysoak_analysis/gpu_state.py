@@ -57,7 +57,7 @@ class GpuStates:
         if server is None and len(self._held) == 1:
             server = next(iter(self._held))
         held = self._held.get(server or "")
-        return held.at(moment.to_datetime64()) if held is not None else ()
+        return held.at(moment.to_datetime64(), np.timedelta64(WINDOW_NS, "ns")) if held is not None else ()
 
 
 class _Part:

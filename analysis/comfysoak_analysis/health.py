@@ -41,9 +41,10 @@ def _configuration(run: Run) -> Iterator[tuple[str, str]]:
         yield "Target", "embedded simulator" if plan.embedded is not None else ", ".join(plan.servers)
     yield "ComfySoak", f"{facts.harness_version or 'unknown'}, Python {facts.python_version or 'unknown'}"
     for server in facts.servers:
-        parts = (server.comfyui_version and f"ComfyUI {server.comfyui_version}", server.pytorch_version and f"PyTorch {server.pytorch_version}",
-                 " ".join(server.argv), ", ".join(server.devices))  # fmt: skip
-        yield f"Server {server.url}", " · ".join(str(part) for part in parts if part) or "said nothing of itself"
+        versions = (("ComfyUI", server.comfyui_version), ("PyTorch", server.pytorch_version))
+        parts = [f"{name} {version}" for name, version in versions if version]
+        parts += [part for part in (" ".join(server.argv), ", ".join(server.devices)) if part]
+        yield f"Server {server.url}", " · ".join(parts) or "said nothing of itself"
     for gpu in facts.gpus:
         memory = format_size(gpu.memory_total_bytes) if gpu.memory_total_bytes else ""
         yield (
@@ -67,39 +68,36 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     yield "Sealed", "yes: all rows are in the tables" if facts.sealed else "no: read from the journal"
     yield "Ended", _ended(run)
     yield "Rows", ", ".join(f"{len(frame):,} {name}" for name, frame in _frames(run))
-    generator = run.generator
-    if not generator.empty:
-        yield (
-            "Load processes",
-            f"{generator['worker'].nunique():,}, at most {int(generator['users'].max()):,} users and {int(generator['sockets'].max()):,} sockets each",
-        )
-        yield (
-            "Loop woke up late by",
-            f"p99 {_milliseconds(generator['lag_max_s'], 0.99)}, at most {_milliseconds(generator['lag_max_s'], 1)}",
-        )
-        yield (
-            "Prompts left late by",
-            f"p99 {_milliseconds(generator['lateness_max_s'], 0.99)}, at most {_milliseconds(generator['lateness_max_s'], 1)}",
-        )
-        yield (
-            "Load CPU",
-            f"{_quantile(generator['cpu_ratio'], 0.5):.0%} of a core in the middle, {_quantile(generator['cpu_ratio'], 1):.0%} at most",
-        )
-        yield "Writes the disk refused", f"{int(generator['journal_errors'].max()):,}"
-    yield (
-        "End of a prompt known to",
-        f"± {_milliseconds(run.prompts['end_error_s'], 0.5)} in the middle, ± {_milliseconds(run.prompts['end_error_s'], 0.99)} at p99",
-    )
-    gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds() if not run.gpu.empty else pd.Series([], dtype=float)
+    yield from _generator(run.generator)
+    yield "Ends of prompts known", _late(run.prompts["end_error_s"], "within ")
     if not run.gpu.empty:
+        gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds()
         yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
     if not run.clocks.empty:
         yield (
-            "System clocks moved by",
+            "System clocks moved",
             f"{_milliseconds(run.clocks['offset_s'].abs(), 1)} at most, against the run's clock",
         )
     for fault in facts.faults:
         yield "Fault", fault
+
+
+def _generator(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The load processes about themselves."""
+    if rows.empty:
+        return
+    users, sockets = int(rows["users"].max()), int(rows["sockets"].max())
+    yield "Load processes", f"{rows['worker'].nunique():,}, at most {users:,} users and {sockets:,} sockets each"
+    yield "Loop woke up late", _late(rows["lag_max_s"])
+    yield "Prompts left late", _late(rows["lateness_max_s"])
+    usual, most = _quantile(rows["cpu_ratio"], 0.5), _quantile(rows["cpu_ratio"], 1)
+    if not math.isnan(usual):
+        yield "Load CPU", f"{usual:.0%} of a core usually, {most:.0%} at most"
+    yield "Refused writes", f"{int(rows['journal_errors'].max()):,}"
+
+
+def _late(values: pd.Series, by: str = "by ") -> str:
+    return f"{by}{_milliseconds(values, 0.99)} at p99, {_milliseconds(values, 1)} at most"
 
 
 def _ended(run: Run) -> str:
@@ -110,8 +108,15 @@ def _ended(run: Run) -> str:
 
 
 def _frames(run: Run) -> list[tuple[str, pd.DataFrame]]:
-    return [("prompts", run.prompts), ("nodes", run.nodes), ("sessions", run.sessions), ("GPU samples", run.gpu), ("server readings", run.server),
-            ("log lines", run.server_log), ("events", run.events)]  # fmt: skip
+    return [
+        ("prompts", run.prompts),
+        ("nodes", run.nodes),
+        ("sessions", run.sessions),
+        ("GPU samples", run.gpu),
+        ("server readings", run.server),
+        ("log lines", run.server_log),
+        ("events", run.events),
+    ]
 
 
 def _quantile(values: pd.Series, share: float) -> float:

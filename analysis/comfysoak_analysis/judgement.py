@@ -41,7 +41,7 @@ def _ended_how(run: Run, *, live: bool) -> str:
     ended = run.recording.run.ended
     if ended is not None:
         return ended.reason.value
-    return "running" if live else "cut off"
+    return "running" if live or run.recording.is_running() else "cut off"
 
 
 def _sentence(conclusion: Conclusion, goals: tuple[GoalResult, ...], against: tuple[Doubt, ...]) -> str:
@@ -49,12 +49,12 @@ def _sentence(conclusion: Conclusion, goals: tuple[GoalResult, ...], against: tu
         return next(doubt.what for doubt in against if doubt.weight is Weight.INVALID)
     missed = [goal for goal in goals if goal.standing is Standing.MISSED]
     if missed:
-        first = f"{missed[0].measure} was {missed[0].value_text}, the goal is {missed[0].limit_text}"
-        return f"{_goals(len(missed), len(goals))} missed: {first}."
+        said = ", ".join(f"{goal.text} (measured {goal.value_text})" for goal in missed[:3])
+        return f"{_goals(len(missed), len(goals))} missed: {said}."
     undecided = [goal for goal in goals if goal.standing is Standing.UNDECIDED]
     if undecided:
-        return f"{_goals(len(undecided), len(goals))} undecided: {undecided[0].measure}, {undecided[0].reason}."
-    return "The goal was met." if len(goals) == 1 else f"All {len(goals)} goals were met."
+        return f"{_goals(len(undecided), len(goals))} undecided: {undecided[0].text}, {undecided[0].reason}."
+    return {1: "The goal was met.", 2: "Both goals were met."}.get(len(goals), f"All {len(goals)} goals were met.")
 
 
 def _goals(count: int, of: int) -> str:

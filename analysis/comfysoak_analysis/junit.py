@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree as ET  # noqa: S405  # written here, never parsed
+from xml.etree import ElementTree as ET  # written here, never parsed
 
 from comfysoak_analysis.text import for_xml
 from comfysoak_analysis.verdict import Doubt, GoalResult, Standing, Verdict, Weight
@@ -28,7 +28,7 @@ def _goals(verdict: Verdict) -> ET.Element:
 
 def _goal(goal: GoalResult, verdict: Verdict) -> ET.Element:
     case = _case(f"{verdict.run}.goals", goal.text)
-    said = f"{goal.measure}: measured {goal.value_text}, limit {goal.limit_text}, {goal.samples} samples. {goal.reason}".strip()
+    said = f"measured {goal.value_text}, limit {goal.limit_text}, {goal.samples} samples. {goal.reason}".strip()
     if goal.standing is Standing.MISSED:
         _child(case, "failure", said, "missed")
     elif goal.standing is Standing.UNDECIDED:

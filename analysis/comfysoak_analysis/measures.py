@@ -164,14 +164,20 @@ def measured_s(prompts: pd.DataFrame) -> float:
     if chosen.empty:
         return 0.0
     seconds = (chosen["done_at"].max() - chosen["scheduled"].min()).total_seconds()
-    return max(float(seconds), 0.0) if seconds == seconds else 0.0  # noqa: PLR0124  # NaT: nothing has ended
+    return max(float(seconds), 0.0) if seconds == seconds else 0.0  # NaT: nothing has ended
 
 
 def groups_by(run: Run, column: str) -> tuple[Group, ...]:
-    """One group for each value of `column` (`workflow`, `phase`, `server`), the busiest first."""
+    """One group for each value of `column` (`workflow`, `phase`, `server`), the busiest first.
+
+    By phase, a warm-up is measured too: it is apart there, and spoils no other figure.
+    """
+    prompts = run.prompts
+    if column == "phase":
+        prompts = prompts.assign(measured=prompts["intended"], timed=prompts["timeable"])
     found = [
-        group(str(name), part, measured_s(part) if column == "phase" else measured_s(run.prompts))
-        for name, part in run.prompts.groupby(column, sort=True, dropna=True)
+        group(str(name), part, measured_s(part) if column == "phase" else measured_s(prompts))
+        for name, part in prompts.groupby(column, sort=True, dropna=True)
     ]
     return tuple(sorted(found, key=lambda one: -one.intended))
 

@@ -75,8 +75,15 @@ def _by_log(log: pd.DataFrame, server: str) -> Iterator[ModelLoad]:
             waiting.append((at, None if pd.isna(model) else str(model)))
         elif waiting:
             began, name = waiting.pop(0)
-            yield ModelLoad(server, name, began, at, None if pd.isna(size) else float(size), Source.LOG,
-                            partial="partially" in str(text))  # fmt: skip
+            yield ModelLoad(
+                server,
+                name,
+                began,
+                at,
+                None if pd.isna(size) else float(size),
+                Source.LOG,
+                partial="partially" in str(text),
+            )
     for began, name in waiting:
         yield ModelLoad(server, name, began, began, None, Source.LOG)
 
@@ -138,9 +145,14 @@ class LoadedModels:
     moments: np.ndarray[tuple[int], np.dtype[np.datetime64]]
     sets: tuple[tuple[str, ...], ...]
 
-    def at(self, moment: np.datetime64) -> tuple[str, ...]:
-        """The models at `moment`, the latest last."""
+    def at(self, moment: np.datetime64, back: np.timedelta64) -> tuple[str, ...]:
+        """The models at `moment`, the latest last; those unloaded no longer than `back` before, where none is left.
+
+        What runs out of memory unloads everything: the question is what was there until then.
+        """
         index = int(np.searchsorted(self.moments, moment, side="right")) - 1
+        while index > 0 and not self.sets[index] and moment - self.moments[index] <= back:
+            index -= 1
         return self.sets[index] if index >= 0 else ()
 
 

@@ -15,12 +15,14 @@ from markupsafe import Markup
 
 from comfysoak_analysis.text import bounded, for_script
 from comfysoak_analysis.view import View, number_text, seconds_text
+from comfysoak_core.comfyui.vary import Range
 from comfysoak_core.scenario.plan import Workload
 from comfysoak_core.scenario.quantities import format_size
 
 _HERE = Path(__file__).parent
 TEMPLATES = _HERE / "templates"
 PLOTLY = _HERE / "assets" / "plotly-basic.min.js"
+FONT = _HERE / "assets" / "inter-latin.woff2"
 
 
 def render(view: View) -> str:
@@ -32,6 +34,7 @@ def render(view: View) -> str:
         .get_template("report.html")
         .render(
             view=view,
+            font=Markup(_font()),  # noqa: S704  # base64
             css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704  # ours
             plotly=Markup(plotly),  # noqa: S704  # ours, by its version
             script=Markup(script),  # noqa: S704  # ours
@@ -61,6 +64,15 @@ def _environment() -> Environment:
     return environment
 
 
+def _font() -> str:
+    """The type the page is set in, so that it looks the same everywhere; other scripts fall back to the system's."""
+    encoded = base64.b64encode(FONT.read_bytes()).decode()
+    return (
+        '@font-face{font-family:"ComfySoak Inter";font-weight:100 900;font-display:block;'
+        f"src:url(data:font/woff2;base64,{encoded}) format('woff2')}}"
+    )
+
+
 def _hash(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
@@ -81,11 +93,11 @@ def _data(view: View) -> dict[str, Any]:
 
 
 def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value * 100:.3g} %"
+    return "—" if math.isnan(value) else f"{value * 100:.3g} %"
 
 
 def _size(value: float) -> str:
-    return "–" if math.isnan(value) else format_size(value)
+    return "—" if math.isnan(value) else format_size(value)
 
 
 def _varied(workload: Workload) -> str:
@@ -95,7 +107,7 @@ def _varied(workload: Workload) -> str:
     if vary.prompts:
         parts.append(f"{len(vary.prompts):,} prompt texts")
     parts += [
-        f"{path} = {json.dumps(values.model_dump() if hasattr(values, 'model_dump') else values)}"
+        f"{path} = {f'{values.low:g} to {values.high:g}' if isinstance(values, Range) else json.dumps(values)}"
         for path, values in vary.inputs.items()
     ]
     if vary.nodes:

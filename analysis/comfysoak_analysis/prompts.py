@@ -10,7 +10,8 @@ Columns added to the frame of prompts:
     measured      not in a warm-up, and intended
     work          the server did work for it: it was not answered from the cache
     ok            its outcome is the expected one
-    timed         it belongs into percentiles: measured, work, and succeeded or timed out
+    timeable      it has a time worth telling: it did work, and succeeded or timed out
+    timed         it belongs into percentiles: timeable and measured
     done_at       the moment it ended, by whatever tells it best
 """
 
@@ -42,7 +43,8 @@ def with_derived_columns(prompts: pd.DataFrame) -> pd.DataFrame:
     frame["work"] = outcome != Outcome.CACHED.value
     frame["ok"] = outcome == frame["expected"].fillna(Outcome.SUCCESS.value)
     ended = outcome.isin([Outcome.SUCCESS.value, Outcome.TIMEOUT.value])
-    frame["timed"] = frame["measured"] & frame["work"] & ended
+    frame["timeable"] = frame["intended"] & frame["work"] & ended
+    frame["timed"] = frame["measured"] & frame["timeable"]
     return frame
 
 

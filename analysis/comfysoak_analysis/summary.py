@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from comfysoak_analysis import measures
+from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_markdown as md
 from comfysoak_analysis.verdict import Conclusion, Standing, Verdict, Weight
@@ -29,50 +32,51 @@ def summary(run: Run, verdict: Verdict) -> str:
 
 def _goals(verdict: Verdict) -> str:
     rows = [
-        f"| {_GOAL_MARKS[goal.standing]} | {md(goal.text)} | {md(goal.value_text)} | {md(goal.limit_text)} | {md(goal.reason)} |"
+        (_GOAL_MARKS[goal.standing], md(goal.text), md(goal.value_text), md(goal.limit_text), md(goal.reason))
         for goal in verdict.goals
     ]
-    return "\n".join(["| | Goal | Measured | Limit | Remark |", "|---|---|---:|---:|---|", *rows])
+    return _table(("", "Goal", "Measured", "Limit", "Remark"), rows)
 
 
 def _figures(run: Run) -> str:
-    header = "| Workflow | Prompts | Failed | Per minute | Latency p50 | p95 | Service p50 | p95 |\n|---|---:|---:|---:|---:|---:|---:|---:|"
-    groups = [measures.whole(run), *measures.groups_by(run, "workflow")[:20]]
-    rows = [
-        f"| {md(group.name, 80)} | {group.intended:,} | {group.failed:,} | {number_text(group.per_minute)} | {seconds_text(group.latency.p50)} "
-        f"| {seconds_text(group.latency.p95)} | {seconds_text(group.service.p50)} | {seconds_text(group.service.p95)} |"
-        for group in groups
-    ]
-    return "\n".join([header, *rows])
+    header = ("Workflow", "Prompts", "Failed", "Per minute", "Latency p50", "p95", "Service p50", "p95")
+    return _table(
+        header, [_figure(group) for group in (measures.whole(run), *measures.groups_by(run, "workflow")[:20])]
+    )
+
+
+def _figure(group: measures.Group) -> tuple[str, ...]:
+    times = (group.latency.p50, group.latency.p95, group.service.p50, group.service.p95)
+    counts = (f"{group.intended:,}", f"{group.failed:,}", number_text(group.per_minute))
+    return (md(group.name, 80), *counts, *(seconds_text(time) for time in times))
 
 
 def _findings(verdict: Verdict) -> str:
     if not verdict.findings:
         return ""
-    rows = [
-        f"- **{finding.code.value}** ({finding.severity.value}, {finding.count:,} ×): {md(finding.evidence, 500)} {md(finding.remedy, 300)}"
-        for finding in verdict.findings
-    ]
-    return "\n".join(["### Findings", "", *rows])
+    return "\n".join(["### Findings", "", *(_finding(finding) for finding in verdict.findings)])
+
+
+def _finding(finding: Finding) -> str:
+    head = f"- **{md(finding.code.value)}** ({finding.severity.value}, {finding.count:,} times)"
+    return f"{head}: {md(finding.evidence, 500)} {md(finding.remedy)}"
 
 
 def _failures(run: Run) -> str:
     found = measures.failures(run, examples=2)[:MOST_FAILURES]
-    if not found:
-        return ""
     rows = [
-        f"| {md(row.code, 40)} | {md(row.outcome, 40)} | {row.count:,} | {md(', '.join(row.examples), 90)} | {md('; '.join(row.messages), 200)} |"
+        (md(row.code), md(row.outcome), f"{row.count:,}", md(", ".join(row.examples)), md("; ".join(row.messages), 200))
         for row in found
     ]
-    return "\n".join(
-        ["### Failures", "", "| Code | Outcome | Count | Examples | Message |", "|---|---|---:|---|---|", *rows]
-    )
+    return "### Failures\n\n" + _table(("Code", "Outcome", "Count", "Examples", "Message"), rows) if found else ""
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _doubts(verdict: Verdict) -> str:
-    rows = [
-        f"- {doubt.weight.value}: {md(doubt.what, 500)} {md(doubt.remedy, 300)}".rstrip()
-        for doubt in verdict.doubts
-        if doubt.weight is not Weight.NOTE
-    ]
+    said = [doubt for doubt in verdict.doubts if doubt.weight is not Weight.NOTE]
+    rows = [f"- {doubt.weight.value}: {md(doubt.what, 500)} {md(doubt.remedy)}".rstrip() for doubt in said]
     return "\n".join(["### Can this run be believed?", "", *rows]) if rows else ""

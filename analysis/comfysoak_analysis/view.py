@@ -224,7 +224,7 @@ def _tiles(run: Run) -> Iterator[Tile]:
         "",
         f"{left_out:,} more in warm-up" if left_out > 0 else f"{group.cached:,} cached",
     )
-    failed = "–" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
+    failed = "—" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
     yield Tile(
         "Failed",
         failed,
@@ -248,11 +248,11 @@ def _tiles(run: Run) -> Iterator[Tile]:
 def _memory_tile(gpus: tuple[GpuFigures, ...]) -> Tile:
     known = [gpu for gpu in gpus if not math.isnan(gpu.memory_max_bytes)]
     if not known:
-        return Tile("VRAM peak", "–", "", "no GPU was watched", "off")
-    fullest = max(known, key=lambda gpu: gpu.memory_max_share if gpu.memory_max_share == gpu.memory_max_share else 0)  # noqa: PLR0124
+        return Tile("VRAM peak", "—", "", "no GPU was watched", "off")
+    fullest = max(known, key=lambda gpu: gpu.memory_max_share if gpu.memory_max_share == gpu.memory_max_share else 0)
     if math.isnan(fullest.memory_max_share):
         return Tile("VRAM peak", format_size(fullest.memory_max_bytes), "", "capacity unknown")
-    tone = "warn" if fullest.memory_max_share > 0.95 else ""  # noqa: PLR2004
+    tone = "warn" if fullest.memory_max_share > 0.95 else ""
     note = f"{fullest.memory_max_bytes / 1024**3:.1f} of {format_size(fullest.memory_total_bytes)}"
     return Tile("VRAM peak", f"{fullest.memory_max_share * 100:.0f}", "%", note, tone)
 
@@ -353,8 +353,8 @@ def _plan_text(run: Run) -> str:
 
 
 def seconds_text(value: float) -> str:
-    """Seconds for a reader, `–` for none."""
-    return "–" if math.isnan(value) else format_duration(value)
+    """Seconds for a reader, `—` for none."""
+    return "—" if math.isnan(value) else format_duration(value)
 
 
 def _seconds(value: float) -> tuple[str, str]:
@@ -364,7 +364,7 @@ def _seconds(value: float) -> tuple[str, str]:
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"  # noqa: PLR2004
+    return "—" if math.isnan(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 number_text = _number

@@ -98,8 +98,18 @@ def graph(workflow: str) -> dict[str, Any]:
     return {
         "3": {
             "class_type": "KSampler",
-            "inputs": {"seed": 1, "steps": 12, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
-                       "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]},
+            "inputs": {
+                "seed": 1,
+                "steps": 12,
+                "cfg": 7.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+                "model": ["4", 0],
+                "positive": ["6", 0],
+                "negative": ["7", 0],
+                "latent_image": ["5", 0],
+            },
         },
         "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": f"{model}.safetensors"}},
         "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512, "batch_size": 1}},
@@ -107,7 +117,7 @@ def graph(workflow: str) -> dict[str, Any]:
         "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["4", 1]}},
         "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
         "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "soak", "images": ["8", 0]}},
-    }  # fmt: skip
+    }
 
 
 class _World:
@@ -115,7 +125,7 @@ class _World:
 
     def __init__(self, planting: Planting) -> None:
         self.p = planting
-        self.random = random.Random(planting.seed)  # noqa: S311
+        self.random = random.Random(planting.seed)
         self.rows: list[tuple[float, Row]] = []
         self.free_at = 0.0
         self.model: str | None = None
@@ -170,13 +180,31 @@ def _one_prompt(world: _World, at: float, user: int) -> float:
     workflow = p.workflows[user % len(p.workflows)]
     prompt_id, phase = world.uuid(), "warmup" if at < p.warmup_s else "load"
     base = Prompt(
-        id=prompt_id, server=SERVER, worker="load-0", client_id=f"client-{user}", workflow=workflow, phase=phase,
-        variation=json.dumps({"3.seed": world.random.getrandbits(32)}), scheduled_ns=ns(at), deadline_ns=ns(at + 120),
-        sent_ns=ns(at + 0.002), nodes_total=7, outputs_expected=1,
-    )  # fmt: skip
+        id=prompt_id,
+        server=SERVER,
+        worker="load-0",
+        client_id=f"client-{user}",
+        workflow=workflow,
+        phase=phase,
+        variation=json.dumps({"3.seed": world.random.getrandbits(32)}),
+        scheduled_ns=ns(at),
+        deadline_ns=ns(at + 120),
+        sent_ns=ns(at + 0.002),
+        nodes_total=7,
+        outputs_expected=1,
+    )
     if p.down_from_s is not None and p.down_from_s <= at < p.down_from_s + p.down_for_s:
-        world.put(at + 0.01, replace(base, finished_ns=ns(at + 0.01), outcome="failed", code="SERVER_DOWN",
-                                     error_type="ConnectionRefusedError", error_message="connection refused"))  # fmt: skip
+        world.put(
+            at + 0.01,
+            replace(
+                base,
+                finished_ns=ns(at + 0.01),
+                outcome="failed",
+                code="SERVER_DOWN",
+                error_type="ConnectionRefusedError",
+                error_message="connection refused",
+            ),
+        )
         return at + 1.0
     world.number += 1
     accepted = at + 0.006
@@ -186,28 +214,66 @@ def _one_prompt(world: _World, at: float, user: int) -> float:
         base, accepted_ns=ns(accepted), http_status=200, number=float(world.number), queue_remaining=pending + 1
     )
     if world.random.random() < p.cached_share:
-        world.put(begun + 0.01, replace(base, start_received_ns=ns(begun), end_received_ns=ns(begun + 0.004),
-                  end_source="socket", started_server_ns=ns(begun), ended_server_ns=ns(begun + 0.004), outcome="cached",
-                  code="CACHE_HIT", nodes_cached=7, nodes_executed=0, finished_ns=ns(begun + 0.01)))  # fmt: skip
+        world.put(
+            begun + 0.01,
+            replace(
+                base,
+                start_received_ns=ns(begun),
+                end_received_ns=ns(begun + 0.004),
+                end_source="socket",
+                started_server_ns=ns(begun),
+                ended_server_ns=ns(begun + 0.004),
+                outcome="cached",
+                code="CACHE_HIT",
+                nodes_cached=7,
+                nodes_executed=0,
+                finished_ns=ns(begun + 0.01),
+            ),
+        )
         return begun + 0.01
     failure = _failure_due(world, begun)
     end, node = _run_nodes(world, prompt_id, workflow, begun, failure)
     world.free_at = end
     world.queue.append((accepted, end))
     ended = replace(
-        base, start_received_ns=ns(begun + 0.001), start_error_ns=90_000, end_received_ns=ns(end + 0.001),
-        end_error_ns=120_000, end_source="socket", started_server_ns=ns(begun) // 1_000_000 * 1_000_000,
-        ended_server_ns=ns(end) // 1_000_000 * 1_000_000, nodes_cached=0, messages=31, message_bytes=6200,
-    )  # fmt: skip
+        base,
+        start_received_ns=ns(begun + 0.001),
+        start_error_ns=90_000,
+        end_received_ns=ns(end + 0.001),
+        end_error_ns=120_000,
+        end_source="socket",
+        started_server_ns=ns(begun) // 1_000_000 * 1_000_000,
+        ended_server_ns=ns(end) // 1_000_000 * 1_000_000,
+        nodes_cached=0,
+        messages=31,
+        message_bytes=6200,
+    )
     if failure is None:
-        done = replace(ended, outcome="success", fetched_ns=ns(end + 0.02), finished_ns=ns(end + 0.02), outputs_received=1,
-                       outputs_ok=True, output_bytes=412_000, nodes_executed=7)  # fmt: skip
+        done = replace(
+            ended,
+            outcome="success",
+            fetched_ns=ns(end + 0.02),
+            finished_ns=ns(end + 0.02),
+            outputs_received=1,
+            outputs_ok=True,
+            output_bytes=412_000,
+            nodes_executed=7,
+        )
         if p.log:
             _log(world, end, "prompt_executed", f"Prompt executed in {end - begun:.2f} seconds", duration_s=end - begun)
     else:
         outcome, code, kind, message = failure
-        done = replace(ended, outcome=outcome, code=code, error_type=kind, error_message=message, node_id=node,
-                       node_class="KSampler", finished_ns=ns(end + 0.004), nodes_executed=4)  # fmt: skip
+        done = replace(
+            ended,
+            outcome=outcome,
+            code=code,
+            error_type=kind,
+            error_message=message,
+            node_id=node,
+            node_class="KSampler",
+            finished_ns=ns(end + 0.004),
+            nodes_executed=4,
+        )
     world.put(end + 0.02, done)
     return end + 0.02
 
@@ -242,10 +308,21 @@ def _run_nodes(
             lasts *= 0.4
             _memory_of_failure(world, at, lasts, failure)
         at += lasts
-        world.put(at, NodeRun(id=f"{prompt_id}/{node_id}", prompt_id=prompt_id, node_id=node_id, node_class=node_class,
-                              server=SERVER, workflow=workflow, started_ns=world.ns(started), ended_ns=world.ns(at),
-                              first_progress_ns=None if first is None else world.ns(first),
-                              steps=12.0 if node_class == "KSampler" else None))  # fmt: skip
+        world.put(
+            at,
+            NodeRun(
+                id=f"{prompt_id}/{node_id}",
+                prompt_id=prompt_id,
+                node_id=node_id,
+                node_class=node_class,
+                server=SERVER,
+                workflow=workflow,
+                started_ns=world.ns(started),
+                ended_ns=world.ns(at),
+                first_progress_ns=None if first is None else world.ns(first),
+                steps=12.0 if node_class == "KSampler" else None,
+            ),
+        )
         if failed_here:
             break
     return at, "3"
@@ -264,8 +341,14 @@ def _load_model(world: _World, workflow: str, at: float) -> float:
     lasts = size / (8 * GIB)
     if world.p.log:
         _log(world, at, "model_requested", f"Requested to load {name}", model=name)
-        _log(world, at + lasts, "model_loaded", f"loaded completely;  {size / 2**20:.2f} MB loaded, full load: True",
-             model=name, loaded_bytes=size)  # fmt: skip
+        _log(
+            world,
+            at + lasts,
+            "model_loaded",
+            f"loaded completely;  {size / 2**20:.2f} MB loaded, full load: True",
+            model=name,
+            loaded_bytes=size,
+        )
     for step in range(1, 6):
         world.memory.append((at + lasts * step / 5, level + size * step // 5))
     world.model = name
@@ -297,15 +380,41 @@ def _sessions(world: _World) -> None:
         opened, cuts = 0.05 + index * 0.02, [*p.drops_at_s, None]
         for cut in cuts:
             session_id = world.uuid()
-            row = Session(id=session_id, server=SERVER, worker="load-0", role=role, client_id=f"client-{index}",
-                          opening_ns=ns(opened), opened_ns=ns(opened + 0.003))  # fmt: skip
+            row = Session(
+                id=session_id,
+                server=SERVER,
+                worker="load-0",
+                role=role,
+                client_id=f"client-{index}",
+                opening_ns=ns(opened),
+                opened_ns=ns(opened + 0.003),
+            )
             if cut is None:
-                world.put(p.duration_s, replace(row, closed_ns=ns(p.duration_s - 0.5), close_code=1000,
-                                                closed_by="client", messages=400, message_bytes=80_000))  # fmt: skip
+                world.put(
+                    p.duration_s,
+                    replace(
+                        row,
+                        closed_ns=ns(p.duration_s - 0.5),
+                        close_code=1000,
+                        closed_by="client",
+                        messages=400,
+                        message_bytes=80_000,
+                    ),
+                )
             else:
                 closed = cut + world.random.uniform(0, 0.05)
-                world.put(closed, replace(row, closed_ns=ns(closed), close_code=1006, closed_by="network",
-                                          code="WS_ABNORMAL", reason="connection reset", messages=200))  # fmt: skip
+                world.put(
+                    closed,
+                    replace(
+                        row,
+                        closed_ns=ns(closed),
+                        close_code=1006,
+                        closed_by="network",
+                        code="WS_ABNORMAL",
+                        reason="connection reset",
+                        messages=200,
+                    ),
+                )
                 opened = closed + 0.5
 
 
@@ -321,13 +430,37 @@ def _gpu(world: _World) -> None:
         if p.sampler_gap_s and p.sampler_gap_s[0] <= at < sum(p.sampler_gap_s):
             continue
         busy = any(start <= at < stop for start, stop in world.busy)
-        world.put(at, Gpu(at_ns=ns(at), read_cost_ns=16_000, host="gpu-1", source="nvml", uuid="GPU-0", index=0,
-                          memory_used_bytes=level, memory_total_bytes=p.vram_bytes,
-                          utilisation_ratio=0.97 if busy else 0.02))  # fmt: skip
+        world.put(
+            at,
+            Gpu(
+                at_ns=ns(at),
+                read_cost_ns=16_000,
+                host="gpu-1",
+                source="nvml",
+                uuid="GPU-0",
+                index=0,
+                memory_used_bytes=level,
+                memory_total_bytes=p.vram_bytes,
+                utilisation_ratio=0.97 if busy else 0.02,
+            ),
+        )
         if tick % 10 == 0:
-            world.put(at, GpuSlow(at_ns=ns(at), read_cost_ns=70_000, host="gpu-1", source="nvml", uuid="GPU-0", index=0,
-                                  name="Virtual GPU 8 GiB", power_watts=210.0 if busy else 60.0, temperature_celsius=61.0,
-                                  sm_clock_hertz=1_700_000_000, event_reasons=""))  # fmt: skip
+            world.put(
+                at,
+                GpuSlow(
+                    at_ns=ns(at),
+                    read_cost_ns=70_000,
+                    host="gpu-1",
+                    source="nvml",
+                    uuid="GPU-0",
+                    index=0,
+                    name="Virtual GPU 8 GiB",
+                    power_watts=210.0 if busy else 60.0,
+                    temperature_celsius=61.0,
+                    sm_clock_hertz=1_700_000_000,
+                    event_reasons="",
+                ),
+            )
 
 
 def _machines(world: _World) -> None:
@@ -335,19 +468,68 @@ def _machines(world: _World) -> None:
     for second in range(int(p.duration_s)):
         waiting = sum(1 for start, stop in world.queue if start <= second < stop)
         down = p.down_from_s is not None and p.down_from_s <= second < p.down_from_s + p.down_for_s
-        server = Server(at_ns=ns(second), server=SERVER, missing="queue: connection refused") if down else Server(
-            at_ns=ns(second), server=SERVER, queue_answer_ns=2_000_000, queue_running=min(waiting, 1),
-            queue_pending=max(waiting - 1, 0), highest_number=float(world.number), vram_total_bytes=p.vram_bytes)  # fmt: skip
+        server = (
+            Server(at_ns=ns(second), server=SERVER, missing="queue: connection refused")
+            if down
+            else Server(
+                at_ns=ns(second),
+                server=SERVER,
+                queue_answer_ns=2_000_000,
+                queue_running=min(waiting, 1),
+                queue_pending=max(waiting - 1, 0),
+                highest_number=float(world.number),
+                vram_total_bytes=p.vram_bytes,
+            )
+        )
         world.put(second, server)
-        world.put(second, Host(at_ns=ns(second), read_cost_ns=500_000, host="gpu-1", cpu_ratio=0.4, cpu_count=8,
-                               memory_total_bytes=32 * GIB, memory_available_bytes=20 * GIB))  # fmt: skip
-        world.put(second, Process(at_ns=ns(second), read_cost_ns=300_000, host="gpu-1", pid=77, role="server",
-                                  server=SERVER, cpu_ratio=0.8, rss_bytes=3 * GIB))  # fmt: skip
-        world.put(second, Generator(at_ns=ns(second), worker="load-0", pid=78, users=p.users, sockets=p.users + p.watchers,
-                                    in_flight=waiting, cpu_ratio=p.generator_cpu_ratio,
-                                    lag_max_ns=round(p.lag_max_s * NS_PER_S), lateness_max_ns=3_000_000))  # fmt: skip
-        world.put(second, ClockReading(at_ns=ns(second), host="gpu-1", offset_ns=12_000,
-                                       step_ns=round(p.clock_step_s * NS_PER_S) if second == 20 else 0))  # fmt: skip
+        world.put(
+            second,
+            Host(
+                at_ns=ns(second),
+                read_cost_ns=500_000,
+                host="gpu-1",
+                cpu_ratio=0.4,
+                cpu_count=8,
+                memory_total_bytes=32 * GIB,
+                memory_available_bytes=20 * GIB,
+            ),
+        )
+        world.put(
+            second,
+            Process(
+                at_ns=ns(second),
+                read_cost_ns=300_000,
+                host="gpu-1",
+                pid=77,
+                role="server",
+                server=SERVER,
+                cpu_ratio=0.8,
+                rss_bytes=3 * GIB,
+            ),
+        )
+        world.put(
+            second,
+            Generator(
+                at_ns=ns(second),
+                worker="load-0",
+                pid=78,
+                users=p.users,
+                sockets=p.users + p.watchers,
+                in_flight=waiting,
+                cpu_ratio=p.generator_cpu_ratio,
+                lag_max_ns=round(p.lag_max_s * NS_PER_S),
+                lateness_max_ns=3_000_000,
+            ),
+        )
+        world.put(
+            second,
+            ClockReading(
+                at_ns=ns(second),
+                host="gpu-1",
+                offset_ns=12_000,
+                step_ns=round(p.clock_step_s * NS_PER_S) if second == 20 else 0,
+            ),
+        )
     for phase, at in (("warmup", 0.0), ("load", p.warmup_s)):
         world.put(at, Event(at_ns=ns(at), source="supervisor", kind="phase", subject=phase))
 

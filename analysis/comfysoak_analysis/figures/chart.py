@@ -14,7 +14,7 @@ DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values at even steps. `kind` is `line`, `step`, `bar` (stacked) or `limit` (a dashed line)."""
+    """Values at even steps. `kind` is `line`, `step`, `area`, `bar` (stacked) or `limit` (a dotted line)."""
 
     name: str
     colour: str

@@ -52,8 +52,10 @@ def _told(run: Run, states: GpuStates) -> Iterator[Dots]:
     for code, part in rows.groupby("code", sort=True):
         shown = part.sort_values("moment")
         shown = shown if len(shown) <= MOST_MARKS else shown.iloc[:: -(-len(shown) // MOST_MARKS)]
-        words = [f"{said}<br>{for_chart(states.at(moment, server).in_words())}"
-                 for said, moment, server in zip(shown["words"], shown["moment"], shown["server"], strict=True)]  # fmt: skip
+        words = [
+            f"{said}<br>{for_chart(states.at(moment, server).in_words())}"
+            for said, moment, server in zip(shown["words"], shown["moment"], shown["server"], strict=True)
+        ]
         yield _dots(run, str(code), shown["moment"], words)
 
 
@@ -67,8 +69,7 @@ def _labelled(rows: pd.DataFrame, what: str) -> pd.DataFrame:
             for values in zip(rows["workflow"], rows["id"], rows["error_type"], rows["error_message"], strict=True)
         ]
     elif what == "socket":
-        words = [f"socket of {for_chart(role, 20)} {for_chart(name, 8)} ended, close code {'none' if pd.isna(code) else int(code)}"
-                 for role, name, code in zip(rows["role"], rows["id"], rows["close_code"], strict=True)]  # fmt: skip
+        words = [_socket_words(*values) for values in zip(rows["role"], rows["id"], rows["close_code"], strict=True)]
     else:
         words = [
             for_chart(f"{source}: {detail}", 120) for source, detail in zip(rows["source"], rows["detail"], strict=True)
@@ -81,6 +82,11 @@ def _labelled(rows: pd.DataFrame, what: str) -> pd.DataFrame:
 def _prompt_words(workflow: str, prompt_id: str, kind: object, message: object) -> str:
     said = ": ".join(bounded(part, 90) for part in (kind, message) if isinstance(part, str) and part)
     return for_chart(f"{bounded(workflow, 60)} · {prompt_id[:8]}" + (f" · {said}" if said else ""), 200)
+
+
+def _socket_words(role: str, name: str, close_code: float) -> str:
+    code = "no close code" if pd.isna(close_code) else f"close code {int(close_code)}"
+    return f"socket of {for_chart(role, 20)} {for_chart(name, 8)} ended, {code}"
 
 
 def _derived(run: Run, findings: tuple[Finding, ...]) -> Iterator[Dots]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -33,7 +35,7 @@ def queue(run: Run) -> Chart:
         )
     if series and not run.generator.empty:
         users = run.generator.groupby("at")["users"].sum()
-        seconds = (users.index - run.start).total_seconds().to_numpy(dtype=float)
+        seconds = run.since_start_s(users.index.to_series())
         means = bucketed(grid, seconds, users.to_numpy(dtype=float))
         series.append(Series("users", "users", "limit", grid, means.mean, offset_s=grid.width_s / 2))
     note = "Prompts running and waiting, as the server tells it, beside the users who send them."
@@ -43,30 +45,48 @@ def queue(run: Run) -> Chart:
 
 def memory(run: Run) -> Chart:
     """VRAM in use and the capacity of the largest GPU."""
-    grid = Grid.over(run.duration_s)
-    rows = run.gpu.dropna(subset=["memory_used_bytes"])
     series = [
-        line(name, f"gpu-{index}", bucketed(grid, run.since_start_s(part["at"]), part["memory_used_bytes"].to_numpy(dtype=float) / GIB))
-        for index, (name, part) in enumerate(_by_gpu(run, "memory_used_bytes"))
-    ]  # fmt: skip
-    whole = rows["memory_total_bytes"].max() if not rows.empty else np.nan
-    if series and whole == whole:  # noqa: PLR0124  # not NaN
-        two = Grid(max(run.duration_s, 0.1), 2)
-        series.append(Series("capacity", "capacity", "limit", two, np.array([whole / GIB, whole / GIB])))
+        _gpu_line(run, name, index, part, "memory_used_bytes", 1 / GIB)
+        for index, name, part in _by_gpu(run, "memory_used_bytes")
+    ]
+    whole = run.gpu["memory_total_bytes"].max()
+    if series and not pd.isna(whole):
+        ends = Grid(max(run.duration_s, 0.1), 2)
+        series.append(Series("capacity", "capacity", "limit", ends, np.array([whole / GIB, whole / GIB])))
     note = "In use by all processes on the GPU; the band is minimum to maximum."
     return Chart("vram", "VRAM", note, unit="GiB", series=tuple(series), empty=_no_gpu(run, series, "memory"))
 
 
 def utilisation(run: Run) -> Chart:
-    """How busy each GPU was."""
-    grid = Grid.over(run.duration_s, 600, least_s=0.5)
+    """How busy each GPU was; without extremes, which at any length of bucket are nothing and everything."""
     series = [
-        line(name, f"gpu-{index}", bucketed(grid, run.since_start_s(part["at"]), part["utilisation_ratio"].to_numpy(dtype=float) * 100))
-        for index, (name, part) in enumerate(_by_gpu(run, "utilisation_ratio"))
-    ]  # fmt: skip
+        replace(
+            _gpu_line(run, name, index, part, "utilisation_ratio", 100, least_s=1), low=None, high=None, kind="area"
+        )
+        for index, name, part in _by_gpu(run, "utilisation_ratio")
+    ]
     note = "Share of time in which some kernel ran, as the driver tells it; it does not say how hard."
-    return Chart("utilisation", "GPU utilisation", note, unit="%", series=tuple(series), whole=True,
-                 empty=_no_gpu(run, series, "utilisation"), decimals=".0f")  # fmt: skip
+    return Chart(
+        "utilisation",
+        "GPU utilisation",
+        note,
+        unit="%",
+        series=tuple(series),
+        whole=True,
+        empty=_no_gpu(run, series, "utilisation"),
+        decimals=".0f",
+    )
+
+
+def _gpu_line(
+    run: Run, name: str, index: int, part: pd.DataFrame, column: str, scale: float, least_s: float = 0.1
+) -> Series:
+    """A line at twice the pace of the source at most, so that a sample late by chance leaves no hole."""
+    seconds = run.since_start_s(part["at"])
+    pace_s = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.1
+    grid = Grid.over(run.duration_s, least_s=max(2 * pace_s, least_s))
+    values = part[column].to_numpy(dtype=float) * scale
+    return line(name, f"gpu-{index}", bucketed(grid, seconds, values, hold_s=max(2.0, 3 * pace_s)))
 
 
 def loads(run: Run, found: tuple[ModelLoad, ...]) -> Chart:
@@ -93,7 +113,7 @@ def loads(run: Run, found: tuple[ModelLoad, ...]) -> Chart:
     empty = (
         ""
         if found
-        else "No model load was seen: no line of the server's log, no step of GPU memory and no slow first step told of one."
+        else "No load was seen: no line of the server's log, no step of GPU memory, no slow first step told of one."
     )
     return Chart(
         "loads",
@@ -112,11 +132,12 @@ def _words(load: ModelLoad) -> str:
     return f"{for_chart(load.model or 'unnamed', 60)} · {load.lasted_s:.2f} s{size}{partial} · by {load.source.value}"
 
 
-def _by_gpu(run: Run, column: str) -> list[tuple[str, pd.DataFrame]]:
+def _by_gpu(run: Run, column: str) -> list[tuple[int, str, pd.DataFrame]]:
+    """Number, name and samples of each GPU that tells `column`."""
     rows = run.gpu.dropna(subset=[column])
-    parts = list(rows.groupby("uuid", sort=True))[:MOST_LINES]
     hosts = rows["host"].nunique()
-    return [(_name(part, hosts), part) for _, part in parts]
+    parts = [part for _, part in rows.groupby("uuid", sort=True)][:MOST_LINES]
+    return [(index, _name(part, hosts), part) for index, part in enumerate(parts)]
 
 
 def _name(part: pd.DataFrame, hosts: int) -> str:

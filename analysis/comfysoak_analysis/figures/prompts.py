@@ -12,6 +12,7 @@ from comfysoak_analysis.text import for_chart
 from comfysoak_core.rows import Outcome
 
 MOST_BARS = 90
+PROMPTS_A_BAR = 4  # with fewer the rate jumps about
 MOST_DOTS = 1_500
 FEW_FOR_A_LINE = 3  # a p95 of fewer prompts a bucket would be their maximum
 _ORDER = (
@@ -31,15 +32,22 @@ _ORDER = (
 
 def per_minute(run: Run) -> Chart:
     """Bars of prompts a minute, by how they ended."""
-    grid = Grid.over(run.duration_s, MOST_BARS, least_s=1)
+    bars = min(max(len(run.prompts) // PROMPTS_A_BAR, 12), MOST_BARS)
+    grid = Grid.over(run.duration_s, bars, least_s=1)
     ended = run.prompts[run.prompts["outcome"].notna()]
     seconds = run.since_start_s(ended["done_at"].fillna(ended["scheduled"]))
     series = [
-        Series(outcome.value.replace("_", " "), outcome.value, "bar", grid, counts(grid, seconds[chosen]) * 60 / grid.width_s,
-               offset_s=grid.width_s / 2)
+        Series(
+            outcome.value.replace("_", " "),
+            outcome.value,
+            "bar",
+            grid,
+            counts(grid, seconds[chosen]) * 60 / grid.width_s,
+            offset_s=grid.width_s / 2,
+        )
         for outcome in _ORDER
         if (chosen := (ended["outcome"] == outcome.value).to_numpy()).any()
-    ]  # fmt: skip
+    ]
     return Chart(
         "per-minute",
         "Prompts per minute",
@@ -70,10 +78,7 @@ def service(run: Run) -> Chart:
 
 
 def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
-    done = run.prompts[run.prompts["work"] & (run.prompts["ok"] | run.prompts["timed"])].dropna(
-        subset=[column, "done_at"]
-    )
-    done = done[done["outcome"].isin([Outcome.SUCCESS.value, Outcome.TIMEOUT.value])]
+    done = run.prompts[run.prompts["timeable"]].dropna(subset=[column, "done_at"])
     if done.empty:
         return Chart(key, title, note, empty="No prompt came to a timed end.")
     seconds, values = run.since_start_s(done["done_at"]), done[column].to_numpy(dtype=float)

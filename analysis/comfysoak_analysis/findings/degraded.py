@@ -13,7 +13,7 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
 
-def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+def find(_run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
     partial = [load for load in states.loads if load.partial]
     if partial:
@@ -24,5 +24,6 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
                 "server": [load.server for load in partial],
             }
         )
-        words = f"{counted(len(partial), 'load')} of {len(states.loads):,} put a model only partially on the GPU: {mostly(rows['id'])}."
+        share = f"{counted(len(partial), 'load')} of {len(states.loads):,}"
+        words = f"{share} put a model only partially on the GPU: {mostly(rows['id'])}."
         yield finding(Code.SILENT_DEGRADE, rows, words, states)

@@ -1,10 +1,10 @@
-"""From a run to its findings: each detector looks for what it knows, in a file of its own where that is more than counting."""
+"""From a run to its findings: each detector looks for what it knows, in a file of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from comfysoak_analysis.findings import cache, degraded, drops, foreign, gpu_lost, oom, restarts, told, thrash
+from comfysoak_analysis.findings import cache, degraded, drops, foreign, gpu_lost, oom, restarts, thrash, told
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates

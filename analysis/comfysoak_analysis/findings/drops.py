@@ -1,4 +1,4 @@
-"""WS_ABNORMAL: sockets that ended without a close frame. Many at once point to the server, single ones to the network."""
+"""WS_ABNORMAL: sockets that ended without a close frame. Many at once mean the server, single ones the network."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _burst_words(run: Run, server: str, group: pd.DataFrame) -> str:
     first, last = group["moment"].iloc[0], group["moment"].iloc[-1]
     everyone = run.sessions[run.sessions["server"] == server]
     open_then = int(((everyone["opened"] <= first) & (everyone["closed"].isna() | (everyone["closed"] >= first))).sum())
-    at = (first - run.start).total_seconds()
+    at, lasted = (first - run.start).total_seconds(), (last - first).total_seconds()
     return (
-        f"{len(group):,} of {open_then:,} open sockets to {server} ended within {(last - first).total_seconds():.2g} s, "
+        f"{len(group):,} of {open_then:,} open sockets to {server} ended within {lasted:.2g} s, "
         f"{at:.0f} s into the run: this points to the server or a proxy before it."
     )

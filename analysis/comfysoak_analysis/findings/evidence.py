@@ -51,7 +51,9 @@ def counted(count: int, what: str) -> str:
 
 
 def mostly(values: pd.Series, most: int = 3) -> str:
-    """The most frequent values with their counts: `KSampler (3), VAEDecode (1)`."""
+    """The most frequent values with their counts: `KSampler (3), VAEDecode (1)`; a single one without."""
     counts = values.dropna().value_counts()
+    if len(counts) == 1:
+        return str(counts.index[0])
     named = [f"{value} ({count:,})" for value, count in counts.head(most).items()]
     return ", ".join(named + (["…"] if len(counts) > most else []))

@@ -21,8 +21,11 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     fallen = _fallen_numbers(run)
     told = _told(run, Code.SERVER_RESTARTED)
     if not fallen.empty or not told.empty:
-        words = "".join(f"The queue number of {server} fell back {counted(len(part), 'time')}, as it does only when a "
-                        "server starts anew. " for server, part in fallen.groupby("server"))  # fmt: skip
+        words = "".join(
+            f"The queue number of {server} fell back {counted(len(part), 'time')}, as it does only when a "
+            "server starts anew. "
+            for server, part in fallen.groupby("server")
+        )
         words += _told_words(told)
         rows = fallen if not fallen.empty else told
         yield finding(Code.SERVER_RESTARTED, rows, words.strip(), states)

@@ -31,8 +31,10 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         if len(executed) < LEAST_PROMPTS or len({load.model for load in loads}) < 2 or hit < SHARE * len(executed):
             continue
         lost_s = sum(load.lasted_s for load in again)
-        said.append(f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
-                    f"({_by_model(again)}); loading took {lost_s:.0f} s in all, told by {again[0].source.value}.")  # fmt: skip
+        said.append(
+            f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
+            f"({_by_model(again)}). Loading took {lost_s:.0f} s in all, by {again[0].source.value}."
+        )
         rows += [(load.model, load.started, server) for load in again]
     if rows:
         yield finding(Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states)

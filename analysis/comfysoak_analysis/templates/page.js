@@ -1,11 +1,13 @@
 (() => {
   "use strict";
   const run = JSON.parse(document.getElementById("run-data").textContent);
+  const LEFT = 150, RIGHT = 34; // the same for all charts, so that their times stand above each other
   const charts = new Map(run.charts.map((chart) => [chart.key, chart]));
   const drawn = new Map(); // key -> element
   const whole = [run.start_ms, run.end_ms];
   let range = whole.slice();
   let following = false;
+  const days = whole[1] - whole[0] > 20 * 3_600_000; // then a time of day needs its date
 
   const colour = (role) => getComputedStyle(document.documentElement).getPropertyValue("--" + role).trim() || "#888";
   const faded = (hex, alpha) => {
@@ -25,14 +27,15 @@
         continue;
       }
       const shape = one.kind === "step" ? "hvh" : "linear";
-      if (one.low && one.kind !== "limit") {
-        const edge = { ...base, type: "scatter", mode: "lines", line: { width: 0, shape }, hoverinfo: "skip", showlegend: false };
-        traces.push({ ...edge, y: one.low }, { ...edge, y: one.high, fill: "tonexty", fillcolor: faded(hex, 0.16) });
+      if (one.low && one.kind === "line") {
+        traces.push({ name: one.name, meta: one.name, type: "scatter", mode: "lines", ...band(one), fill: "toself", fillcolor: faded(hex, 0.18),
+          line: { width: 0 }, hoverinfo: "skip", connectgaps: false });
       }
       const dash = one.kind === "limit" ? "dot" : "solid";
-      const markers = one.y.filter((y) => y !== null).length < 3;
+      const markers = one.kind !== "limit" && one.y.filter((y) => y !== null).length < 3;
       traces.push({ ...base, type: "scatter", mode: markers ? "lines+markers" : "lines", marker: { size: 5 }, connectgaps: one.name.startsWith("p"),
-        line: { color: hex, width: one.kind === "limit" ? 1.4 : 1.9, shape, dash }, hovertemplate: value });
+        line: { color: hex, width: one.kind === "limit" ? 1.4 : 1.9, shape, dash }, hovertemplate: value,
+        ...(one.kind === "area" ? { fill: "tozeroy", fillcolor: faded(hex, 0.12) } : {}) });
     }
     for (const one of chart.spans) {
       traces.push({ type: "bar", orientation: "h", name: one.name, meta: one.name, base: one.x.map(at), x: one.lasting, y: one.rows, width: 0.5,
@@ -45,6 +48,21 @@
         marker: one.small ? { size: 4.5, color: faded(hex, 0.5), line: { width: 0 } } : { size: 10, symbol: one.symbol, color: faded(hex, 0.85), line: { width: 1.2, color: colour("card") } } });
     }
     return traces;
+  }
+
+  // One polygon for each stretch without a gap: out along the minimum, back along the maximum.
+  function band(one) {
+    const x = [], y = [];
+    for (let from = 0; from < one.low.length; from++) {
+      if (one.low[from] === null) continue;
+      let to = from;
+      while (to + 1 < one.low.length && one.low[to + 1] !== null) to++;
+      if (x.length) { x.push(null); y.push(null); }
+      for (let i = from; i <= to; i++) { x.push(at(one.x0 + i * one.dx)); y.push(one.low[i]); }
+      for (let i = to; i >= from; i--) { x.push(at(one.x0 + i * one.dx)); y.push(one.high[i]); }
+      from = to;
+    }
+    return { x, y };
   }
 
   function shapesOf(chart) {
@@ -63,15 +81,18 @@
     const font = { family: colour("sans"), size: 11.5, color: colour("quiet") };
     const strip = chart.rows.length > 0;
     const hover = chart.dots.some((one) => one.small) ? "closest" : strip ? "closest" : "x unified";
-    const axis = { fixedrange: true, gridcolor: colour("grid"), zerolinecolor: colour("line"), zerolinewidth: 1, ticks: "", tickfont: font, automargin: false };
-    const notes = run.phases.filter((phase) => phase.quiet).map((phase) => ({ text: phase.label, xref: "x", yref: "paper", x: at(phase.from), y: 1, xanchor: "left",
+    const axis = { fixedrange: true, gridcolor: colour("grid"), zerolinecolor: colour("line"), zerolinewidth: 1, ticks: "outside", ticklen: 7, tickcolor: "rgba(0,0,0,0)", tickfont: font, automargin: false };
+    const first = chart.key === run.charts[0].key;
+    const notes = run.phases.filter((phase) => phase.quiet && first).map((phase) => ({ text: phase.label, xref: "x", yref: "paper", x: at(phase.from), y: 1, xanchor: "left",
       yanchor: "bottom", showarrow: false, font: { ...font, size: 10.5 }, xshift: 2 }));
     return {
-      height: chart.height, margin: { l: strip ? 150 : 150, r: 22, t: 20, b: 28 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      height: chart.height, margin: { l: LEFT, r: RIGHT, t: first ? 20 : 10, b: days ? 42 : 28 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font, showlegend: false, barmode: "stack", bargap: 0, hovermode: hover, hoverdistance: 24, dragmode: "zoom", shapes: shapesOf(chart), annotations: notes,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line-strong"), font: { family: colour("sans"), size: 12, color: colour("ink") }, align: "left" },
       xaxis: { type: "date", range: range.slice(), gridcolor: colour("grid"), tickfont: font, ticks: "", showline: true, linecolor: colour("line"), zeroline: false,
-        hoverformat: "%H:%M:%S.%3f", nticks: 9, showspikes: false },
+        hoverformat: "%H:%M:%S.%3f", nticks: 9, showspikes: false,
+        tickformatstops: [{ dtickrange: [null, 999], value: "%H:%M:%S.%L" }, { dtickrange: [1000, 59_999], value: "%H:%M:%S" },
+          { dtickrange: [60_000, 86_399_999], value: days ? "%H:%M\n%b %d" : "%H:%M" }, { dtickrange: [86_400_000, null], value: "%b %d" }] },
       yaxis: strip
         ? { ...axis, type: "category", categoryorder: "array", categoryarray: chart.rows.slice().reverse(), range: [-0.6, chart.rows.length - 0.4], tickfont: { ...font, color: colour("ink-2") } }
         : { ...axis, rangemode: "tozero", nticks: 5, ...(chart.whole ? { range: [0, 104] } : {}), ...(topOf(chart) ? { range: [0, topOf(chart)] } : {}) },
@@ -106,7 +127,7 @@
     for (const element of drawn.values()) {
       const cursor = element.querySelector(".cursor");
       if (!cursor) continue;
-      cursor.style.display = left !== null && left >= 150 && left <= element.clientWidth - 22 ? "block" : "none";
+      cursor.style.display = left !== null && left >= LEFT && left <= element.clientWidth - RIGHT ? "block" : "none";
       cursor.style.left = left + "px";
     }
   }
