@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from comfysoak_core.comfyui.client import ComfyClient
-
 from comfysoak import places
 from comfysoak.children import Child, start, wait_for_line
 from comfysoak.preflight import server_facts
 from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor, AnchoredClock
+from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.errors import ComfySoakError, ExitCode
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.recording.recording import Recording
@@ -260,10 +259,12 @@ def build_report(run_dir: Path, within_s: float = REPORT_WITHIN_S) -> dict[str, 
     )
     lines = done.stdout.decode("utf-8", "replace").strip()
     if not lines.startswith("{"):
+        log = run_dir / "logs" / "analysis.log"
         words = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
+        log.write_text(words + "\n", encoding="utf-8")
         raise ComfySoakError(
-            f"the recording is complete, but its report could not be made: {words}",
-            f"The recording is in {run_dir}; try again: comfysoak report {run_dir}",
+            f"the recording is complete, but its report could not be made: {words.splitlines()[-1]}",
+            f"The details are in {log}; try again: comfysoak report {run_dir}",
         )
     verdict: dict[str, object] = json.loads(lines)
     return verdict

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+PLAIN_WIDTH = 160
 _COLOURS = {
     "passed": "green",
     "failed": "red",
@@ -26,7 +29,7 @@ _COLOURS = {
 
 def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
     """Print the verdict as `verdict.json` holds it."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     conclusion = str(verdict["conclusion"])
     console.print(
         Text.assemble((conclusion.upper(), f"bold {_COLOURS.get(conclusion, '')}"), "  ", str(verdict["sentence"]))
@@ -36,7 +39,7 @@ def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
         console.print(_rows(verdict["findings"], ("severity", "code", "count", "evidence")))
     if verdict["doubts"]:
         console.print(_rows(verdict["doubts"], ("weight", "name", "what", "remedy")))
-    console.print(f"report  {run_dir / 'report.html'}")
+    click.echo(f"report  {run_dir / 'report.html'}")  # on one line, however long: people click on it
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:

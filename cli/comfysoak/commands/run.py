@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 
 from comfysoak import places
+from comfysoak.commands.options import as_seconds, as_url
 from comfysoak_core.errors import ExitCode
-from comfysoak_core.scenario.model import check_url
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_core.scenario.quantities import parse_duration
 
 EPILOG = """\b
 Examples:
@@ -57,13 +56,13 @@ def command(
     path = places.find_scenario(scenario) if scenario else places.demo_scenario()
     overrides = list(settings)
     if target is not None:
-        overrides.append(f"target={json.dumps({'comfyui': _url(target)})}")
+        overrides.append(f"target={json.dumps({'comfyui': as_url(target, '--target')})}")
     if seed is not None:
         overrides.append(f"seed={seed}")
     written, document = read_scenario(path, overrides)
     plan = resolve(written, document)
     if duration is not None:
-        plan = plan.with_duration(_seconds(duration))
+        plan = plan.with_duration(as_seconds(duration, "--duration"))
     if users is not None:
         plan = plan.with_users(users)
     return _run(plan, out, processes=processes, web=web, quiet=quiet, as_json=as_json)
@@ -97,20 +96,6 @@ def _run(plan: Plan, out: Path, *, processes: int, web: bool, quiet: bool, as_js
         verdict = build_report(recording.path)
     _tell(verdict, recording.path, as_json=as_json)
     return int(end.exit_code if end.exit_code is not None else ExitCode(int(str(verdict["exit_code"]))))
-
-
-def _url(text: str) -> str:
-    try:
-        return check_url(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--target") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--duration") from None
 
 
 def _tell(verdict: dict[str, object], run_dir: Path, *, as_json: bool) -> None:
