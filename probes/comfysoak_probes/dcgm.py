@@ -39,6 +39,7 @@ class Identity:
     uuid: str
     index: int | None
     name: str | None
+    driver: str | None = None
 
     @classmethod
     def of(cls, labels: Mapping[str, str], exporter: str) -> Identity | None:
@@ -49,8 +50,8 @@ class Identity:
             return None
         host = (labels.get("Hostname") or labels.get("hostname") or exporter)[:200]
         index = int(gpu) if gpu.isdecimal() and len(gpu) < 6 else None
-        name = labels.get("modelName")
-        return cls(host, (uuid or f"{host}/gpu{gpu}")[:200], index, name[:200] if name else None)
+        name, driver = labels.get("modelName", "")[:200], labels.get("DCGM_FI_DRIVER_VERSION", "")[:40]
+        return cls(host, (uuid or f"{host}/gpu{gpu}")[:200], index, name or None, driver or None)
 
 
 def by_gpu(scrape: Scrape, exporter: str) -> dict[Identity, Values]:
@@ -214,6 +215,7 @@ class DcgmSource:
         self._interval_told_s = 0.0
         self._interval_told_ns = 0
         self._xids: dict[str, int] = {}
+        self._gpus_known: dict[str, Outage] = {}
 
     def read(self, tick: Tick) -> list[Row]:
         """A row for each GPU when the exporter has news, and at least every second."""
@@ -226,7 +228,7 @@ class DcgmSource:
             self._fetcher.close()
             return list(self._outage.lost(self._clock.now_ns(), f"{self.name}: {error}"))
         ended_ns = self._clock.now_ns()
-        rows: list[Row] = list(self._outage.found(ended_ns))
+        rows: list[Row] = [*self._outage.found(ended_ns), *self._came_and_went(gpus, ended_ns)]
         changed = self._freshness.saw(ended_ns, hash(answer.body))
         self.every_s = self._freshness.poll_s(ended_ns)
         if changed or ended_ns >= self._row_due_ns:
@@ -245,6 +247,20 @@ class DcgmSource:
         if not gpus:
             raise NotPrometheusError("it has no series DCGM_FI_... that names a GPU")
         return gpus
+
+    def _came_and_went(self, gpus: dict[Identity, Values], at_ns: int) -> Iterable[Event]:
+        """Each GPU is told when first seen, when the exporter no longer has it, and when it has it again."""
+        there = {identity.uuid: identity for identity in gpus}
+        for uuid, identity in there.items():
+            if uuid in self._gpus_known:
+                yield from self._gpus_known[uuid].found(at_ns, "the exporter has it again")
+                continue
+            self._gpus_known[uuid] = Outage(uuid)
+            detail = f"GPU {identity.index} of {identity.host}, {identity.name}, driver {identity.driver}"
+            yield Event(at_ns=at_ns, source=SAMPLER, kind="gpu", subject=uuid, detail=detail)
+        for uuid, outage in self._gpus_known.items():
+            if uuid not in there:
+                yield from outage.lost(at_ns, f"{self.name} no longer has this GPU")
 
     def _rows(self, gpus: dict[Identity, Values], tick: Tick, at_ns: int, cost_ns: int) -> Iterable[Row]:
         slow = tick.deadline_ns >= self._slow_due_ns

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -171,5 +171,5 @@ class _Printed:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _shown_on(console: Console, clock: Clock) -> _Panel | _Printed:
+def _shown_on(console: Console, clock: Clock) -> AbstractContextManager[Sink]:
     return _Panel(console, clock) if console.is_terminal else _Printed(console, clock)
