@@ -19,7 +19,7 @@ from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from comfysoak_core import lifeline
 from comfysoak_core.clock import Anchor, AnchoredClock
-from comfysoak_core.errors import ComfySoakError, UsageError
+from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
@@ -33,6 +33,7 @@ STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web p
 WORKER_GRACE_S = 2.0  # a worker has three seconds from its master's end to its own
 
 _RUN_MESSAGE = "comfysoak_run"
+_INTERRUPTED_MESSAGE = "comfysoak_interrupted"
 _PHASE_MESSAGE = "comfysoak_phase"
 _IN_FLIGHT = "comfysoak_in_flight"
 _log = logging.getLogger("comfysoak")
@@ -81,16 +82,23 @@ class Harness:
         self._own: OwnRun | None = None
         self._plan: Plan | None = None
         self._interrupted: EndReason | None = None
+        self._ends = False
+        self._stage: int | None = None  # the first begins just before the test
         self._in_flight_of: dict[str, int] = {}
         self._is_master = isinstance(environment.runner, MasterRunner)
         self._is_worker = isinstance(environment.runner, WorkerRunner)
         if self._run_dir is not None:
             self._plan = _plan_of(self._run_dir)
             check_handles(self._plan.sockets_most, self._plan.users_most)
-        elif environment.parsed_options is not None and environment.parsed_options.headless and not self._is_worker:
+        elif self._is_headless and not self._is_worker:
             plain_plan(environment.host)  # say now what is wrong with it
         self._set_watchers()
         self._listen()
+
+    @property
+    def _is_headless(self) -> bool:
+        options = self.environment.parsed_options
+        return options is not None and bool(options.headless)
 
     @property
     def plan(self) -> Plan:
@@ -107,7 +115,10 @@ class Harness:
 
     def enter(self, number: int) -> None:
         """A stage of the plan begins: journal it, and tell all processes its phase."""
+        if number == self._stage:
+            return
         stage = self.plan.stages[number]
+        self._stage = number
         if self.process is not None:
             self.process.enter(stage, number)
         self.environment.runner.send_message(_PHASE_MESSAGE, {"phase": stage.phase})
@@ -128,10 +139,12 @@ class Harness:
         events.test_start.add_listener(self._guarded(self._test_start))
         events.test_stop.add_listener(self._guarded(self._test_stop))
         events.quitting.add_listener(self._guarded(self._quitting))
+        events.quit.add_listener(self._guarded(self._end_own_run))
         if not self._is_master:
             runner.register_message(_PHASE_MESSAGE, self._on_phase)
         if self._is_worker:
             runner.register_message(_RUN_MESSAGE, self._on_run)
+            runner.register_message(_INTERRUPTED_MESSAGE, self._on_interrupted)
             events.report_to_master.add_listener(self._report)
         if self._is_master:
             events.worker_report.add_listener(self._on_report)
@@ -150,8 +163,7 @@ class Harness:
         return listen
 
     def _give_up(self) -> None:
-        options = self.environment.parsed_options
-        if options is not None and options.headless:
+        if self._is_headless:
             self.environment.runner.quit()
         else:
             self.environment.runner.stop()
@@ -164,10 +176,13 @@ class Harness:
         elif self._plan is None or not self._given:
             self._plan = _plan_of(self._run_dir)
         assert self._run_dir is not None  # noqa: S101  # made just now
-        index = -1 if self._is_master else max(self.environment.runner.worker_index, 0)
-        journal = new_journal(self._run_dir, self.clock, index)
-        self.process = LoadProcess(self.plan, journal, self.clock, index=index)
+        index = 0 if self._is_master else max(self.environment.runner.worker_index, 0)
+        name = "load-master" if self._is_master else f"load-{index}"
+        journal = new_journal(self._run_dir, self.clock, name)
+        self.process = LoadProcess(self.plan, journal, self.clock, name=name, index=index)
         self.process.start()
+        if self._stage is not None:
+            self.process.enter(self.plan.stages[self._stage], self._stage)
 
     def _make_own_run(self) -> None:
         self._plan = plain_plan(self.environment.host)
@@ -179,22 +194,30 @@ class Harness:
             self.environment.runner.send_message(_RUN_MESSAGE, {"directory": str(self._run_dir.absolute())})
 
     def _test_stop(self) -> None:
-        process, self.process = self.process, None
+        process, self.process, self._stage = self.process, None, None
         if process is not None:
             process.stop(self._grace_s())
-        if self._own is not None:
-            self._own.end(self._interrupted or EndReason.FINISHED, self.clock)
-            _log.info("Recorded in %s; its report: comfysoak report %s", self._own.path, self._own.path)
-            self._own = None
-        if not self._given:
+            if process.own_errors:
+                self.environment.process_exit_code = int(ExitCode.OUR_ERROR)
+        if not (self._is_master and (self._ends or self._is_headless)):
+            self._end_own_run()
+
+    def _end_own_run(self) -> None:
+        """Seal. A master that quits does so only after it has told its workers, who write until then."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.end(self._interrupted or EndReason.FINISHED, self.clock)
+            _log.info("Recorded in %s; its report: comfysoak report %s", own.path, own.path)
             self._run_dir = None
 
     def _quitting(self) -> None:
         """Locust ends. When a test is still running then, somebody has interrupted it."""
-        runner = self.environment.runner
-        if self.process is not None and runner.state != STATE_STOPPED:
+        self._ends = True
+        if self.process is not None and self.environment.runner.state != STATE_STOPPED:
             is_signal = gevent.getcurrent() is not gevent.get_hub().parent  # Locust handles SIGTERM in a greenlet
             self._interrupted = EndReason.TERMINATED if is_signal else EndReason.INTERRUPTED
+            if self._is_master:
+                self.environment.runner.send_message(_INTERRUPTED_MESSAGE, {"reason": self._interrupted.value})
 
     def _grace_s(self) -> float:
         if self._interrupted is not None:
@@ -212,6 +235,9 @@ class Harness:
 
     def _on_run(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
         self._run_dir = Path(msg.data["directory"])
+
+    def _on_interrupted(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        self._interrupted = EndReason(msg.data["reason"])
 
     def _report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:  # noqa: ARG002  # Locust's signature
         data[_IN_FLIGHT] = self.process.in_flight if self.process is not None else 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import random
-import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import gevent
 import gevent.pool
@@ -13,6 +15,7 @@ import gevent.pool
 from comfysoak_core.clock import NS_PER_S, AnchoredClock
 from comfysoak_core.codes import Code
 from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.layout import Layout
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.plan import Plan, Stage
 from comfysoak_load.connection import Connection
@@ -25,17 +28,21 @@ from comfysoak_load.workloads import PreparedWorkload
 
 CLOSE_WITHIN_S = 1.0
 ABORT_WITHIN_S = 0.5
+MAX_TRACEBACKS = 3
+_log = logging.getLogger("comfysoak")
 
 
 class LoadProcess:
     """One process under one test, from `start` to `stop`. `index` numbers the processes of the test, from 0."""
 
-    def __init__(self, plan: Plan, journal: Journal, clock: AnchoredClock, *, index: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, journal: Journal, clock: AnchoredClock, *, name: str = "load-0", index: int = 0
+    ) -> None:
         self.plan = plan
         self.clock = clock
         self.journal = journal
         self.index = index
-        self.worker = f"load-{index}"
+        self.worker = name
         self.phase: str | None = plan.stages[0].phase if plan.stages else None
         self.closing = False
         self.targets = tuple(Target(server, clock, _headers(plan)) for server in plan.servers)
@@ -52,9 +59,11 @@ class LoadProcess:
             each_second=self._write_nodes,
         )
         self.users = 0
+        self.own_errors = 0
         self._users_ever = 0
         self._runs: set[PromptRun] = set()
         self._connections: set[Connection] = set()
+        self._parting: set[Connection] = set()  # users that are gone and whose sockets are not closed yet
 
     @property
     def in_flight(self) -> int:
@@ -79,11 +88,12 @@ class LoadProcess:
         return number, connection
 
     def part(self, connection: Connection) -> None:
-        """The user of this connection is gone; its socket closes by itself."""
+        """The user of this connection is gone: begin to close its socket."""
         if connection in self._connections:
             self._connections.discard(connection)
             self.users -= connection.role == "user"
             connection.leave()
+            self._parting = {found for found in (*self._parting, connection) if not found.is_closed}
 
     def draw(self, user: int, count: int) -> random.Random:
         """The random numbers of a user's prompt number `count`: the same in each run with the same seed."""
@@ -135,6 +145,13 @@ class LoadProcess:
             Event(at_ns=at_ns, source=self.worker, kind=kind, server=server, subject=subject, code=code, detail=detail)
         )
 
+    def own_error(self, error: Exception) -> None:
+        """A mistake of ours: an event each time, its traceback in the log the first few times."""
+        self.own_errors += 1
+        self.event("own_error", detail=f"{type(error).__name__}: {error}"[:500])
+        if self.own_errors <= MAX_TRACEBACKS:
+            _log.error("A mistake of ComfySoak's own; please report it.", exc_info=error)
+
     def stop(self, grace_s: float) -> None:
         """End: open prompts get `grace_s`, then are taken back and aborted; sockets close; the journal closes."""
         self.closing = True
@@ -159,13 +176,12 @@ class LoadProcess:
         self.leaving.kill(timeout=ABORT_WITHIN_S)
 
     def _close_sockets(self) -> None:
-        connections = tuple(self._connections)
-        for connection in connections:
+        for connection in tuple(self._connections):
             self.part(connection)
         give_up_ns = self.clock.now_ns() + round(CLOSE_WITHIN_S * NS_PER_S)
-        while self.clock.now_ns() < give_up_ns and not all(connection.is_closed for connection in connections):
+        while self.clock.now_ns() < give_up_ns and not all(connection.is_closed for connection in self._parting):
             gevent.sleep(0.02)
-        for connection in connections:
+        for connection in self._parting:
             connection.drop()
 
     def _write_nodes(self) -> None:
@@ -173,13 +189,9 @@ class LoadProcess:
             run.write_nodes()
 
 
-def new_journal(directory: os.PathLike[str], clock: AnchoredClock, index: int) -> Journal:
-    """The journal of load process number `index` in a run directory."""
-    from pathlib import Path
-
-    from comfysoak_core.recording.layout import Layout
-
-    return Journal(Layout(Path(directory)).journal, host=socket.gethostname(), process=f"load-{index}", clock=clock)
+def new_journal(run_dir: Path, clock: AnchoredClock, name: str) -> Journal:
+    """The journal of the load process of this name in a run directory."""
+    return Journal(Layout(run_dir).journal, host=platform.node() or "localhost", process=name, clock=clock)
 
 
 def _headers(plan: Plan) -> Mapping[str, str]:

@@ -45,7 +45,11 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
     @task  # type: ignore[untyped-decorator]  # Locust is not typed here
     def generate(self) -> None:
         """One prompt of the scenario's mix, from sending to its checked pictures."""
-        self.client.generate()
+        try:
+            self.client.generate()
+        except Exception as error:  # noqa: BLE001  # a mistake of ours in one prompt does not end the test
+            self._process.own_error(error)
+            gevent.sleep(1.0)
 
     def wait_time(self) -> float:
         """The pause the scenario asks for after a prompt."""
