@@ -157,13 +157,26 @@ class Supervisor:
     def _child(self, role: str) -> Child:
         run_dir = self.recording.path
         environment = {ANCHOR_VARIABLE: self.clock.anchor.to_environment(), RUN_DIR_VARIABLE: str(run_dir)}
-        arguments = {
-            "simulator": ["comfysoak_simulator", "--config", str(self.recording.layout.logs / "simulator.json")],
-            "recorder": ["comfysoak_core.recording.recorder", str(run_dir)],
-            "sampler": ["comfysoak_probes", str(run_dir)],
-            "load": ["locust", *self._locust_arguments()],
-        }[role]
+        arguments = self._arguments(role)
         return start(role, arguments, environment, self.recording.layout.logs)
+
+    def _arguments(self, role: str) -> list[str]:
+        run_dir = str(self.recording.path)
+        match role:
+            case "simulator":
+                return [
+                    "comfysoak_simulator",
+                    "--config",
+                    str(self.recording.layout.logs / "simulator.json"),
+                    "--port",
+                    "0",
+                ]
+            case "recorder":
+                return ["comfysoak_core.recording.recorder", run_dir]
+            case "sampler":
+                return ["comfysoak_probes", run_dir]
+            case _:
+                return ["locust", *self._locust_arguments()]
 
     def _locust_arguments(self) -> list[str]:
         arguments = ["-f", str(places.locustfile()), "--host", self.plan.servers[0], "--exit-code-on-error", "0"]
