@@ -191,6 +191,11 @@ class FeatureFlags(Message):
 
     flags: Mapping[str, Any]
 
+    @property
+    def rest(self) -> dict[str, Any]:
+        """Nothing: every flag is in `flags`."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Logs(Message):

@@ -389,6 +389,8 @@ class PromptLife:
     def _note_status(self, remaining: int | None, at_ns: int) -> None:
         """A queue that grows just as the prompt is taken: socket and POST reached the same server."""
         before, self._status = self._status, remaining
+        if self._accepted_ns is not None and self._account.fields.get("queue_remaining") is None:
+            self._account.fields["queue_remaining"] = remaining
         if before is None or remaining is None or remaining <= before:
             return
         if self._accepted_ns is None or at_ns <= self._accepted_ns + STATUS_WINDOW_NS:

@@ -102,6 +102,7 @@ class Transport:
                 raise TargetError(what, "Is this address a ComfyUI?")
         if response.length:  # `read1` says nothing about an answer that was cut off
             raise http.client.IncompleteRead(b"", response.length)
+        response.close()  # or the connection would refuse its next request: `read1` leaves a finished answer open
         return b"".join(parts)
 
     def _opened(self) -> http.client.HTTPConnection:
