@@ -109,7 +109,7 @@ def _seconds(since_ns: Any, until_ns: Any) -> float | None:  # values of the jou
 
 
 def _text(value: Any) -> str | None:  # a value of the journal
-    return None if value is None else redact(str(value)[:ERROR_LENGTH])
+    return None if value is None else redact(str(value)[: 2 * ERROR_LENGTH])[:ERROR_LENGTH]
 
 
 def _line(**fields: Any) -> bytes:  # JSON values

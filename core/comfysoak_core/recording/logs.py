@@ -57,17 +57,19 @@ class Logs:
         self._save_progress(offsets)  # before the first line, so that whoever starts again knows where that began
 
     def step(self) -> bool:
-        """Log what is new, a bounded piece of journal; False when there was nothing. Raises OSError."""
+        """Log what is new, a bounded piece of journal; True when there was more than that. Raises OSError.
+
+        True is not "something came meanwhile": a journal that is written faster than this must not hold us here.
+        """
         found = self._tail.poll()
-        if not found:
-            return False
         for table, name in LOG_NAMES.items():
             lines = b"".join(self._lines(table, [new for new in found if new.table == table]))
             if lines:
                 self._disk.append(self._layout.logs / name, lines)
                 self._lengths[name] += len(lines)
-        self._save_progress(self._tail.offsets)
-        return True
+        if found:
+            self._save_progress(self._tail.offsets)
+        return self._tail.is_behind
 
     def forget(self, gathered: Gathered) -> None:
         """Rows that moved into the tables: what is asked about them from now on is asked there."""

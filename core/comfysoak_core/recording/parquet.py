@@ -52,7 +52,10 @@ def _plain_type(hint: Any) -> type:  # an annotation
 
 
 def to_table(row_type: type[Row], rows: Sequence[Sequence[Any]]) -> pa.Table:
-    """An Arrow table of rows that are in the column order of `row_type`; values of a wrong type become null."""
+    """An Arrow table of rows that are in the column order of `row_type`.
+
+    Values of a wrong type become null; a fraction where a whole number belongs is cut.
+    """
     schema = arrow_schema(row_type)
     by_column: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [_array(values, field.type) for values, field in zip(by_column, schema, strict=True)]

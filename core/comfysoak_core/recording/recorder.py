@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from comfysoak_core import lifeline
@@ -52,33 +53,46 @@ class Recorder:
         self._disk = disk or Disk()
         self._pause = pause
         self._synced: dict[str, int] = {}
-        self._compactor = Compactor(layout, self._disk, pause)
-        self._logs = Logs(layout, self._compactor.manifest, self._compactor.ids_written, self._disk)
+        self._begin()
 
-    @property
-    def compactor(self) -> Compactor:
-        """What moves rows into the tables."""
-        return self._compactor
+    def _begin(self) -> None:
+        self._failed = True
+        self.compactor = Compactor(self._layout, self._disk, self._pause)
+        self._logs = Logs(self._layout, self.compactor.manifest, self.compactor.ids_written, self._disk)
+        self._failed = False
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """After a failure begin anew from what is on disk: nobody knows how far the failed step came."""
+        if self._failed:
+            self._begin()
+        try:
+            yield
+        except BaseException:
+            self._failed = True
+            raise
 
     def log(self) -> None:
         """Write to the logs all that is in the journal."""
-        while self._logs.step():
-            self._pause()
+        with self._attempt():
+            while self._logs.step():
+                self._pause()
 
     def compact(self, *, everything: bool = False) -> None:
         """Move closed stretches into the tables; `everything`: also those that may still be written to."""
-        compactor = self._compactor
-        taken = compactor.all_stretches() if everything else compactor.closed_stretches()
-        self.log()  # after the stretches were listed: each of them is logged to its end before it goes
-        for gathered in compactor.compact(taken):
-            self._logs.forget(gathered)
+        with self._attempt():
+            taken = self.compactor.all_stretches() if everything else self.compactor.closed_stretches()
+            self.log()  # after the stretches were listed: each of them is logged to its end before it goes
+            for gathered in self.compactor.compact(taken):
+                self._logs.forget(gathered)
 
     def tidy(self) -> None:
         """Merge small files into larger ones, and delete those merged the time before."""
-        self._compactor.remove_retired()
-        for row_type in ROW_TYPES:
-            while self._compactor.merge(row_type):
-                self._pause()
+        with self._attempt():
+            self.compactor.remove_retired()
+            for row_type in ROW_TYPES:
+                while self.compactor.merge(row_type):
+                    self._pause()
 
     def sync(self) -> None:
         """Make the journal safe against a loss of power; the producers must not wait for that, so this does it."""
@@ -96,15 +110,12 @@ class Recorder:
 
 
 class _Loop:
-    """Runs the steps of a recorder in their rhythm until told to stop; an error is told once and tried again."""
+    """Runs the steps of a recorder in their rhythm until `stop` is set; an error is told once and tried again."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._stop = threading.Event()
+    def __init__(self, layout: Layout, stop: threading.Event) -> None:
+        self._stop = stop
         self._told: set[str] = set()
         self._recorder = Recorder(layout, pause=self._pause)
-
-    def stop(self, *_: object) -> None:
-        self._stop.set()
 
     def run(self) -> None:
         due: dict[Callable[[], None], float] = {}
@@ -138,8 +149,8 @@ class _Loop:
             raise Stopped
 
 
-def record(root: Path) -> None:
-    """Be the recorder of the run in `root` until SIGTERM. Raises RecordingError when there is another."""
+def record(root: Path, stop: threading.Event) -> None:
+    """Be the recorder of the run in `root` until `stop` is set. Raises RecordingError when there is another."""
     layout = Layout(root)
     read_run_file(layout.run_json)
     with FileLock(layout.recorder_lock) as lock:
@@ -151,12 +162,8 @@ def record(root: Path) -> None:
         if run.sealed:
             raise RecordingError(f"{root} is sealed: its recording has ended", "Start a new run.")
         write_configuration(run, layout)
-        loop = _Loop(layout)
-        signal.signal(signal.SIGTERM, loop.stop)
-        try:
-            loop.run()
-        except Stopped:
-            return
+        with suppress(Stopped):
+            _Loop(layout, stop).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,12 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="comfysoak-recorder", description="Turn the journal of a run into tables.")
     parser.add_argument("run_dir", type=Path, help="the run directory")
     options = parser.parse_args(arguments)
-    lifeline.hold()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; our parent decides
+    lifeline.hold()
     if hasattr(os, "nice"):
         os.nice(_NICE)
     try:
-        record(options.run_dir)
+        record(options.run_dir, stop)
     except ComfySoakError as error:
         print(error, file=sys.stderr)
         return error.exit_code

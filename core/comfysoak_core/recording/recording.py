@@ -78,9 +78,9 @@ class Recording:
         )
         try:
             return cls._make(parent, f"{_stamp(now_ns)}-{safe_name(name)[:_NAME_LENGTH]}", run)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             raise UsageError(
-                f"a run directory cannot be made in {parent}: {error.strerror or error}",
+                f"a run directory cannot be made in {str(parent)!r}: {getattr(error, 'strerror', None) or error}",
                 "Name a folder you may write to, with space left: --out DIR",
             ) from error
 

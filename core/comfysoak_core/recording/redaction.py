@@ -22,7 +22,7 @@ _BEARER = re.compile(
     r"(?P<head>\bbearer\s+)(?:(?=[A-Za-z._~+/=-]*[0-9])[A-Za-z0-9._~+/=-]{6,}|[A-Za-z._~+/=-]{20,})", re.IGNORECASE
 )
 _HEADER = re.compile(
-    r"(?P<head>\b(?:authorization|x-api-key|x-auth-token|api-key|cookie|set-cookie)\s*:\s*)(?!\[)[^\r\n\"']+",
+    r"(?P<head>\b(?:authorization|x-api-key|x-auth-token|api-key|cookie|set-cookie)\s*:\s*)[^\r\n\"']+",
     re.IGNORECASE,
 )
 _KNOWN = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{20,}|comfyui-[0-9a-f]{32,})")

@@ -38,7 +38,7 @@ def stretches(directory: Path) -> list[Stretch]:
     """All journal files of a directory, in order of host, process, table and sequence."""
     if not directory.is_dir():
         return []
-    found = (Stretch.from_path(path) for path in directory.iterdir())
+    found = (Stretch.from_path(path) for path in directory.iterdir() if path.is_file())
     return sorted(stretch for stretch in found if stretch is not None)
 
 

@@ -47,6 +47,7 @@ class Tail:
         self._start = dict(offsets or {})
         self._followed: dict[str, _Followed] = {}
         self._ignored: set[str] = set()
+        self.is_behind = False  # the last poll stopped at its bound: there was more to read when it began
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -64,6 +65,7 @@ class Tail:
             left -= self._read(followed, min(size - followed.offset, left), found)
             if left <= 0:
                 break
+        self.is_behind = left <= 0
         return found
 
     def _grown(self) -> list[tuple[_Followed, int]]:
@@ -77,7 +79,7 @@ class Tail:
         with entries:
             for entry in entries:
                 followed = self._follow(entry.name)
-                if followed is None:
+                if followed is None or not entry.is_file():
                     continue
                 seen.add(entry.name)
                 try:
