@@ -1,0 +1,92 @@
+"""Prometheus text: what exporters write, and what is no such text."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfysoak_probes.prometheus import NotPrometheusError, Parser, Series, parse_series
+
+TEXT = b"""# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
+# TYPE DCGM_FI_DEV_GPU_UTIL gauge
+DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",modelName="NVIDIA H100 80GB"} 97
+DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-2",modelName="NVIDIA H100 80GB"} 0
+
+up 1
+with_time{a="b"} 2.5e3 1732280000000
+odd NaN
+"""
+
+
+def test_samples_have_name_labels_and_value() -> None:
+    """Names, labels and values are read; comments and empty lines are not; a timestamp is no value."""
+    scrape = Parser().parse(TEXT)
+    assert scrape.bad_lines == 0
+    assert scrape.samples[0] == (
+        Series("DCGM_FI_DEV_GPU_UTIL", {"gpu": "0", "UUID": "GPU-1", "modelName": "NVIDIA H100 80GB"}),
+        97.0,
+    )
+    assert scrape.samples[2:4] == [(Series("up", {}), 1.0), (Series("with_time", {"a": "b"}), 2500.0)]
+    assert math.isnan(scrape.samples[4][1])
+
+
+def test_a_second_scrape_gives_the_same_series_with_new_values() -> None:
+    """What is remembered of a series changes nothing but the cost."""
+    parser = Parser()
+    first = parser.parse(TEXT)
+    second = parser.parse(TEXT.replace(b"} 97", b"} 12"))
+    assert second.samples[0] == (first.samples[0][0], 12.0)
+    assert [series for series, _ in first.samples] == [series for series, _ in second.samples]
+
+
+def test_a_line_without_its_end_is_left_out() -> None:
+    """A body that was cut off must not give `1` where the exporter wrote `12`."""
+    assert Parser().parse(b"a 1\nb 12").samples == [(Series("a", {}), 1.0)]
+
+
+def test_lines_that_are_no_samples_are_counted() -> None:
+    """A few broken lines among good ones cost these lines only."""
+    scrape = Parser().parse(b'good 1\nno value\nbad{x=1} 2\nalso{a="b" 3\n1name 4\nlast 5\n')
+    assert [series.name for series, _ in scrape.samples] == ["good", "last"]
+    assert scrape.bad_lines == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<!DOCTYPE html><html>...</html>\n", "web page"),
+        (b'\n  {"status": "ok"}\n', "JSON"),
+        (b"hello, this is no exporter\n", "none of 1 lines"),
+        (b"a_metric 12", "no whole line"),
+    ],
+)
+def test_what_is_no_such_text_is_told_apart(body: bytes, words: str) -> None:
+    """A web page, JSON, prose or half a line raise, and say what came."""
+    with pytest.raises(NotPrometheusError, match=words):
+        Parser().parse(body)
+
+
+def test_escapes_in_labels_are_undone() -> None:
+    """Quotes, backslashes and line ends in a label come out as they were, and a brace in one ends nothing."""
+    assert parse_series(r'm{a="x\"y\\z\n",b="}"}') == Series("m", {"a": 'x"y\\z\n', "b": "}"})
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
+    """Whatever comes gives samples or the one error."""
+    try:
+        scrape = Parser().parse(body)
+    except NotPrometheusError:
+        return
+    assert scrape.bad_lines == 0 or scrape.samples
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), st.text(max_size=20), max_size=4))
+def test_labels_survive_being_written_and_read(labels: dict[str, str]) -> None:
+    """Labels of any text, escaped as the format says, are read as they were."""
+    escaped = {k: v.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for k, v in labels.items()}
+    inside = ",".join(f'{name}="{value}"' for name, value in escaped.items())
+    assert parse_series(f"m{{{inside}}}") == Series("m", labels)
