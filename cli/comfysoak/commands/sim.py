@@ -45,9 +45,8 @@ def command(
     try:
         run(_embedded(scenario, options), host=listen, ports=[port])
     except OSError as error:
-        raise ScenarioError(
-            f"cannot listen on {listen}:{port}: {error.strerror}", "Name another --port, or 0."
-        ) from None
+        what = f"cannot listen on {listen}:{port}: {error.strerror}"
+        raise UsageError(what, "Name another --port, or 0.") from None
     return 0
 
 
