@@ -65,7 +65,7 @@ def ending_of_failure(failure: Failure, *, interrupt_asked: bool) -> Ending:
         Outcome.OOM if out_of_memory else Outcome.FAILED,
         Code.OOM if out_of_memory else Code.NODE_ERROR,
         _cut(failure.error_type, 200),
-        _cut(failure.message, MAX_TEXT),
+        _cut(failure.message, MAX_TEXT) or None,
         _cut(failure.node_id, 200),
         _cut(failure.node_class, 200),
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from comfysoak_core.comfyui import messages as m
 from comfysoak_core.comfyui.history import MAX_FILES, Failure, OutputFile, files_of_node
-from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
+from comfysoak_core.comfyui.json_text import both_ends, bounded, text_or_none
 from comfysoak_core.comfyui.node_runs import NodeRuns
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Prompt
@@ -20,6 +20,7 @@ class Heard:
     """The socket's side of one prompt; all times UTC ns of the run's clock unless `_server_ms`."""
 
     __slots__ = (
+        "_ids",
         "bad",
         "bytes",
         "cached",
@@ -39,6 +40,7 @@ class Heard:
     )
 
     def __init__(self, prompt: Prompt, shape: GraphShape) -> None:
+        self._ids = frozenset(shape.classes)
         self.nodes = NodeRuns(prompt, shape)
         self.messages = 0
         self.bytes = 0
@@ -98,7 +100,7 @@ class Heard:
 
     def on_cached(self, message: m.ExecutionCached, _at_ns: int, _error_ns: int) -> None:
         """What came from the cache."""
-        self.cached = frozenset(message.nodes)
+        self.cached = self._ids.intersection(message.nodes)
 
     def on_executing(self, message: m.Executing, at_ns: int, error_ns: int) -> None:
         """A node begins, or the prompt has ended."""
@@ -133,23 +135,23 @@ class Heard:
 
     def on_error(self, message: m.ExecutionError, at_ns: int, _error_ns: int) -> None:
         """A node raised."""
-        text = message.exception_message
-        self._fail(
-            Failure(
-                interrupted=False,
-                node_id=message.node_id,
-                node_class=message.node_type,
-                error_type=message.exception_type,
-                message=None if text is None else bounded(text, 2 * MAX_TEXT),
-            ),
-            message.timestamp_ms,
-            at_ns,
+        failure = Failure(
+            interrupted=False,
+            node_id=text_or_none(message.node_id),
+            node_class=text_or_none(message.node_type),
+            error_type=text_or_none(message.exception_type),
+            message=both_ends(message.exception_message or ""),
         )
+        self._fail(failure, message.timestamp_ms, at_ns)
 
     def on_interrupted(self, message: m.ExecutionInterrupted, at_ns: int, _error_ns: int) -> None:
         """Somebody interrupted it."""
         failure = Failure(
-            interrupted=True, node_id=message.node_id, node_class=message.node_type, error_type=None, message=None
+            interrupted=True,
+            node_id=text_or_none(message.node_id),
+            node_class=text_or_none(message.node_type),
+            error_type=None,
+            message=None,
         )
         self._fail(failure, message.timestamp_ms, at_ns)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from comfysoak_core.comfyui.answers import Damaged
 from comfysoak_core.comfyui.json_text import (
     MAX_TEXT,
+    both_ends,
     bounded,
     document_or_none,
     excerpt,
@@ -129,7 +130,9 @@ def failure_of(told: Mapping[str, Mapping[str, Any]]) -> Failure | None:
                 node_id=text_or_none(data.get("node_id")),
                 node_class=text_or_none(data.get("node_type")),
                 error_type=text_or_none(data.get("exception_type")),
-                message=text_or_none(data.get("exception_message")),
+                message=both_ends(data["exception_message"])
+                if isinstance(data.get("exception_message"), str)
+                else None,
             )
     return None
 

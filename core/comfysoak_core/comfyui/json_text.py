@@ -76,6 +76,14 @@ def bounded(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[: characters - 3] + "..."
 
 
+def both_ends(text: str, characters: int = MAX_TEXT) -> str:
+    """`text`, cut in its middle: of an exception the beginning says what, and the end often why."""
+    if len(text) <= characters:
+        return text
+    tail = characters // 4
+    return f"{text[: characters - tail - 5]} ... {text[-tail:]}"
+
+
 def document_or_none(body: bytes) -> Any:  # a document of any shape
     """The document in `body`; None when there is none."""
     try:

@@ -35,6 +35,7 @@ from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import NodeRun, Outcome, Prompt
 
 MAX_HELD: Final = 64  # messages about other prompts that are kept until the server has told our id
+MAX_HELD_BYTES: Final = 64 * 1024  # of each
 STATUS_WINDOW_NS: Final = NS_PER_S  # how long after its acceptance a growing queue is taken for this prompt
 
 
@@ -382,7 +383,7 @@ class PromptLife:
             if type(message) is Executing:  # the node that runs now, told after a reconnect
                 return self._phase is _Phase.OPEN and self._gap_since_seen and message.node is not None
             return type(message) is PreviewImage and self.heard.nodes.running is not None
-        if self._phase is _Phase.SENT and len(self._held) < MAX_HELD:
+        if self._phase is _Phase.SENT and len(self._held) < MAX_HELD and size_bytes <= MAX_HELD_BYTES:
             self._held.append((message, at_ns, error_ns, size_bytes))
         return False
 

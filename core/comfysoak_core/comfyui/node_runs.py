@@ -14,6 +14,7 @@ from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import NodeRun, Prompt
 
 MAX_EXPANDED: Final = 4096  # nodes beyond those of the graph that are kept apart; a hostile server gets no more
+MAX_ID: Final = 200  # characters of a node id
 _FINISHED: Final = "finished"
 _RUNNING: Final = "running"
 
@@ -45,7 +46,7 @@ class NodeRuns:
 
     def started(self, node_id: str, at_ns: int, display_node_id: str | None = None) -> None:
         """`executing` named it."""
-        if node_id in self._runs or node_id in self._done or len(self._runs) + len(self._done) >= self._limit:
+        if node_id in self._runs or node_id in self._done or not self._has_room_for(node_id):
             return
         row = NodeRun(
             id=f"{self._prompt.id}/{node_id}",
@@ -98,6 +99,9 @@ class NodeRuns:
         self._changed = {}
         return rows
 
+    def _has_room_for(self, node_id: str) -> bool:
+        return len(self._runs) + len(self._done) < self._limit and len(node_id) <= MAX_ID
+
     def _class_of(self, node_id: str) -> str | None:
         """Its class; for a node made by expansion, whose class is not told, None."""
         return self._shape.classes.get(node_id)
@@ -115,7 +119,7 @@ class NodeRuns:
     def _finished(self, node_id: str, at_ns: int, maximum: float, cached: frozenset[str]) -> None:
         row = self._runs.get(node_id)
         if row is None:  # from the cache, or begun and ended while nobody listened
-            if len(self._runs) + len(self._done) < self._limit:
+            if self._has_room_for(node_id):
                 self._done[node_id] = node_id not in cached
             return
         if maximum not in {1.0, row.steps}:
