@@ -10,7 +10,7 @@ from locust import LoadTestShape
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE, Layout
 from comfysoak_load.harness import Harness, harness_of
 
-GRACE_S = 30.0  # for the prompts that are open when the last stage ends
+DRAIN_MOST_S = 300.0  # what was sent ends by itself or at its deadline; only a longer deadline is cut short
 USERS_PER_S = 100.0  # at most so many begin in a second and a process: opening a socket is work for the server too
 
 
@@ -52,7 +52,8 @@ class PlanShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed her
 
     def _drain(self, harness: Harness, since_s: float) -> tuple[int, float] | None:
         """All stages are over: users leave after their open prompts, then the test ends."""
-        if since_s >= GRACE_S or (self._target[0] == harness.plan.watchers and harness.in_flight == 0):
+        patience_s = min(max(workload.deadline_s for workload in harness.plan.workloads), DRAIN_MOST_S)
+        if since_s >= patience_s or (self._target[0] == harness.plan.watchers and harness.in_flight == 0):
             return None
         return self._towards(harness.plan.watchers)
 
