@@ -287,6 +287,8 @@ class DcgmSource:
         interval_s = self._freshness.interval_s
         if interval_s is None or at_ns < self._interval_told_ns + TELL_INTERVAL_EVERY_NS:
             return []
+        if interval_s < 2 * self._freshness.every_s:
+            return []  # each scrape is new: its interval is shorter than ours
         if abs(interval_s - self._interval_told_s) <= 0.5 * self._interval_told_s:
             return []
         self._interval_told_s, self._interval_told_ns = interval_s, at_ns
