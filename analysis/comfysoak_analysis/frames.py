@@ -246,9 +246,8 @@ def _is_column(name: str) -> bool:
 
 
 def _bare(hint: Any) -> type:  # a type, or a union of one with None
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not type(None))
-    bare: type = hint
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    bare: type = next(part for part in parts if part is not type(None))
     return bare
 
 

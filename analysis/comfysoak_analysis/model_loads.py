@@ -1,7 +1,8 @@
 """Model loads, which no table holds: derived from what does, the most trustworthy source first.
 
 1. Lines of the server's log: `Requested to load X` and what it says when it is done. They name model and bytes.
-2. GPU memory that rises by 256 MiB or more inside the window of a node: bytes, and a time good to a sample.
+2. GPU memory that rises by 256 MiB or more inside the window of a node and stays up when the node ends: bytes,
+   and a time good to a sample.
 3. A sampler's wait between its start and its first step, where that is far above its usual: a time, nothing else.
 
 Each server uses the best source it has. The model is a class name in the log (`SDXL`), and a guess elsewhere.
@@ -12,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.frames import Run
 
 STEP_BYTES = 256 * 1024**2
@@ -23,6 +26,8 @@ _STILL_THE_SAME_RISE_S = 0.35  # samples at 5 to 10 Hz: a pause this short does 
 _USUAL_WAITS = 2.0  # a first step this many times the median wait late, and at least half a second, hides a load
 _LEAST_WAIT_S = 0.5
 _LONGEST_LOAD_S = 600.0
+
+Moments = np.ndarray[Any, np.dtype[np.datetime64]]
 
 
 class Source(StrEnum):
@@ -91,22 +96,36 @@ def _by_log(log: pd.DataFrame, server: str) -> Iterator[ModelLoad]:
 def _by_memory(gpu: pd.DataFrame, nodes: pd.DataFrame, server: str) -> Iterator[ModelLoad]:
     if nodes.empty:
         return
-    starts = nodes["started"].to_numpy()
-    ends = nodes["ended"].to_numpy()
+    starts, ends = nodes["started"].to_numpy(), nodes["ended"].fillna(nodes["started"]).to_numpy()
     for _, samples in gpu.dropna(subset=["memory_used_bytes"]).groupby("uuid"):
-        at = samples["at"].to_numpy()
-        for first, last in rises(at, samples["memory_used_bytes"].to_numpy(dtype=float)):
-            node = int(np.searchsorted(starts, at[last], side="right")) - 1
-            if node >= 0 and (np.isnat(ends[node]) or at[first] <= ends[node]):
-                size = float(samples["memory_used_bytes"].iloc[last] - samples["memory_used_bytes"].iloc[first])
+        at, used = samples["at"].to_numpy(), samples["memory_used_bytes"].to_numpy(dtype=float)
+        for first, last, node in _within_nodes(rises(at, used), at, starts, ends):
+            top = first + int(np.argmax(used[first : last + 1]))
+            after = min(int(np.searchsorted(at, ends[node], side="right")), len(at) - 1)
+            kept = float(min(used[top], used[max(after, top)]) - used[first])
+            if kept >= STEP_BYTES:  # what is gone when the node ends was its working memory
                 name = nodes["node_class"].iloc[node]
                 model = None if pd.isna(name) else f"in {name}"
-                yield ModelLoad(server, model, pd.Timestamp(at[first]), pd.Timestamp(at[last]), size, Source.MEMORY)
+                yield ModelLoad(server, model, pd.Timestamp(at[first]), pd.Timestamp(at[top]), kept, Source.MEMORY)
 
 
-def rises(
-    at: np.ndarray[tuple[int], np.dtype[np.datetime64]], used: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> Iterator[tuple[int, int]]:
+def _within_nodes(
+    found: Iterator[tuple[int, int]], at: Moments, starts: Moments, ends: Moments
+) -> Iterator[tuple[int, int, int]]:
+    """Each rise cut where a node ends, with the index of its node; what is outside of nodes is left out."""
+    for begin, last in found:
+        first = begin
+        while first < last:
+            node = int(np.searchsorted(starts, at[first + 1], side="right")) - 1
+            inside = node >= 0 and at[first] <= ends[node]
+            stop = int(np.searchsorted(at, ends[node], side="right")) - 1 if inside else first + 1
+            stop = min(max(stop, first + 1), last)
+            if inside:
+                yield first, stop, node
+            first = stop
+
+
+def rises(at: Moments, used: Floats) -> Iterator[tuple[int, int]]:
     """First and last index of each rise of at least 256 MiB; a pause of a few samples does not end it."""
     begin: int | None = None
     top = 0
@@ -142,7 +161,7 @@ def _by_progress(nodes: pd.DataFrame, server: str) -> Iterator[ModelLoad]:
 class LoadedModels:
     """Which models a server held over time: what was loaded since it last said that it unloaded."""
 
-    moments: np.ndarray[tuple[int], np.dtype[np.datetime64]]
+    moments: Moments
     sets: tuple[tuple[str, ...], ...]
 
     def at(self, moment: np.datetime64, back: np.timedelta64) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def varied_graph(plan: Plan, workflow: str, variation: str) -> dict[str, Any] | 
     for path, value in _inputs(variation).items():
         node_id, _, name = path.partition(".")
         node = graph.get(node_id)
-        if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+        if name and isinstance(node, dict) and isinstance(node.get("inputs"), dict):
             node["inputs"][name] = value
     return graph
 

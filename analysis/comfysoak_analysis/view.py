@@ -339,7 +339,7 @@ def _sockets(run: Run) -> str:
         return "No socket was opened."
     said = f"{found.opened:,} of {found.count:,} sockets opened, {found.socket_hours * 60:.3g} socket-minutes in all."
     if not found.dropped:
-        return said + " None was dropped."
+        return said + " No socket was dropped."
     codes = ", ".join(f"{code} {count:,}" for code, count in found.by_code)
     return f"{said} {found.dropped:,} dropped ({codes}): {found.drops_per_hour:.3g} an hour and socket."
 

@@ -1,0 +1,56 @@
+"""Buckets keep spikes, and gaps stay gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from comfysoak_analysis.buckets import MOST, Grid, bucketed, counts, quantiles
+
+
+def test_no_more_buckets_than_a_chart_can_show() -> None:
+    """From a second to three days."""
+    assert all(Grid.over(seconds).count <= MOST for seconds in (0.0, 1.0, 60.0, 3600.0, 86_400.0, 259_200.0, 1e7))
+
+
+def test_sixty_planted_spikes_are_kept() -> None:
+    """Each is the maximum of its bucket, however long the series."""
+    seconds = np.arange(0, 72 * 3600, 0.5)
+    values = np.sin(seconds / 5000)
+    spikes = np.random.default_rng(5).choice(len(seconds), 60, replace=False)
+    values[spikes] = 50 + np.arange(60)
+    found = bucketed(Grid.over(72 * 3600), seconds, values)
+    assert set(50 + np.arange(60)) - set(found.high) <= set(_hidden_by_a_larger_one(found.grid, seconds[spikes]))
+
+
+def _hidden_by_a_larger_one(grid: Grid, spikes: np.ndarray) -> list[float]:
+    """Of two spikes in one bucket only the larger one can be its maximum."""
+    index = grid.index(spikes)
+    return [50.0 + number for number in range(60) if (index[number + 1 :] == index[number]).any()]
+
+
+def test_a_late_sample_leaves_no_hole() -> None:
+    """A bucket without a sample holds the last one."""
+    found = bucketed(Grid(1.0, 5), np.array([0.5, 1.5, 3.5, 4.5]), np.array([1.0, 2.0, 4.0, 5.0]))
+    assert found.mean.tolist() == [1, 2, 2, 4, 5]
+
+
+def test_a_long_gap_stays_a_gap() -> None:
+    """Nothing is invented where nothing was read."""
+    found = bucketed(Grid(1.0, 8), np.array([0.5, 6.5]), np.array([1.0, 2.0]))
+    assert np.isnan(found.mean[1:6]).all()
+    assert np.isnan(found.mean[7])
+
+
+def test_quantiles_of_each_bucket_are_exact() -> None:
+    """The same as numpy gives on the raw values."""
+    rng = np.random.default_rng(1)
+    seconds, values = rng.uniform(0, 10, 500), rng.exponential(1, 500)
+    grid = Grid(2.5, 4)
+    (p95,) = quantiles(grid, seconds, values, (0.95,))
+    expected = [np.quantile(values[(seconds // 2.5) == bucket], 0.95) for bucket in range(4)]
+    assert np.allclose(p95, expected)
+
+
+def test_counts_add_up() -> None:
+    """Every moment is in one bucket, those at the very end too."""
+    assert counts(Grid(1.0, 3), np.array([0.0, 0.9, 2.0, 3.0])).tolist() == [2, 0, 2]

@@ -1,0 +1,179 @@
+"""Findings: each planted failure is found by its code, with evidence, and nothing where nothing was planted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfysoak_analysis import Run, open_run
+from comfysoak_analysis.findings.detectors import find_all
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.rows import Event, GpuProcess, GpuSlow, Row, Server, ServerLog, Session
+from tests.analysis.planted import GIB, SERVER, START_NS, plant
+from tests.analysis.test_frames import S, prompt
+
+
+def found(run: Run) -> dict[str, Finding]:
+    """All findings of a run by code."""
+    return {finding.code.value: finding for finding in find_all(run, GpuStates(run))}
+
+
+def with_rows(directory: Path, *rows: Row, **changes: Any) -> dict[str, Finding]:
+    """The findings of a run of one workflow, in which nothing is wrong but these rows."""
+    values: dict[str, Any] = {"workflows": ("sketch-sd15",), "duration_s": 30.0} | changes
+    return found(open_run(plant(directory, other_rows=rows, **values)))
+
+
+def test_a_calm_run_has_no_finding(calm: Run) -> None:
+    """Never cry wolf."""
+    assert found(calm) == {}
+
+
+def test_the_story_is_told_by_its_codes(story: Run) -> None:
+    """What was planted, and the models that do not fit together; the gravest first."""
+    assert list(found(story)) == ["OOM", "NODE_ERROR", "MODEL_THRASH", "WS_ABNORMAL"]
+
+
+def test_out_of_memory_says_how_full_the_gpu_was(story: Run) -> None:
+    """And beside each example stands the state of the GPU within two seconds."""
+    finding = found(story)["OOM"]
+    assert finding.count == 1
+    assert "VRAM reached 98% of the GPU" in finding.evidence
+    assert finding.states[0].vram_share == pytest.approx(0.985, abs=0.01)
+    assert abs(finding.first_ns - (START_NS + 30 * S)) < 3 * S
+
+
+def test_a_burst_of_drops_points_to_the_server(story: Run) -> None:
+    """All sockets of a server within a moment."""
+    finding = found(story)["WS_ABNORMAL"]
+    assert finding.count == 12
+    assert "12 of 12 open sockets" in finding.evidence
+    assert "points to the server" in finding.evidence
+
+
+def test_a_single_drop_points_to_the_network(directory: Path) -> None:
+    """The others lived on."""
+    drop = Session(
+        id="s", server=SERVER, worker="w", role="watcher", client_id="c", opening_ns=START_NS, opened_ns=START_NS + 1,
+        closed_ns=START_NS + 5 * S, close_code=1006, closed_by="network", code="WS_ABNORMAL",
+    )  # fmt: skip
+    evidence = with_rows(directory, drop)["WS_ABNORMAL"].evidence
+    assert "1 socket" in evidence
+    assert "points to the network" in evidence
+
+
+def test_models_that_take_turns_are_thrashing(story: Run) -> None:
+    """Fifteen times each."""
+    finding = found(story)["MODEL_THRASH"]
+    assert "SDXL 15 times" in finding.evidence
+    assert finding.count == pytest.approx(30, abs=2)
+
+
+def test_one_model_that_is_loaded_once_is_not_thrashing(directory: Path) -> None:
+    """A first load is no load again."""
+    assert "MODEL_THRASH" not in with_rows(directory)
+
+
+def test_a_number_that_falls_back_is_a_restart(directory: Path) -> None:
+    """The server counts from the start again."""
+    rows = [
+        Server(at_ns=START_NS + second * S, server="http://gpu-2:8188", highest_number=float(number))
+        for second, number in ((1, 40), (2, 41), (3, 0), (4, 1))
+    ]
+    finding = with_rows(directory, *rows)["SERVER_RESTARTED"]
+    assert (finding.count, finding.first_ns) == (1, START_NS + 3 * S)
+
+
+def test_refused_connections_are_a_server_that_is_down(directory: Path) -> None:
+    """By the probe and by the load."""
+    finding = found(open_run(plant(directory, down_from_s=20)))["SERVER_DOWN"]
+    assert finding.count > 5
+    assert abs(finding.first_ns - (START_NS + 20 * S)) < 2 * S
+
+
+def test_a_lost_gpu_is_told_by_xid_79_once(directory: Path) -> None:
+    """A counter goes on saying what it once said."""
+    calm = GpuSlow(at_ns=START_NS, read_cost_ns=1, host="h", source="dcgm", uuid="GPU-9", xid=0)
+    rows = [replace(calm, at_ns=START_NS + second * S, xid=79 if second > 3 else 0) for second in range(8)]
+    finding = with_rows(directory, *rows)["GPU_LOST"]
+    assert (finding.count, finding.first_ns) == (1, START_NS + 4 * S)
+
+
+def test_a_lost_gpu_is_told_by_the_driver(directory: Path) -> None:
+    """By the sampler's event."""
+    event = Event(
+        at_ns=START_NS + S, source="sampler", kind="gpu_lost", subject="GPU-0", code="GPU_LOST", detail="code 15"
+    )
+    assert with_rows(directory, event)["GPU_LOST"].examples == ("GPU-0",)
+
+
+def test_a_foreign_process_with_little_memory_is_none(directory: Path) -> None:
+    """A desktop holds some, and pids that cannot be matched accuse nobody."""
+    base = GpuProcess(
+        at_ns=START_NS, read_cost_ns=1, host="h", uuid="GPU-0", pid=9, name="train.py", memory_bytes=4 * GIB
+    )
+    innocent = (
+        replace(base, is_server=True),
+        replace(base, is_server=None),
+        replace(base, is_server=False, memory_bytes=10**6),
+    )
+    assert "GPU_FOREIGN" not in with_rows(directory, *innocent)
+    assert "train.py" in with_rows(directory.with_name("b"), replace(base, is_server=False))["GPU_FOREIGN"].evidence
+
+
+def test_a_partial_load_is_a_silent_degradation(directory: Path) -> None:
+    """The server's log says so, and nothing fails."""
+    asked = ServerLog(
+        at_ns=START_NS + S,
+        server=SERVER,
+        source="socket",
+        kind="model_requested",
+        model="Flux",
+        text="Requested to load",
+    )
+    partly = replace(asked, at_ns=START_NS + 2 * S, kind="model_loaded", text="loaded partially 5000 5000 0")
+    rows = (asked, partly)
+    assert with_rows(directory, *rows, log=False)["SILENT_DEGRADE"].examples == ("Flux",)
+
+
+def test_cached_prompts_are_told_and_no_failure(directory: Path) -> None:
+    """They are information, not a warning."""
+    finding = with_rows(directory, cached_share=0.3)["CACHE_HIT"]
+    assert finding.severity.value == "info"
+    assert finding.count > 3
+
+
+def test_what_was_expected_is_no_finding(directory: Path) -> None:
+    """A workflow that is meant to be refused."""
+    row = prompt(1, outcome="rejected", expected="rejected", code="VALIDATION_REJECTED", finished_ns=START_NS + S)
+    assert with_rows(directory, row) == {}
+
+
+def test_what_a_simulator_was_told_to_do_is_no_observation(directory: Path) -> None:
+    """The plan of a fault proves nothing about its finding."""
+    event = Event(at_ns=START_NS + S, source="simulator", kind="fault", subject="oom", code="OOM", detail="planted")
+    assert with_rows(directory, event) == {}
+
+
+def test_a_success_with_a_code_is_told(directory: Path) -> None:
+    """Outputs that were left out of a prompt that succeeded."""
+    row = prompt(1, outcome="success", code="OUTPUT_DROPPED", end_received_ns=START_NS + 2 * S)
+    assert with_rows(directory, row)["OUTPUT_DROPPED"].count == 1
+
+
+def test_a_code_of_a_newer_version_is_left_out_of_the_findings(directory: Path) -> None:
+    """It has no severity here; the table of failures shows it all the same."""
+    row = prompt(1, outcome="failed", code="FROM_THE_FUTURE", finished_ns=START_NS + S)
+    assert with_rows(directory, row) == {}
+
+
+def test_without_samples_the_state_of_the_gpu_is_unknown(directory: Path) -> None:
+    """Nothing older than two seconds is passed off as its state."""
+    run = open_run(plant(directory, oom_at_s=(30,), sampler_gap_s=(20.0, 20.0)))
+    assert found(run)["OOM"].states[0].unknown == "no sample within 2 s"
+    without = open_run(plant(directory.with_name("b"), oom_at_s=(30,), gpu=False))
+    assert found(without)["OOM"].states[0].unknown == "no GPU was watched"

@@ -1,0 +1,231 @@
+"""The four files: what is in them, and that bad input makes a report or one clear sentence."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from plotly.offline import get_plotlyjs_version
+
+from comfysoak_analysis import Run, open_run
+from comfysoak_analysis.page import FONT, PLOTLY
+from comfysoak_analysis.report import build, documents
+from comfysoak_core.errors import RecordingError
+from comfysoak_core.recording.recording import Recording
+from tests.analysis.planted import plant
+from tests.analysis.test_frames import prompt
+
+FILES = {"report.html", "summary.md", "junit.xml", "verdict.json"}
+EVIL = "</script><script>document.title='owned'</script><img src=http://evil.example/x onerror=alert(1)>|[x](http://evil.example)"
+
+
+def test_four_files_are_written_whole(directory: Path) -> None:
+    """And no temporary one is left."""
+    plant(directory)
+    build(directory)
+    assert {path.name for path in directory.iterdir()} >= FILES
+    assert not [
+        path
+        for path in directory.iterdir()
+        if path.name.startswith(".") and "." in path.name[1:] and path.suffix in {".html", ".md", ".xml", ".json"}
+    ]
+
+
+def test_a_report_can_be_made_again_from_a_sealed_recording(directory: Path) -> None:
+    """From tables alone, it says the same as from the journal."""
+    plant(directory, oom_at_s=(30,), seal=False)
+    before = build(directory, live=True)
+    Recording.open(directory).seal("finished")
+    after = build(directory)
+    assert [(f.code, f.count, f.evidence) for f in after.findings] == [
+        (f.code, f.count, f.evidence) for f in before.findings
+    ]
+    assert [goal.value for goal in after.goals] == [goal.value for goal in before.goals]
+
+
+def test_plotly_is_the_version_the_python_package_stands_for() -> None:
+    """The bundle comes from another registry, and must not drift."""
+    head = PLOTLY.read_text(encoding="utf-8")[:200]
+    assert f"v{get_plotlyjs_version()}" in head
+    assert "basic" in head
+    for licence in ("plotly-LICENSE", "inter-LICENSE"):
+        assert (PLOTLY.parent / licence).stat().st_size > 500
+    assert FONT.read_bytes()[:4] == b"wOF2"
+
+
+def page_of(run: Run) -> str:
+    """The page as text."""
+    return documents(run)[1]["report.html"].decode()
+
+
+def test_only_scripts_of_ours_may_run_and_nothing_may_be_fetched(story: Run) -> None:
+    """The policy names both scripts by their hashes, and allows no address."""
+    page = page_of(story)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert not re.search(r"https?:|\*", policy[1])
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = {f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts}
+    assert (len(scripts), set(rules["script-src"].split())) == (2, hashes)
+
+
+def test_the_page_loads_no_other_file(story: Run) -> None:
+    """No source, no stylesheet, no import."""
+    shell = re.sub(r"<script.*?</script>", "", page_of(story), flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)=["']?(?!#|data:)[^"'>\s]+""", shell)
+    assert "@import" not in shell
+    assert not re.findall(r"url\((?!data:)", shell)
+
+
+def test_the_page_is_small(story: Run, calm: Run) -> None:
+    """Three megabytes at most."""
+    assert max(len(page_of(story)), len(page_of(calm))) < 3_000_000
+
+
+def test_the_verdict_comes_before_the_charts(story: Run) -> None:
+    """A reader who sees one screen sees what it says."""
+    page = page_of(story)
+    places = [
+        page.index(text)
+        for text in ("<h1>Failed</h1>", 'id="goals"', 'id="findings"', 'id="timeline"', 'id="failures"')
+    ]
+    assert places == sorted(places)
+
+
+def test_hostile_text_stays_text(directory: Path) -> None:
+    """In the page, the data of its charts, the summary and the test results."""
+    row = prompt(1, workflow=EVIL, outcome="failed", code=EVIL, error_type=EVIL, node_class=EVIL, server=EVIL)
+    plant(directory, name=EVIL, node_error_at_s=(20,), node_error_text=EVIL, other_rows=(row,))
+    _, files = documents(open_run(directory))
+    page, summary = files["report.html"].decode(), files["summary.md"].decode()
+    assert page.count("<script") == 3
+    assert "<img" not in page
+    assert "<img" not in summary.replace("\\<img", "")
+    assert "](http" not in summary
+    assert ET.fromstring(files["junit.xml"]).tag == "testsuites"
+
+
+def test_empty_gpu_charts_say_why(directory: Path) -> None:
+    """Instead of an empty frame."""
+    plant(directory, gpu=False, log=False)
+    page = page_of(open_run(directory))
+    assert page.count('<div class="empty">No GPU was watched') == 2
+
+
+def test_junit_counts_goals_that_were_missed(story: Run) -> None:
+    """One failure, one error for the undecided one; findings decide nothing there."""
+    root = ET.fromstring(documents(story)[1]["junit.xml"])
+    suites = {suite.get("name"): (suite.get("failures"), suite.get("errors")) for suite in root}
+    assert suites == {"goals": ("1", "1"), "validity": ("0", "0"), "findings": ("0", "0")}
+    assert root.get("failures") == "1"
+
+
+def test_the_summary_fits_a_pull_request(story: Run) -> None:
+    """Verdict, goals, figures, findings, failures."""
+    text = documents(story)[1]["summary.md"].decode()
+    assert text.startswith("## ❌ ComfySoak: story failed")
+    assert "**OOM**" in text
+    assert len(text) < 10_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompts_most": 0, "users": 0, "watchers": 0, "gpu": False, "log": False},
+        {"prompts_most": 1},
+        {"prompts_most": 1, "warmup_s": 0.0, "gpu": False},
+        {"gpu": False},
+        {"seal": False},
+        {"duration_s": 1.0, "warmup_s": 0.0},
+        {"down_from_s": 0.0, "down_for_s": 100.0},
+        {"cached_share": 1.0},
+        {"clock_step_s": -3600.0},
+        {"duration_s": 900.0, "think_s": 60.0, "users": 2},
+    ],
+)
+def test_a_poor_recording_makes_a_report(directory: Path, changes: dict[str, Any]) -> None:
+    """Empty, one prompt, no GPU, cut off, down from the start, all cached, clock stepped, long."""
+    plant(directory, **changes)
+    verdict = build(directory)
+    assert verdict.sentence
+    assert "nan" not in (directory / "summary.md").read_text().lower()
+    page = re.sub(
+        r"<script.*?</script>|<style.*?</style>|Content-Security[^>]*",
+        "",
+        (directory / "report.html").read_text(),
+        flags=re.DOTALL,
+    )
+    assert not re.findall(r"\bnan\b|\bNaT\b|\bNone\b|&lt;NA&gt;", page)
+
+
+def test_a_journal_cut_in_mid_line_is_read_to_there(directory: Path) -> None:
+    """Whoever was killed lost what it had not written."""
+    plant(directory, seal=False)
+    journal = next((directory / "journal").glob("*~prompts~*"))
+    journal.write_bytes(journal.read_bytes()[:-40])
+    assert build(directory).ended_how == "cut off"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "damaged"), ('{"format": 99}', "format 99"), ("[]", "damaged"), (None, "no run directory")]
+)
+def test_what_cannot_be_read_is_refused_in_one_sentence(directory: Path, text: str | None, said: str) -> None:
+    """A damaged, a newer and a missing run.json."""
+    plant(directory, prompts_most=0, users=0, watchers=0)
+    (directory / "run.json").unlink()
+    if text is not None:
+        (directory / "run.json").write_text(text)
+    with pytest.raises(RecordingError, match=said):
+        build(directory)
+
+
+def process(directory: Path) -> subprocess.CompletedProcess[str]:
+    """What the command line calls, in a process of its own, with warnings as errors."""
+    command = [sys.executable, "-W", "error", "-m", "comfysoak_analysis", str(directory)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_the_process_ends_with_one_sentence_and_no_traceback(tmp_path: Path) -> None:
+    """Exit code 3, nothing on stdout."""
+    done = process(tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"{tmp_path} is no run directory")
+
+
+def test_a_plan_of_a_newer_version_is_no_obstacle(directory: Path) -> None:
+    """The default goals are judged, and a note says so."""
+    plant(directory)
+    run = json.loads((directory / "run.json").read_text())
+    run["plan"]["from_the_future"] = {"x": 1}
+    (directory / "run.json").write_text(json.dumps(run))
+    verdict = build(directory)
+    assert "no plan" in {doubt.name for doubt in verdict.doubts}
+
+
+def test_the_process_prints_the_verdict_and_exits_with_its_code(directory: Path) -> None:
+    """The same bytes as in the file."""
+    plant(directory, goals=("failures.OOM = 0",), oom_at_s=(30,))
+    done = process(directory)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == (directory / "verdict.json").read_text()
+    assert json.loads(done.stdout)["conclusion"] == "failed"
+
+
+def test_a_live_page_renews_itself(directory: Path) -> None:
+    """And the finished one does not."""
+    plant(directory, seal=False)
+    build(directory, live=True)
+    assert 'http-equiv="refresh"' in (directory / "report.html").read_text()
+    Recording.open(directory).seal("finished", None)
+    build(directory)
+    assert 'http-equiv="refresh"' not in (directory / "report.html").read_text()

@@ -1,0 +1,131 @@
+"""Validity before goals, goals before exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfysoak_analysis import Run, open_run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.judgement import judge
+from comfysoak_analysis.validity import doubts
+from comfysoak_analysis.verdict import (
+    EXIT_CODES,
+    Conclusion,
+    Doubt,
+    GoalResult,
+    Standing,
+    Verdict,
+    Weight,
+    conclude,
+)
+from comfysoak_core.recording.run_file import EndReason
+from tests.analysis.planted import START_NS, plant
+from tests.analysis.test_frames import prompt
+
+
+def verdict_on(directory: Path, **changes: Any) -> Verdict:
+    """The verdict on a planted run."""
+    run = open_run(plant(directory, **changes))
+    return judge(run, GpuStates(run))
+
+
+def goal(standing: Standing) -> GoalResult:
+    """A goal that stands so."""
+    return GoalResult("g", "m", standing, 1.0, 1.0, "count", "1", "< 1", 1)
+
+
+DOUBT = Doubt("d", Weight.INVALID, "it was the harness")
+CAUTION = Doubt("c", Weight.CAUTION, "with care")
+
+
+@pytest.mark.parametrize(
+    ("standings", "against", "on_undecided", "conclusion", "exit_code"),
+    [
+        (["met"], (), "fail", Conclusion.PASSED, 0),
+        (["met"], (CAUTION,), "fail", Conclusion.PASSED, 0),
+        (["met", "missed"], (), "fail", Conclusion.FAILED, 1),
+        (["met", "undecided"], (), "fail", Conclusion.UNDECIDED, 3),
+        (["met", "undecided"], (), "pass", Conclusion.PASSED, 0),
+        (["missed", "undecided"], (), "pass", Conclusion.FAILED, 1),
+        (["missed", "undecided"], (), "fail", Conclusion.FAILED, 1),
+        (["missed"], (DOUBT,), "fail", Conclusion.NOT_VALID, 3),
+        (["met"], (DOUBT,), "pass", Conclusion.NOT_VALID, 3),
+        ([], (), "fail", Conclusion.PASSED, 0),
+    ],
+)
+def test_precedence(
+    standings: list[str], against: tuple[Doubt, ...], on_undecided: str, conclusion: Conclusion, exit_code: int
+) -> None:
+    """Not valid, then failed, then undecided, then passed."""
+    goals = tuple(goal(Standing(standing)) for standing in standings)
+    assert conclude(goals, against, on_undecided) is conclusion
+    assert EXIT_CODES[conclusion] == exit_code
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "weight"),
+    [
+        ({"lag_max_s": 0.4}, "generator lag", "invalid"),
+        ({"generator_cpu_ratio": 0.97}, "generator CPU", "invalid"),
+        ({"sampler_gap_s": (20.0, 12.0)}, "sampler gaps", "invalid"),
+        ({"sampler_gap_s": (20.0, 3.0)}, "sampler gaps", "caution"),
+        ({"clock_step_s": 3.0}, "clock step", "caution"),
+        ({"cached_share": 0.9}, "cached prompts", "invalid"),
+        ({"cached_share": 0.25}, "cached prompts", "caution"),
+        ({"prompts_most": 3}, "few prompts", "caution"),
+        ({"prompts_most": 0}, "no prompts", "invalid"),
+        ({"gpu": False}, "no GPU", "note"),
+        ({"seal": False}, "cut off", "invalid"),
+        ({"ended": EndReason.CUT_OFF}, "cut off", "invalid"),
+        ({"ended": EndReason.INTERRUPTED}, "interrupted", "invalid"),
+        ({"ended": EndReason.ABORTED}, "aborted", "invalid"),
+        ({"planned_s": 600.0}, "short", "caution"),
+        ({"other_rows": tuple(prompt(n, outcome="not_sent") for n in range(9))}, "not sent", "invalid"),
+        ({"other_rows": tuple(prompt(n, outcome="aborted") for n in range(40))}, "aborted prompts", "invalid"),
+        ({"other_rows": tuple(prompt(n, outcome="aborted") for n in range(5))}, "aborted prompts", "caution"),
+    ],
+)
+def test_each_reason_to_doubt_is_found(directory: Path, changes: dict[str, object], name: str, weight: str) -> None:
+    """And says what was seen; none but it makes the run invalid."""
+    against = doubts(open_run(plant(directory, **changes)))
+    assert (name, weight) in {(doubt.name, doubt.weight.value) for doubt in against}
+    assert {doubt.name for doubt in against if doubt.weight is Weight.INVALID} <= {name}
+
+
+def test_one_hiccup_is_no_habit(directory: Path) -> None:
+    """A calm run is beyond doubt."""
+    assert doubts(open_run(plant(directory, duration_s=90.0))) == ()
+
+
+def test_one_open_prompt_a_user_is_the_way_of_things(directory: Path) -> None:
+    """A run without a drain ends with some in flight: no reason to call it invalid."""
+    rows = tuple(prompt(number, outcome="aborted") for number in range(2))
+    assert all(doubt.weight is not Weight.INVALID for doubt in doubts(open_run(plant(directory, other_rows=rows))))
+
+
+def test_an_unfinished_run_is_judged_live_without_blame(directory: Path) -> None:
+    """That it has not ended is no defect of a run in progress."""
+    run = open_run(plant(directory, seal=False))
+    verdict = judge(run, GpuStates(run), live=True)
+    assert (verdict.ended_how, verdict.valid) == ("running", True)
+
+
+def test_the_sentence_says_why(directory: Path) -> None:
+    """The goal missed and what was measured."""
+    verdict = verdict_on(directory, goals=("failures.OOM = 0",), oom_at_s=(30,))
+    assert verdict.conclusion is Conclusion.FAILED
+    assert verdict.sentence == "The goal was missed: failures.OOM = 0 (measured 1)."
+    assert "Found: OOM" in verdict.story
+
+
+def test_the_json_is_versioned_and_says_it_all(story: Run) -> None:
+    """It holds goals, findings and doubts as plain values."""
+    verdict = judge(story, GpuStates(story))
+    told = json.loads(verdict.to_json())
+    assert (told["version"], told["exit_code"], told["conclusion"], told["started_ns"]) == (1, 1, "failed", START_NS)
+    assert [finding["code"] for finding in told["findings"]] == [finding.code.value for finding in verdict.findings]
+    assert told["goals"][1]["standing"] == "missed"
