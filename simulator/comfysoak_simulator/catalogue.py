@@ -148,7 +148,7 @@ class _Lists:
         if value == "@input":
             return []
         if isinstance(value, str) and value.startswith("@"):
-            return self._models.names(value[1:])
+            return self._models.choices(value[1:])
         if isinstance(value, list):
             return [self.filled(item) for item in value]
         if isinstance(value, dict):
@@ -182,5 +182,7 @@ def _object_info(name: str, entry: dict[str, Json], version: Version, lists: _Li
     if version == "0.33.0":
         info["is_input_list"] = False
         info["has_intermediate_output"] = entry.get("intermediate_output", False)
-        info["search_aliases"] = []
+        info["search_aliases"] = None
+        if newer_style:
+            info.update({"dev_only": False, "price_badge": None, "output_matchtypes": None})
     return info

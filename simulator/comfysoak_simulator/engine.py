@@ -68,13 +68,14 @@ class Engine:
         self._suffer = suffer
         self._clock = machine.clock
         self._validator = Validator(machine.catalogue, machine.embedded.version, self._input_exists)
-        self._counter = 0
+        self.counter = 0  # the number of the next prompt that brings none
         self._steps: Iterator[Pause] | None = None
         self._pause: Pause | None = None
         self._owner: str | None = None
         self._flags: dict[str, bool] = {}
         self._endings: list[tuple[int, Callable[[], None]]] = []  # of faults that last
         self.worker_is_dead = False
+        self.new_id: Callable[[], str] = _new_id
 
     # --- what clients ask -------------------------------------------------------------------------------------
 
@@ -234,18 +235,18 @@ class Engine:
     def _number(self, body: Json) -> float:
         if "number" in body:
             return float(body["number"])
-        number = self._counter
-        if body.get("front"):
+        number = self.counter
+        if isinstance(body, dict) and body.get("front"):
             number = -number
-        self._counter += 1
+        self.counter += 1
         return number
 
     def _prompt_id(self, body: dict[str, Json]) -> str | None:
         if not self.worker.newer:
-            return str(body.get("prompt_id", uuid.uuid4()))
+            return str(body["prompt_id"]) if "prompt_id" in body else self.new_id()
         wanted = body.get("prompt_id")
         if wanted is None:
-            return str(uuid.uuid4())
+            return self.new_id()
         return wanted if is_canonical_uuid(wanted) else None
 
     def _extra_data(self, body: dict[str, Json], usage_source: str | None) -> dict[str, Json]:
@@ -332,3 +333,7 @@ _BAD_ID = error(
 
 def _refusal(problem: dict[str, Json], node_errors: dict[str, Json]) -> dict[str, Json]:
     return {"error": problem, "node_errors": node_errors}
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

@@ -16,7 +16,6 @@ _VERSIONS = {
 }
 _TORCH = "2.9.1+cu128"
 _CACHE_OPTIONS = {"classic": ["--cache-classic"], "none": ["--cache-none"], "lru": ["--cache-lru"]}
-NEWER_FOLDERS = ("model_patches", "audio_encoders", "latent_upscale_models")
 
 
 def system_stats(machine: Machine, argv: list[str]) -> dict[str, Json]:

@@ -52,7 +52,7 @@ class Machine:
         ):
             raise ValueError("expected an Embedded with its files read in, got paths; call with_files_read first")
         now_ns = clock.now_ns()
-        models = ModelFiles(embedded.models)
+        models = ModelFiles(embedded.models, stock=embedded.stock_models)
         return cls(
             embedded=embedded,
             index=index,

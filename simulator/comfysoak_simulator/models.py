@@ -22,9 +22,31 @@ FOLDERS = (
     "controlnet",
     "gligen",
     "upscale_models",
+    "latent_upscale_models",
+    "custom_nodes",
+    "datasets",
     "hypernetworks",
     "photomaker",
     "classifiers",
+    "model_patches",
+    "audio_encoders",
+    "background_removal",
+    "frame_interpolation",
+    "geometry_estimation",
+    "optical_flow",
+    "detection",
+)
+# What 0.3.64 does not have yet.
+NEWER_FOLDERS = frozenset(
+    {
+        "latent_upscale_models",
+        "datasets",
+        "background_removal",
+        "frame_interpolation",
+        "geometry_estimation",
+        "optical_flow",
+        "detection",
+    }
 )
 
 # Names people have in their workflows, with the sizes these files have; the tiny ones are those of the recordings.
@@ -49,13 +71,16 @@ _BUILT_IN: dict[str, int] = {
     "vae/ae.safetensors": 320 * MIB,
     "vae/vae-ft-mse-840000-ema-pruned.safetensors": 319 * MIB,
     "vae/tiny_taesd_random.safetensors": 9_780_252,
-    "vae/pixel_space": 0,
     "loras/detail.safetensors": 144 * MIB,
     "controlnet/control_v11p_sd15_canny.pth": 1378 * MIB,
     "upscale_models/4x-UltraSharp.pth": 64 * MIB,
     "upscale_models/RealESRGAN_x4plus.pth": 64 * MIB,
     "upscale_models/tiny_esrgan_x2_random.safetensors": 70_000,
 }
+
+
+# Choices of VAELoader that are no files.
+_NO_FILES = {"vae": ("taesd", "pixel_space")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +93,14 @@ class Model:
 
 
 class ModelFiles:
-    """The model files by folder; `extra` is `folder/name` or a bare name (then in every folder) to bytes."""
+    """The model files by folder; `extra` is `folder/name` or a bare name (then in every folder) to bytes.
 
-    def __init__(self, extra: dict[str, int]) -> None:
+    Without `stock` there are no others.
+    """
+
+    def __init__(self, extra: dict[str, int], *, stock: bool = True) -> None:
         self._sizes: dict[str, dict[str, int]] = {folder: {} for folder in FOLDERS}
-        for path, size in {**_BUILT_IN, **extra}.items():
+        for path, size in {**(_BUILT_IN if stock else {}), **extra}.items():
             folder, _, name = path.partition("/")
             if name and folder in self._sizes:
                 self._sizes[folder][name] = size
@@ -83,6 +111,10 @@ class ModelFiles:
     def names(self, folder: str) -> list[str]:
         """The files of a folder, sorted; raises KeyError for a folder there is not."""
         return sorted(self._sizes[folder])
+
+    def choices(self, folder: str) -> list[str]:
+        """What a loader of this folder offers."""
+        return [*self.names(folder), *_NO_FILES.get(folder, ())]
 
     def size_bytes(self, name: str) -> int:
         """The size of a file of this name in any folder; 2 GiB for one that is not listed."""

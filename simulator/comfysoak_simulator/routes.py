@@ -11,7 +11,7 @@ from aiohttp import web
 
 from comfysoak_simulator import facts, jobs
 from comfysoak_simulator.metrics import as_prometheus_text
-from comfysoak_simulator.models import FOLDERS
+from comfysoak_simulator.models import FOLDERS, NEWER_FOLDERS
 
 if TYPE_CHECKING:
     from comfysoak_simulator.server import Server
@@ -77,8 +77,8 @@ class Routes:
             *self._newer(),
         ]
         for method, path, handler in doubled:
-            app.router.add_route(method, path, handler)
-            app.router.add_route(method, f"/api{path}", handler)
+            _add(app, method, path, handler)
+            _add(app, method, f"/api{path}", handler)
         single: list[tuple[str, str, Handler]] = [
             ("GET", "/", _page),
             ("GET", "/internal/logs", self._get_logs),
@@ -88,7 +88,7 @@ class Routes:
             *self._newer_single(),
         ]
         for method, path, handler in single:
-            app.router.add_route(method, path, handler)
+            _add(app, method, path, handler)
         app.router.add_get("/{tail:.*}", _not_found)  # so that other methods of an unknown path are 405, as there
 
     @property
@@ -141,7 +141,7 @@ class Routes:
     async def _post_queue(self, request: web.Request) -> web.Response:
         body = await body_of(request)
         queue = self._server.engine.queue
-        if body.get("clear"):
+        if isinstance(body, dict) and body.get("clear"):
             queue.clear()
         if "delete" in body:
             for prompt_id in body["delete"]:
@@ -161,7 +161,7 @@ class Routes:
     async def _post_history(self, request: web.Request) -> web.Response:
         body = await body_of(request)
         history = self._server.engine.queue.history
-        if body.get("clear"):
+        if isinstance(body, dict) and body.get("clear"):
             history.clear()
         if "delete" in body:
             for prompt_id in body["delete"]:
@@ -233,19 +233,19 @@ class Routes:
         return answer(facts.features(self._server.machine))
 
     async def _get_models(self, _request: web.Request) -> web.Response:
-        return answer([*FOLDERS, *facts.NEWER_FOLDERS] if self._is_newer else list(FOLDERS))
+        return answer([folder for folder in FOLDERS if self._is_newer or folder not in NEWER_FOLDERS])
 
     async def _get_models_of(self, request: web.Request) -> web.Response:
         folder = request.match_info["folder"]
         if folder not in FOLDERS:
             return web.Response(status=404)
-        return answer([name for name in self._server.machine.models.names(folder) if "." in name])
+        return answer(self._server.machine.models.names(folder))
 
     async def _get_embeddings(self, _request: web.Request) -> web.Response:
         return answer([name.rsplit(".", 1)[0] for name in self._server.machine.models.names("embeddings")])
 
     async def _get_users(self, _request: web.Request) -> web.Response:
-        return answer({"storage": "server", "migrated": self._is_newer})
+        return answer({"storage": "server", "migrated": False})
 
     async def _get_node_replacements(self, _request: web.Request) -> web.Response:
         return answer(self._server.machine.catalogue.replacements)
@@ -276,6 +276,13 @@ class Routes:
         if machine.gpu is None:
             return web.Response(text="# This server runs on its CPU.\n")
         return web.Response(text=as_prometheus_text(machine.gpu, machine.index, machine.clock.now_ns()))
+
+
+def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:
+    if method == "GET":
+        app.router.add_get(path, handler)  # and HEAD
+    else:
+        app.router.add_route(method, path, handler)
 
 
 def _done() -> web.Response:

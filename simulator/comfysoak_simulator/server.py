@@ -59,6 +59,8 @@ class Server:
         self.sockets = Sockets()
         self.log_readers: set[str] = set()
         self.argv: list[str] = []
+        self.due_ns: int | None = None  # when the engine has something to do next, as it last said
+        self.new_client_id: Callable[[], str] = _new_client_id
         self.engine = self._new_engine()
         self._random = Random(f"edge/{machine.embedded.seed}/{machine.index}")
         self._thawed = asyncio.Event()
@@ -75,6 +77,11 @@ class Server:
     def url(self) -> str:
         """Where it answers."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def port_is_open(self) -> bool:
+        """Whether it listens."""
+        return self._site is not None
 
     async def start(self) -> None:
         """Listen, and run the prompts that come."""
@@ -115,17 +122,24 @@ class Server:
 
     # --- time -------------------------------------------------------------------------------------------------
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing will happen before time passes or somebody asks something."""
+        due = self._timer is not None and (self.due_ns is None or self.due_ns <= self.machine.clock.now_ns())
+        return not due and self.sockets.is_settled
+
     def stir(self) -> None:
         """Something was asked of the engine: let it do what is due, after the answer has gone."""
         if self._timer is not None:
             self._timer.cancel()
+        self.due_ns = None
         self._timer = asyncio.get_running_loop().call_later(0, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         if not self._thawed.is_set():
             return
-        due_ns = self.engine.advance()
+        self.due_ns = due_ns = self.engine.advance()
         if due_ns is not None and self._timer is None:
             delay_s = max((due_ns - self.machine.clock.now_ns()) / 1e9, 0.0)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
@@ -138,7 +152,7 @@ class Server:
         transport = request.transport
         if not isinstance(transport, asyncio.Transport):
             return socket
-        client_id = request.query.get("clientId", "") or uuid.uuid4().hex
+        client_id = request.query.get("clientId", "") or self.new_client_id()
         connection = Connection(socket, transport)
         self.sockets.enter(client_id, connection)
         flags = self.engine.worker.client_flags
@@ -334,6 +348,10 @@ class _LogFile:
     def write(self, line: Line) -> None:
         """Append a line."""
         self._file.write(line.m)
+
+
+def _new_client_id() -> str:
+    return uuid.uuid4().hex
 
 
 def _is_foreign(origin: str, host: str) -> bool:

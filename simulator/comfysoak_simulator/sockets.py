@@ -78,6 +78,17 @@ class Sockets:
         self._silent_until_s = 0.0
         self._touched: dict[Connection, None] = {}
         self._batch_bytes = 0
+        self._waits = False  # for somebody to read
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing left to send."""
+        return not self._messages and not self._touched and not self._waits
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all has been sent that can be."""
+        return (not self._messages and not self._touched) or self._waits
 
     def put(self, message: Message) -> None:
         """Have a message sent after all that were put before it."""
@@ -157,8 +168,10 @@ class Sockets:
 
     async def _flush_and_wait(self) -> None:
         for connection in self._flush():
+            self._waits = connection.is_full
             while connection.is_full:  # noqa: ASYNC110  # a transport tells only its own protocol when it has drained
                 await asyncio.sleep(_LOOK_AGAIN_S)
+            self._waits = False
 
 
 def frame_of(message: Message) -> bytes:

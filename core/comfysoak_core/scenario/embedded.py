@@ -83,6 +83,7 @@ class Embedded(_Model):
     version: Version = "0.33.0"
     gpu: VirtualGpu | None = Field(default=VirtualGpu(), description="null: a server that runs on its CPU")
     models: dict[str, Bytes] = Field(default_factory=dict, max_length=10_000)
+    stock_models: bool = Field(default=True, description="false: only the files in `models`")
     costs: dict[str, Cost] | Path = Field(default_factory=dict)
     object_info: Path | dict[str, Any] | None = None
     cache: CacheKind = "default"
