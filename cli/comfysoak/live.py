@@ -70,6 +70,10 @@ class LiveState:
         window_ns = min(WINDOW_NS, max(now_ns - self.started_ns, NS_PER_S))
         return len(self.finished_ns) * 60 * NS_PER_S / window_ns
 
+    def elapsed_s(self, now_ns: int) -> float:
+        """Seconds since load began."""
+        return max(now_ns - self.started_ns, 0) / NS_PER_S
+
     @property
     def queue(self) -> int | None:
         """Prompts queued or running on all servers that answer; None when none does."""
@@ -131,13 +135,12 @@ _READERS = {
 
 def line(state: LiveState, now_ns: int) -> str:
     """The state in one line of plain text."""
-    elapsed_s = max(now_ns - state.started_ns, 0) / NS_PER_S
     parts = [
-        f"{format_duration(round(elapsed_s))} of {format_duration(state.duration_s)}",
-        f"{sum(state.users.values())} users",
+        _progress_in_words(state, now_ns),
+        _count(sum(state.users.values()), "user"),
         f"{state.prompts_per_minute(now_ns):.0f} prompts/min",
         f"queue {'?' if state.queue is None else state.queue}",
-        f"{sum(state.sockets.values())} sockets",
+        _count(sum(state.sockets.values()), "socket"),
     ]
     vram = _vram_in_words(state)
     if vram:
@@ -148,15 +151,15 @@ def line(state: LiveState, now_ns: int) -> str:
 
 def panel(state: LiveState, now_ns: int) -> RenderableType:
     """The state as a block of lines for a terminal."""
-    elapsed_s = max(now_ns - state.started_ns, 0) / NS_PER_S
+    elapsed_s = state.elapsed_s(now_ns)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", justify="right", min_width=12)
     grid.add_column(overflow="fold")
     progress = Table.grid(padding=(0, 1))
     progress.add_row(
         ProgressBar(total=max(state.duration_s, 1), completed=min(elapsed_s, state.duration_s), width=32),
-        f"{format_duration(round(elapsed_s))} of {format_duration(state.duration_s)}",
-        Text(state.phase, style="dim"),
+        _progress_in_words(state, now_ns),
+        Text(state.phase if elapsed_s < state.duration_s else "", style="dim"),
     )
     grid.add_row("progress", progress)
     grid.add_row("users", f"{sum(state.users.values())} · {len(state.open_prompts)} prompts in flight")
@@ -172,6 +175,16 @@ def panel(state: LiveState, now_ns: int) -> RenderableType:
     for note in state.notes:
         grid.add_row("", Text(note, style="dim"))
     return Group(grid)
+
+
+def _progress_in_words(state: LiveState, now_ns: int) -> str:
+    if state.elapsed_s(now_ns) < state.duration_s:
+        return f"{format_duration(round(state.elapsed_s(now_ns)))} of {format_duration(state.duration_s)}"
+    return f"all stages done, {_count(len(state.open_prompts), 'prompt')} left to end"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _cached(state: LiveState) -> str:

@@ -61,7 +61,7 @@ class Screen:
             self._state.take(batch.table, batch.columns, batch.rows)
         if self._quiet:
             return
-        if self._live is not None:
+        if self._live is not None and doing in ("starting", "running"):
             self._live.update(panel(self._state, self._clock.now_ns()))
         elif doing == "running" and time.monotonic() - self._last_line_s >= LINE_EVERY_S:
             self._last_line_s = time.monotonic()
@@ -72,5 +72,7 @@ class Screen:
         if doing == "running":
             self._state.started_ns = self._clock.now_ns()
             self._last_line_s = time.monotonic()
+        if doing == "ending" and self._live is not None:
+            self._live.update("", refresh=True)
         words = {"starting": "starting", "running": "load begins", "ending": "load has ended", "sealing": "sealing"}
         self.say(words.get(doing, doing))

@@ -242,7 +242,9 @@ class Supervisor:
         self.watch("ending", [])
         if "load" in self.children:
             self.children["load"].end(LOAD_ENDS_WITHIN_S)
-        others = [self.children[role] for role in ("sampler", "recorder", "simulator") if role in self.children]
+        if "sampler" in self.children:  # before what it watches goes
+            self.children["sampler"].end(OTHERS_END_WITHIN_S)
+        others = [self.children[role] for role in ("recorder", "simulator") if role in self.children]
         for child in others:
             child.terminate()
         for child in others:
