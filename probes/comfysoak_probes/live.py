@@ -43,8 +43,9 @@ def probe(
     clock = AnchoredClock(Anchor.from_environment())
     host = socket.gethostname()
     stop = Stop()
-    stop.on_signals()
     with ExitStack() as stack:
+        stack.callback(stop.close)
+        stop.on_signals()
         sinks: list[Sink] = []
         if out is not None:
             sinks.append(stack.enter_context(_Recorded(out, clock=clock, host=host, stop=stop, console=console)))

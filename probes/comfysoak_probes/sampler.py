@@ -12,7 +12,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, AnchoredClock
 from comfysoak_core.recording.journal import Journal
@@ -83,6 +83,7 @@ class Stop:
         self._write.setblocking(False)  # noqa: FBT003  # the name of the argument is the method's
         self.asked = False
         self.signal = 0  # which one asked, if one did
+        self._handlers: dict[int, Any] = {}  # what `signal.signal` gives and takes
 
     def ask(self, number: int = 0, _frame: object = None) -> None:
         """Stop; may be used as a signal handler."""
@@ -95,8 +96,8 @@ class Stop:
 
     def on_signals(self) -> None:
         """Stop at SIGTERM and SIGINT."""
-        signal.signal(signal.SIGTERM, self.ask)
-        signal.signal(signal.SIGINT, self.ask)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, self.ask)
 
     def wait(self, seconds: float) -> bool:
         """Sleep; True when asked to stop."""
@@ -105,7 +106,9 @@ class Stop:
         return self.asked
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Put the signals back as they were, and let go of the sockets."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         self._read.close()
         self._write.close()
 

@@ -92,8 +92,13 @@ class ListeningSocket:
         texts = self._texts()
         self._send()  # pongs, and the answer to a close
         if not texts and (not data or self._protocol.close_expected()) and self._protocol.handshake_exc is None:
-            raise FetchError(Trouble.UNREACHABLE, f"the socket was closed, code {self._protocol.close_code or 1006}")
+            raise FetchError(Trouble.UNREACHABLE, f"the socket was closed, code {self._close_code()}")
         return texts
+
+    def _close_code(self) -> int:
+        """The server's code, or ours where it broke the protocol; 1006 without a word of either."""
+        closed = self._protocol.close_rcvd or self._protocol.close_sent
+        return 1006 if closed is None else int(closed.code)
 
     def _texts(self) -> list[str]:
         found: list[str] = []

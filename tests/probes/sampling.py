@@ -17,6 +17,7 @@ from comfysoak_core.recording.journal import read_batches, stretches
 
 Record = dict[str, Any]  # a row as it was journalled, by column
 WAIT_S = 20.0
+EVERY_S = 0.05
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Sampling:
         **probes: float | str,
     ) -> Sampling:
         """Start it on a run directory with such a plan, beside such a driver (None: no driver)."""
-        plan = {"name": "test", "servers": list(servers), "probes": {"gpu": list(gpu), **probes}}
+        plan = {"name": "test", "servers": list(servers), "probes": {"gpu": list(gpu), "every_s": EVERY_S, **probes}}
         (folder / "run.json").write_bytes(orjson.dumps({"format": 1, "plan": plan}))
         (folder / "script").write_text(script, encoding="utf-8")
         variables = {**os.environ, "STANDIN_NVML": str(folder / "script"), **(environment or {})}

@@ -9,7 +9,7 @@ import pytest
 
 from comfysoak_core.clock import NS_PER_S
 from tests.probes.conftest import Sample
-from tests.probes.sampling import Record, at_least, has
+from tests.probes.sampling import EVERY_S, Record, at_least, has
 
 pytestmark = pytest.mark.compiler
 
@@ -37,14 +37,14 @@ def test_every_gpu_has_rows_of_its_own_with_its_own_times(sample: Sample, driver
 def test_slow_values_come_once_a_second_in_their_units(sample: Sample, driver: Path) -> None:
     """Milliwatts, millijoules and MHz of the driver are watts, joules and hertz in the rows; reasons have names."""
     run = sample(driver=driver, script="set 0 event_reasons 36\nset 0 ecc 3\nrate 0 pcie_sent 5000000\n")
-    rows = run.wait_for("gpu_slow", at_least(3))
+    rows = run.wait_for("gpu_slow", at_least(2))
     row = rows[-1]
     assert row["name"] == "Stand-in GPU 0"
     assert (row["power_watts"], row["power_limit_watts"], row["energy_joules"]) == (300.0, 700.0, 5000.0)
     assert (row["temperature_celsius"], row["sm_clock_hertz"]) == (51.0, 1_980_000_000)
     assert row["event_reasons"] == "software_power_cap,software_thermal"
     assert row["ecc_uncorrected"] == 3
-    assert row["pcie_sent_bytes_per_s"] == pytest.approx(5_000_000, rel=0.2)
+    assert row["pcie_sent_bytes_per_s"] == pytest.approx(5_000_000, rel=0.5)
     assert len(run.rows("gpu")) > 5 * len(rows)
 
 
@@ -54,7 +54,7 @@ def test_readings_keep_to_a_fixed_grid(sample: Sample, driver: Path) -> None:
     rows = run.wait_for("gpu", at_least(15))
     deadlines = [row["at_ns"] - row["read_cost_ns"] // 2 - row["late_ns"] for row in rows]
     for earlier, later in pairwise(deadlines):
-        steps = (later - earlier) / (NS_PER_S / 10)
+        steps = (later - earlier) / (NS_PER_S * EVERY_S)
         assert steps == pytest.approx(round(steps), abs=0.001)
         assert steps > 0.9
 
@@ -127,7 +127,7 @@ def test_a_lost_gpu_is_an_event_and_does_not_touch_the_other(sample: Sample, dri
 
 def test_a_gpu_that_comes_back_is_read_on(sample: Sample, driver: Path) -> None:
     """After some failed calls the GPU answers again: an event says for how long it was away, and rows have values."""
-    run = sample(driver=driver, script="fail 0 * 15 40 2\n")
+    run = sample(driver=driver, script="fail 0 * 15 40 1\n")
     event = run.event("source_found")
     assert event["subject"] == UUID(0)
     assert "the GPU answers again after" in event["detail"]
