@@ -178,7 +178,10 @@ class Run:
             raise InterruptedPromptError
 
     def _faults_before(self, node: Node, is_work: bool) -> None:  # noqa: FBT001  # one caller
-        worker, now_ns = self._worker, self._worker.clock.now_ns()
+        worker = self._worker
+        if not worker.machine.faults.any:
+            return
+        now_ns = worker.clock.now_ns()
         name = node.node_class.name
         worker.strike_gpu_faults(now_ns, name, is_work=is_work)
         if worker.broken is not None and is_work:
@@ -246,7 +249,7 @@ class Run:
         total = len(images.pictures)
         for index, picture in enumerate(images.pictures):
             self._check_interrupt()
-            file = pictures.encode(pictures.draw(picture, images.width, images.height), "PNG")
+            file = pictures.png(picture, images.width, images.height)
             self._progress.update(node, index, total, file, ImageFormat.PNG)
             yield Pause(0, interruptible=False)  # others get a turn while many big images are drawn
 

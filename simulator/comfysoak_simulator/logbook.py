@@ -28,14 +28,20 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: `t` as ComfyUI writes times, `m` with its newline."""
+    """One line, with its newline."""
 
-    t: str
-    m: str
+    at_ns: int
+    text: str
+
+    @property
+    def time(self) -> str:
+        """When, as ComfyUI writes it."""
+        moment = datetime.fromtimestamp(self.at_ns / NS_PER_S, UTC).replace(tzinfo=None)
+        return moment.isoformat(timespec="microseconds")
 
     def as_json(self) -> dict[str, str]:
         """As an entry of /internal/logs/raw."""
-        return {"t": self.t, "m": self.m}
+        return {"t": self.time, "m": self.text}
 
 
 class Logbook:
@@ -49,8 +55,7 @@ class Logbook:
 
     def write(self, text: str, level: Level = Level.INFO) -> None:
         """A record as the version marks it."""
-        moment = datetime.fromtimestamp(self._clock.now_ns() / NS_PER_S, UTC).replace(tzinfo=None)
-        line = Line(moment.isoformat(timespec="microseconds"), f"{level.value if self._newer else ''}{text}\n")
+        line = Line(self._clock.now_ns(), f"{level.value if self._newer else ''}{text}\n")
         self.lines.append(line)
         for listener in self.listeners:
             listener(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from typing import Literal
@@ -32,6 +33,12 @@ def encode(image: Image.Image, kind: Format, *, texts: dict[str, str] | None = N
     else:
         image.save(buffer, kind, quality=quality)
     return buffer.getvalue()
+
+
+@lru_cache(maxsize=8)
+def png(picture: Picture, width: int, height: int) -> bytes:
+    """The picture as a PNG with nothing else in it; a batch often holds the same one many times."""
+    return encode(draw(picture, width, height), "PNG")
 
 
 def size_of(file: bytes) -> tuple[int, int]:

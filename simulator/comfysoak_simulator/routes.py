@@ -259,7 +259,7 @@ class Routes:
         return answer(folders)
 
     async def _get_logs(self, _request: web.Request) -> web.Response:
-        return answer("".join(f"{line.t} - {line.m}" for line in self._server.machine.log.lines))
+        return answer("".join(f"{line.time} - {line.text}" for line in self._server.machine.log.lines))
 
     async def _get_raw_logs(self, _request: web.Request) -> web.Response:
         entries = [line.as_json() for line in self._server.machine.log.lines]

@@ -347,7 +347,7 @@ class _LogFile:
 
     def write(self, line: Line) -> None:
         """Append a line."""
-        self._file.write(line.m)
+        self._file.write(line.text)
 
 
 def _new_client_id() -> str:

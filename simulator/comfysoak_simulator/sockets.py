@@ -128,13 +128,15 @@ class Sockets:
             await self._wake.wait()
             self._wake.clear()
             while self._messages:
-                await self._while_silent()
+                if self._silent_until_s:
+                    await self._while_silent()
                 if self._messages:
                     await self._deliver(self._messages.popleft())
             self._flush()
 
     async def _while_silent(self) -> None:
         left_s = self._silent_until_s - asyncio.get_running_loop().time()
+        self._silent_until_s = 0.0
         if left_s > 0:
             await asyncio.sleep(left_s)
 

@@ -94,6 +94,8 @@ class Worker:
     def slowdown(self, now_ns: int, node_class: str) -> float:
         """How many times as long a node of this class takes now."""
         factor = self.gpu.slowdown if self.gpu is not None else 1.0
+        if not self.machine.faults.any:
+            return factor
         slow = self.machine.faults.strike(Slow, now_ns, node=node_class)
         if slow is not None:
             hours = (now_ns - self.machine.start_ns) / NS_PER_S / _SECONDS_PER_HOUR

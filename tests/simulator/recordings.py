@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ MODELS = {  # of the recorded servers
 }
 
 
+# Not recorded again although 0.33 words them in another way: values are quoted by repr, and lists have grown.
+WORDED_ANEW = {"03d_validation_wrong_type", "03h_validation_value_not_in_list"}
+
+
 @dataclass(frozen=True)
 class Case:
     """One recorded case."""
@@ -30,6 +35,7 @@ class Case:
     version: str
     options: tuple[str, ...]
     steps: tuple[Step, ...]
+    inherited: bool = False  # recorded from the version before, which did the same
 
     @property
     def id(self) -> str:
@@ -89,12 +95,16 @@ def load(path: Path) -> Case:
 
 
 def all_cases() -> list[Case]:
-    """Every case of both versions; of the newer one also those that were the same as before."""
+    """Every case of both versions; the newer one did again, in the same way, those that it has no recording of."""
     older = [load(path) for path in sorted(FOLDER.glob("*.json"))]
     newer = [load(path) for path in sorted((FOLDER / "v0.33").glob("*.json"))]
-    return older + newer
+    recorded = {case.name for case in newer}
+    gone = recorded | WORDED_ANEW
+    same = [replace(case, version="0.33.0", inherited=True) for case in older if case.name not in gone]
+    return older + newer + same
 
 
+@lru_cache
 def picture(size_bytes: int) -> bytes:
     """A PNG to upload in place of the one recorded, which had `size_bytes`: noise where it was large."""
     if size_bytes > 1_000_000:

@@ -12,6 +12,7 @@ import pytest
 from comfysoak_core.clock import ManualClock
 from comfysoak_simulator.files import Place
 from comfysoak_simulator.server import Server
+from tests.simulator.agreement import ADDITIONS_ALLOWED
 from tests.simulator.recordings import Case, all_cases, picture
 from tests.simulator.replay import Replay, serving
 
@@ -29,6 +30,7 @@ COSTS: dict[str, Any] = {
     "ImageUpscaleWithModel": {"seconds": 0.05},
 }
 SLOWER: dict[str, Any] = {"42b_interrupt_within_a_step": {"KSampler": {"steps": "{steps}", "seconds_per_step": 30.0}}}
+BEFORE = "beef0000-"  # how the ids begin of prompts that are gone again when the replay begins
 CASES = {case.id: case for case in all_cases()}
 
 
@@ -47,6 +49,7 @@ def test_few_cases_do_not_agree() -> None:
 
 
 async def _replayed(case: Case) -> list[str]:
+    ADDITIONS_ALLOWED.set(case.inherited)
     clock = ManualClock()
     embedded = case.embedded({**COSTS, **SLOWER.get(case.name, {})})
     async with serving(embedded, clock, started="startup" not in case.name) as server:
@@ -71,7 +74,7 @@ async def _prepare(case: Case, server: Server, clock: ManualClock) -> None:
                 if server.due_ns is not None and server.due_ns > clock.now_ns():
                     clock.set_ns(server.due_ns)
                     server.stir()
-    for prompt_id in [known for known in server.engine.queue.history if known.startswith("before")]:
+    for prompt_id in [known for known in server.engine.queue.history if known.startswith(BEFORE)]:
         del server.engine.queue.history[prompt_id]
     server.engine.counter = int(_first_number(case))
 
@@ -111,7 +114,7 @@ def _history_before(case: Case) -> list[dict[str, Json]]:
         number, prompt_id, prompt, extra_data, _ = entry["prompt"]
         body = {"prompt": prompt, "prompt_id": prompt_id, "extra_data": extra_data, "number": number}
         if entry["status"]["messages"][1][1]["nodes"]:  # cached: the same ran just before
-            bodies.append({**body, "prompt_id": f"before {prompt_id}"})
+            bodies.append({**body, "prompt_id": BEFORE + prompt_id[len(BEFORE) :]})
         bodies.append(body)
     return bodies
 
