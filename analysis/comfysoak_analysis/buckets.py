@@ -31,7 +31,7 @@ class Grid:
         return cls(float(width), max(int(np.ceil(duration_s / width)), 1))
 
     def index(self, seconds: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The bucket of each moment, in seconds from the start; what lies outside goes to the first or last."""
+        """The bucket of each moment, in seconds from the start; what lies after the end goes to the last."""
         return np.clip((seconds / self.width_s).astype(np.int64), 0, self.count - 1)
 
 
@@ -46,11 +46,11 @@ class Buckets:
 
 
 def bucketed(grid: Grid, seconds: Floats, values: Floats, hold_s: float = 2.0) -> Buckets:
-    """`values` at `seconds` (both of one length) in the buckets of `grid`; NaN among either is left out.
+    """`values` at `seconds` (both of one length) in the buckets of `grid`, less NaN and what was before the start.
 
     A bucket that missed its sample by chance holds the last one; a gap longer than `hold_s` stays a gap.
     """
-    known = ~(np.isnan(values) | np.isnan(seconds))
+    known = ~np.isnan(values) & (seconds >= 0)
     index, values = grid.index(seconds[known]), values[known]
     count = np.bincount(index, minlength=grid.count)
     total = np.bincount(index, weights=values, minlength=grid.count)
@@ -77,12 +77,12 @@ def _held(empty: np.ndarray[Any, np.dtype[np.bool_]], most: int) -> np.ndarray[A
 
 def counts(grid: Grid, seconds: Floats) -> Floats:
     """How many moments fall into each bucket."""
-    return np.bincount(grid.index(seconds[~np.isnan(seconds)]), minlength=grid.count).astype(np.float64)
+    return np.bincount(grid.index(seconds[seconds >= 0]), minlength=grid.count).astype(np.float64)
 
 
 def quantiles(grid: Grid, seconds: Floats, values: Floats, shares: tuple[float, ...]) -> tuple[Floats, ...]:
     """The exact quantiles of the values in each bucket; NaN where there are none."""
-    known = ~(np.isnan(values) | np.isnan(seconds))
+    known = ~np.isnan(values) & (seconds >= 0)
     index, values = grid.index(seconds[known]), values[known]
     order = np.argsort(index, kind="stable")
     edges = np.searchsorted(index[order], np.arange(grid.count + 1))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,15 @@ _EDGES = (
     ("sessions", "closed_ns"),
     ("gpu", "at_ns"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the load under one name."""
+
+    name: str
+    started_ns: int
+    ended_ns: int
 
 
 class Run:
@@ -172,10 +182,33 @@ class Run:
         return self.frame("clocks").sort_values("at", ignore_index=True)
 
     @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases of the load in order of time: as run.json has them, or as the load processes told them."""
+        told = [Phase(one.name, one.started_ns, one.ended_ns or self.load_end_ns) for one in self.recording.run.phases]
+        return tuple(told) or self._phases_of_events()
+
+    def _phases_of_events(self) -> tuple[Phase, ...]:
+        """Each load process tells of each phase, one shortly after the other."""
+        rows = self.events[self.events["kind"] == "phase"].dropna(subset=["subject"])
+        rows = rows[rows["subject"] != rows["subject"].shift()]
+        starts = [int(moment.value) for moment in rows["at"]]
+        ends = [*starts[1:], max(self.load_end_ns, *starts[-1:])] if starts else []
+        return tuple(Phase(str(name), *edges) for name, *edges in zip(rows["subject"], starts, ends, strict=True))
+
+    @cached_property
+    def load_end_ns(self) -> int:
+        """When the load processes had done their last: what is seen later is the run being taken down."""
+        moments = [
+            self.frame("generator", ("at_ns",))["at"].max(),
+            self.frame("prompts", ("finished_ns",))["finished"].max(),
+        ]
+        known = [int(moment.value) for moment in moments if not pd.isna(moment)]
+        return max(known) if known else (self.end_ns or 0)
+
+    @cached_property
     def start_ns(self) -> int | None:
         """The start of load; of the run, or its first row, where the recording does not say it."""
-        run = self.recording.run
-        told = [part.started_ns for part in run.phases or run.segments]
+        told = [phase.started_ns for phase in self.phases] or [one.started_ns for one in self.recording.run.segments]
         return min(told) if told else self._edge(first=True)
 
     @cached_property

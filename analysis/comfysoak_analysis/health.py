@@ -126,4 +126,6 @@ def _quantile(values: pd.Series, share: float) -> float:
 
 def _milliseconds(values: pd.Series, share: float) -> str:
     value = _quantile(values, share)
-    return "unknown" if math.isnan(value) else f"{value * 1000:,.3g} ms"
+    if math.isnan(value):
+        return "unknown"
+    return "under 0.01 ms" if value < 1e-5 else f"{value * 1000:,.3g} ms"

@@ -168,7 +168,7 @@ def measured_s(prompts: pd.DataFrame) -> float:
 
 
 def groups_by(run: Run, column: str) -> tuple[Group, ...]:
-    """One group for each value of `column` (`workflow`, `phase`, `server`), the busiest first.
+    """One group for each value of `column` (`workflow`, `phase`, `server`), the busiest first; phases in their order.
 
     By phase, a warm-up is measured too: it is apart there, and spoils no other figure.
     """
@@ -179,7 +179,8 @@ def groups_by(run: Run, column: str) -> tuple[Group, ...]:
         group(str(name), part, measured_s(part) if column == "phase" else measured_s(prompts))
         for name, part in prompts.groupby(column, sort=True, dropna=True)
     ]
-    return tuple(sorted(found, key=lambda one: -one.intended))
+    first = prompts.groupby(column)["scheduled"].min()
+    return tuple(sorted(found, key=lambda one: first[one.name] if column == "phase" else -one.intended))
 
 
 def whole(run: Run) -> Group:

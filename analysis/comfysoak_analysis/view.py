@@ -279,13 +279,12 @@ def _card(run: Run, finding: Finding) -> Card:
 
 
 def _phases(run: Run) -> Iterator[PhaseView]:
-    for phase in run.recording.run.phases:
-        ended_ns = phase.ended_ns or run.end_ns or phase.started_ns
-        start_ns = run.start_ns or 0
+    start_ns = run.start_ns or 0
+    for phase in run.phases:
         yield PhaseView(
             label={"warmup": "warm-up"}.get(phase.name, bounded(phase.name, 20)),
             from_ms=(phase.started_ns - start_ns) // NS_PER_MS,
-            to_ms=(ended_ns - start_ns) // NS_PER_MS,
+            to_ms=(phase.ended_ns - start_ns) // NS_PER_MS,
             quiet=phase.name in NOT_MEASURED_PHASES,
         )
 
@@ -354,7 +353,9 @@ def _plan_text(run: Run) -> str:
 
 def seconds_text(value: float) -> str:
     """Seconds for a reader, `—` for none."""
-    return "—" if math.isnan(value) else format_duration(value)
+    if math.isnan(value):
+        return "—"
+    return "< 1 ms" if 0 < value < 0.001 else format_duration(value)
 
 
 def _seconds(value: float) -> tuple[str, str]:

@@ -182,7 +182,7 @@ _ENTRIES: tuple[Entry, ...] = tuple(
          "The server's memory rises over time; in the end the kernel kills it.",
          "Set a memory limit; check the cache options."),
         ("MODEL_THRASH", "memory", "warning",
-         "Models are loaded again for almost every prompt.",
+         "Models that do not fit together are loaded again and again.",
          "Route prompts by model, or give the server more VRAM."),
         ("LATENCY_DRIFT", "memory", "warning",
          "The same workflow became slower over hours, at the same load and with the same models.",

@@ -89,6 +89,7 @@ class Planting:
     seal: bool = True
     ended: EndReason = EndReason.FINISHED
     planned_s: float | None = None
+    phases_by_events: bool = False  # as load processes tell them, each for itself
     other_rows: tuple[Row, ...] = field(default=())
 
 
@@ -531,7 +532,9 @@ def _machines(world: _World) -> None:
             ),
         )
     for phase, at in (("warmup", 0.0), ("load", p.warmup_s)):
-        world.put(at, Event(at_ns=ns(at), source="supervisor", kind="phase", subject=phase))
+        for worker in range(2):
+            told = ns(at) + worker * 3_000_000
+            world.put(at, Event(at_ns=told, source=f"load-{worker}", kind="phase", subject=phase))
 
 
 def _in_order(rows: list[tuple[float, Row]]) -> Iterator[tuple[float, Row]]:
@@ -565,7 +568,9 @@ def _write_run_file(directory: Path, planting: Planting) -> None:
         plan=_plan(planting).model_dump(mode="json"),
         hosts=(HostFacts(name="gpu-1", os="Linux", cpu_count=8, memory_bytes=32 * GIB),),
         servers=(ServerFacts(url=SERVER, comfyui_version="0.3.64", argv=("main.py", "--listen")),),
-        phases=(
+        phases=()
+        if planting.phases_by_events
+        else (
             PhaseFacts(name="warmup", started_ns=START_NS, ended_ns=warm_ns),
             PhaseFacts(name="load", started_ns=warm_ns, ended_ns=end_ns),
         ),

@@ -34,6 +34,12 @@ def test_a_late_sample_leaves_no_hole() -> None:
     assert found.mean.tolist() == [1, 2, 2, 4, 5]
 
 
+def test_what_was_before_the_start_is_in_no_bucket() -> None:
+    """Probes begin before the load does."""
+    found = bucketed(Grid(1.0, 2), np.array([-5.0, 0.5, 1.5]), np.array([9.0, 1.0, 2.0]))
+    assert found.high.tolist() == [1, 2]
+
+
 def test_a_long_gap_stays_a_gap() -> None:
     """Nothing is invented where nothing was read."""
     found = bucketed(Grid(1.0, 8), np.array([0.5, 6.5]), np.array([1.0, 2.0]))

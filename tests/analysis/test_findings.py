@@ -95,6 +95,21 @@ def test_refused_connections_are_a_server_that_is_down(directory: Path) -> None:
     assert abs(finding.first_ns - (START_NS + 20 * S)) < 2 * S
 
 
+def test_a_server_that_is_taken_down_after_the_load_is_not_down(directory: Path) -> None:
+    """An embedded one ends with the run, and a probe may see that."""
+    late = Server(at_ns=START_NS + 31 * S, server=SERVER, missing="queue: connection refused")
+    early = replace(late, at_ns=START_NS - S)
+    assert with_rows(directory, early, late) == {}
+
+
+def test_models_that_change_places_at_every_change_of_workflow_are_thrashing(directory: Path) -> None:
+    """In a mix of seven to one most prompts follow one of their own kind; at each change somebody pays."""
+    mix = ("portrait-sdxl",) * 7 + ("sketch-sd15",)
+    run = open_run(plant(directory, workflows=mix, users=8, duration_s=90.0))
+    finding = found(run)["MODEL_THRASH"]
+    assert finding.count < 0.35 * len(run.prompts)
+
+
 def test_a_lost_gpu_is_told_by_xid_79_once(directory: Path) -> None:
     """A counter goes on saying what it once said."""
     calm = GpuSlow(at_ns=START_NS, read_cost_ns=1, host="h", source="dcgm", uuid="GPU-9", xid=0)

@@ -132,6 +132,14 @@ def test_the_clock_starts_with_the_load(story: Run) -> None:
     assert float(story.since_start_s(pd.Series([story.end]))[0]) == 60.0
 
 
+def test_phases_are_told_by_the_load_where_run_json_has_none(directory: Path) -> None:
+    """Each load process tells of each phase: together they are one."""
+    run = open_run(plant(directory, phases_by_events=True))
+    assert [(phase.name, phase.started_ns - START_NS) for phase in run.phases] == [("warmup", 0), ("load", 8 * S)]
+    assert run.phases[0].ended_ns == run.phases[1].started_ns
+    assert run.start_ns == START_NS
+
+
 def test_a_folder_without_a_recording_is_refused_in_a_sentence(tmp_path: Path) -> None:
     """It says what was expected and what to name instead."""
     with pytest.raises(RecordingError, match="no run directory"):

@@ -89,7 +89,7 @@ def test_precedence(
         ({"other_rows": tuple(prompt(n, outcome="aborted") for n in range(5))}, "aborted prompts", "caution"),
     ],
 )
-def test_each_reason_to_doubt_is_found(directory: Path, changes: dict[str, object], name: str, weight: str) -> None:
+def test_each_reason_to_doubt_is_found(directory: Path, changes: dict[str, Any], name: str, weight: str) -> None:
     """And says what was seen; none but it makes the run invalid."""
     against = doubts(open_run(plant(directory, **changes)))
     assert (name, weight) in {(doubt.name, doubt.weight.value) for doubt in against}

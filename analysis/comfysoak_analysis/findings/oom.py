@@ -13,6 +13,9 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
+MOST_STATES = 200  # failures whose GPU state is looked at
+MOST_PRICES = 20  # failures whose next success is looked at
+
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
@@ -26,7 +29,8 @@ def _words(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
     said = f"{counted(len(rows), 'prompt')} ran out of GPU memory: {mostly(rows['workflow'])}"
     nodes = mostly(rows["node_class"])
     said += f", in {nodes}." if nodes else "."
-    shares = [state.vram_share for state in states.each(list(rows["moment"]), [None] * len(rows))]
+    looked_at = list(rows["moment"].head(MOST_STATES))
+    shares = [state.vram_share for state in states.each(looked_at, [None] * len(looked_at))]
     known = [share for share in shares if share is not None]
     if known:
         said += f" VRAM reached {max(known):.0%} of the GPU within 2 s of it."
@@ -38,7 +42,7 @@ def _price(run: Run, rows: pd.DataFrame) -> str:
     good = run.prompts[run.prompts["timed"] & run.prompts["ok"]].sort_values("done_at")
     medians = good.groupby("workflow")["service_s"].median()
     ratios = []
-    for moment, server in zip(rows["moment"], rows["server"], strict=True):
+    for moment, server in rows[["moment", "server"]].head(MOST_PRICES).itertuples(index=False):
         after = good[(good["done_at"] > moment) & (good["server"] == server)].head(1)
         if not after.empty and medians[after["workflow"].iloc[0]] > 0:
             ratios.append(float(after["service_s"].iloc[0] / medians[after["workflow"].iloc[0]]))

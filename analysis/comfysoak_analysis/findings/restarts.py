@@ -45,7 +45,9 @@ def _fallen_numbers(run: Run) -> pd.DataFrame:
 
 
 def _refusals(run: Run) -> pd.DataFrame:
+    """Readings that were refused while there was load; before and after it servers of ours come and go."""
     rows = run.server[run.server["missing"].fillna("").str.contains(_REFUSED, case=False, regex=False)]
+    rows = rows[(rows["at"] >= run.start) & (rows["at"] <= pd.Timestamp(run.load_end_ns))]
     return rows.assign(id=rows["server"], moment=rows["at"])[["id", "moment", "server"]]
 
 

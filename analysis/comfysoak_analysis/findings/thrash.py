@@ -1,4 +1,7 @@
-"""MODEL_THRASH: models that do not fit together are loaded again for almost every prompt."""
+"""MODEL_THRASH: models that do not fit together are loaded again and again.
+
+Either for a large share of all prompts, or at nearly every change of workflow where there are many such changes.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from comfysoak_core.codes import Code
 
 LEAST_PROMPTS = 8
 SHARE = 0.4  # of prompts that had to load a model which had been loaded before
+SHARE_AT_CHANGES, OF_CHANGES = 0.15, 0.8
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
@@ -27,8 +31,11 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
             subset=["start_received"]
         )
         again = _again(loads)
-        hit = _prompts_with(again, executed)
-        if len(executed) < LEAST_PROMPTS or len({load.model for load in loads}) < 2 or hit < SHARE * len(executed):
+        hit, changes = _prompts_with(again, executed), _changes(executed)
+        often = hit >= SHARE * len(executed) or (
+            hit >= SHARE_AT_CHANGES * len(executed) and hit >= OF_CHANGES * changes
+        )
+        if len(executed) < LEAST_PROMPTS or len({load.model for load in loads}) < 2 or not often:
             continue
         lost_s = sum(load.lasted_s for load in again)
         said.append(
@@ -38,6 +45,12 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         rows += [(load.model, load.started, server) for load in again]
     if rows:
         yield finding(Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states)
+
+
+def _changes(executed: pd.DataFrame) -> int:
+    """How often the next prompt was of another workflow than the one before it."""
+    workflows = executed.sort_values("start_received")["workflow"]
+    return int((workflows != workflows.shift()).iloc[1:].sum())
 
 
 def _again(loads: list[ModelLoad]) -> list[ModelLoad]:
