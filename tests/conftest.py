@@ -7,6 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A loaded machine draws slowly; that says nothing about the code.
+settings.register_profile("comfysoak", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("comfysoak")
 
 DATA = Path(__file__).parent / "data"
 MAY_BE_SKIPPED = ("real", "gpu")

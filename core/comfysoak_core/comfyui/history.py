@@ -192,10 +192,10 @@ def parse_job(prompt_id: str, status: int, body: bytes) -> Job | NoJob | NoJobsR
         return NoJob() if isinstance(document, dict) and "error" in document else NoJobsRoute()
     if status != _OK or not isinstance(document, dict):
         return Damaged(status, "expected 200 with an object", excerpt(body))
-    state = document.get("status")
+    state = text_or_none(document.get("status"))
     if state in _JOB_OPEN:
-        return Job(prompt_id, state, None)
-    if state not in _JOB_ENDED:
+        return Job(prompt_id, str(state), None)
+    if state is None or state not in _JOB_ENDED:
         return Damaged(status, "expected a status of a job", excerpt(body))
     return Job(prompt_id, state, _entry_of_job(prompt_id, state, document))
 

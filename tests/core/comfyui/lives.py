@@ -14,7 +14,7 @@ from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Prompt
 
 ID = "8b0f1bd6-5c36-4c6f-9c6c-5b1b7c1a0d11"
-GRAPH = {
+GRAPH: dict[str, Any] = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {}},
     "2": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "seed": 1}},
     "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.core.comfyui.lives import (
     EMPTY_QUEUE,
+    GRAPH,
     ID,
     PENDING,
     RUNNING,
@@ -31,6 +32,7 @@ from comfysoak_core.comfyui.asking import Need, Patience
 from comfysoak_core.comfyui.history import Job, NoEntry, NoJob, NoJobsRoute
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.messages import parse_text
+from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Outcome
 
 BROKEN = Damaged(500, "no", "")
@@ -223,6 +225,7 @@ def test_errors_of_nodes(error_type: str | None, message: str | None, ends: tupl
     tell(one, *begin(), *run("1"), told("execution_error", **failure), told("executing", node=None))
     one.history(entry("execution_error", **failure), s(3))
     assert _end(one) == ends
+    assert one.row.end_source == "socket"
     assert (one.row.node_id, one.row.error_type) == ("2", error_type)
 
 
@@ -267,6 +270,21 @@ def test_a_sampler_whose_loader_left_the_cache_is_no_work() -> None:
     one = accepted(fetch=False, ask_history=False)
     tell(one, *begin(["2"]), *run("3"), *success())
     assert _end(one) == (Outcome.CACHED, Code.CACHE_HIT)
+
+
+def test_what_did_not_run_was_not_needed() -> None:
+    """A picture from the cache needs no sampler: that it neither ran nor was cached is no work."""
+    graph = {**GRAPH, "4": {"class_type": "VAEDecode", "inputs": {"samples": ["2", 0]}}}
+    graph["3"] = {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}}
+    for lost, outcome in ((False, Outcome.CACHED), (True, Outcome.SUCCESS)):
+        one = PromptLife(prompt(), GraphShape.of(graph), fetch=False, ask_history=False)
+        one.sent(s(1))
+        one.answered(200, b"{}", s(1))
+        tell(one, *begin(["4"]))
+        if lost:  # then it may have run unseen
+            one.socket_lost(s(3))
+        tell(one, *run("3"), *success(), at_s=4)
+        assert one.row.outcome == outcome
 
 
 def test_history_that_fills_on_the_second_asking() -> None:
@@ -370,10 +388,12 @@ def test_after_a_reconnect_history_is_asked_at_once() -> None:
     """Nothing is replayed, so the life asks; the bare `executing` tells the node that runs."""
     one = accepted(fetch=False)
     tell(one, *begin(), *run("1"))
+    bare = parse_text('{"type": "executing", "data": {"node": "2"}}')
+    assert one.message(bare, s(2.5)) is False  # without a reconnect it is about somebody else
     one.socket_lost(s(3))
     one.socket_reopened(s(4))
     assert (one.next.need, one.next.due_ns) == (Need.ASK_HISTORY, s(4))
-    assert one.message(parse_text('{"type": "executing", "data": {"node": "2"}}'), s(4.1))
+    assert one.message(bare, s(4.1))
     assert [(row.node_id, row.in_gap) for row in one.take_node_rows()] == [("1", False), ("2", True)]
     tell(one, *run("3"), *success(), at_s=5)
     one.history(entry(), s(6))
