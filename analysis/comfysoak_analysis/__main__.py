@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from comfysoak_analysis.report import build
-from comfysoak_core.errors import ComfySoakError
+from comfysoak_core.errors import ComfySoakError, ExitCode
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +15,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m comfysoak_analysis", description=main.__doc__)
     parser.add_argument("run_dir", type=Path, help="the directory of a run, such as runs/20261122-101500-demo")
     parser.add_argument("--live", action="store_true", help="the run is still going on")
+    parser.add_argument("--when-told", action="store_true", help="load everything, then wait for a line on stdin")
     arguments = parser.parse_args(argv)
+    if arguments.when_told and not sys.stdin.readline():
+        return int(ExitCode.OK)  # whoever would have told has gone
     try:
         verdict = build(arguments.run_dir, live=arguments.live)
     except ComfySoakError as error:

@@ -31,7 +31,8 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
             subset=["start_received"]
         )
         again = _again(loads)
-        hit, changes = _prompts_with(again, executed), _changes(executed)
+        paid = _first_of_each_prompt(again, executed)
+        hit, changes = len(paid), _changes(executed)
         often = hit >= SHARE * len(executed) or (
             hit >= SHARE_AT_CHANGES * len(executed) and hit >= OF_CHANGES * changes
         )
@@ -42,7 +43,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
             f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
             f"({_by_model(again)}). Loading took {lost_s:.0f} s in all, by {again[0].source.value}."
         )
-        rows += [(load.model, load.started, server) for load in again]
+        rows += [(load.model, load.started, server) for load in paid]
     if rows:
         yield finding(Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states)
 
@@ -64,11 +65,12 @@ def _again(loads: list[ModelLoad]) -> list[ModelLoad]:
     return again
 
 
-def _prompts_with(loads: list[ModelLoad], executed: pd.DataFrame) -> int:
-    """How many of the prompts had one of the loads while they ran."""
+def _first_of_each_prompt(loads: list[ModelLoad], executed: pd.DataFrame) -> list[ModelLoad]:
+    """The first load within each prompt that had one."""
     starts = np.sort(executed["start_received"].to_numpy())
     moments = np.array([load.ended.to_datetime64() for load in loads], dtype="datetime64[ns]")
-    return int(np.unique(np.searchsorted(starts, moments, side="right")).size)
+    _, first = np.unique(np.searchsorted(starts, moments, side="right"), return_index=True)
+    return [loads[index] for index in first]
 
 
 def _by_model(loads: list[ModelLoad]) -> str:

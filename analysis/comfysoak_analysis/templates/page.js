@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const run = JSON.parse(document.getElementById("run-data").textContent);
-  const LEFT = 150, RIGHT = 34; // the same for all charts, so that their times stand above each other
+  const LEFT = innerWidth < 600 ? 126 : 150, RIGHT = 34; // the same for all charts, so that their times stand above each other
   const charts = new Map(run.charts.map((chart) => [chart.key, chart]));
   const drawn = new Map(); // key -> element
   const whole = [run.start_ms, run.end_ms];
@@ -90,13 +90,21 @@
       font, showlegend: false, barmode: "stack", bargap: 0, hovermode: hover, hoverdistance: 24, dragmode: "zoom", shapes: shapesOf(chart), annotations: notes,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line-strong"), font: { family: colour("sans"), size: 12, color: colour("ink") }, align: "left" },
       xaxis: { type: "date", range: range.slice(), gridcolor: colour("grid"), tickfont: font, ticks: "", showline: true, linecolor: colour("line"), zeroline: false,
-        hoverformat: "%H:%M:%S.%3f", nticks: 9, showspikes: false,
+        tickangle: 0, hoverformat: chart.series.some((one) => one.kind === "bar") ? "%H:%M:%S" : "%H:%M:%S.%3f", showspikes: false, ...ticksOf(range),
         tickformatstops: [{ dtickrange: [null, 999], value: "%H:%M:%S.%L" }, { dtickrange: [1000, 59_999], value: "%H:%M:%S" },
           { dtickrange: [60_000, 86_399_999], value: days ? "%H:%M\n%b %d" : "%H:%M" }, { dtickrange: [86_400_000, null], value: "%b %d" }] },
       yaxis: strip
         ? { ...axis, type: "category", categoryorder: "array", categoryarray: chart.rows.slice().reverse(), range: [-0.6, chart.rows.length - 0.4], tickfont: { ...font, color: colour("ink-2") } }
         : { ...axis, rangemode: "tozero", nticks: 5, ...(chart.whole ? { range: [0, 104] } : {}), ...(topOf(chart) ? { range: [0, topOf(chart)] } : {}) },
     };
+  }
+
+  // The same ticks in all charts: left to itself a chart of bars would put them under its bars.
+  function ticksOf([from, to]) {
+    const most = innerWidth < 600 ? 2 : innerWidth < 1000 ? 6 : 9;
+    const nice = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 1.5e4, 3e4, 6e4, 1.2e5, 3e5, 6e5, 9e5, 1.8e6, 3.6e6, 7.2e6, 1.08e7, 2.16e7, 4.32e7];
+    const dtick = nice.find((step) => (to - from) / step <= most) ?? 8.64e7 * Math.ceil((to - from) / 8.64e7 / most);
+    return { tick0: 0, dtick };
   }
 
   function topOf(chart) {
@@ -146,7 +154,8 @@
     range = next.slice();
     document.getElementById("whole").hidden = range[0] === whole[0] && range[1] === whole[1];
     following = true;
-    Promise.all([...drawn.values()].map((element) => Plotly.relayout(element, { "xaxis.range": range.slice() }))).finally(() => { following = false; });
+    const relaid = { "xaxis.range": range.slice(), "xaxis.dtick": ticksOf(range).dtick };
+    Promise.all([...drawn.values()].map((element) => Plotly.relayout(element, relaid))).finally(() => { following = false; });
   }
 
   document.getElementById("whole").addEventListener("click", () => show(whole));
