@@ -284,6 +284,7 @@ class FileFeed:
         if size - self._position > FILE_READ_BYTES:
             self._position = size - FILE_READ_BYTES  # a flood: the latest counts
             self._pieces.reset()
-        data = os.pread(self._fd, size - self._position, self._position)
+        os.lseek(self._fd, self._position, os.SEEK_SET)
+        data = os.read(self._fd, size - self._position)
         self._position += len(data)
         return data.decode("utf-8", "replace")

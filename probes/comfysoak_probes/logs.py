@@ -54,6 +54,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # `[INFO] ` of 0.33 on a terminal; `[2026-11-22 15:00:00,123] [INFO] ` in its own log file.
 _PREFIX = re.compile(r"^(?:\[[0-9][0-9 :,.T+-]*\] ?)?\[(DEBUG|DETAIL|INFO|WARNING|ERROR|CRITICAL)\] ?")
+_DETAILS = ("Traceback", "* ", "- ", "Output will be ignored")  # lines that belong to the one before
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 _Make = Callable[["re.Match[str]", str], LogLine | None]
 
@@ -127,7 +128,7 @@ def parse_line(line: str) -> LogLine | None:
         match = pattern.match(text)
         if match is not None:
             return make(match, kept)
-    if level in {"ERROR", "CRITICAL"} and text and not text.startswith("Traceback"):
+    if level in {"ERROR", "CRITICAL"} and text and not text.startswith(_DETAILS):
         return LogLine(LogKind.ERROR, kept)
     return None
 

@@ -15,6 +15,7 @@ from comfysoak_core.rows import Event, Process, Row
 from comfysoak_probes.gpu_processes import ProcessNames
 from comfysoak_probes.source import SAMPLER, Cadence, Tick
 
+HANDLES = "num_handles" if psutil.WINDOWS else "num_fds"
 SEARCH_EVERY_S = 5.0  # looking through all sockets of a host costs tens of milliseconds
 FAMILY_EVERY_S = 10.0
 HANDLES_EVERY_S = 10.0
@@ -208,7 +209,7 @@ class ProcessSource:
         if watched.handles_due is None or not watched.handles_due.due(tick.deadline_ns):
             return None, HANDLES_MISSING
         try:
-            return watched.process.num_fds(), None
+            return int(getattr(watched.process, HANDLES)()), None
         except (psutil.AccessDenied, AttributeError) as error:
             return None, f"handles: {type(error).__name__}"
 

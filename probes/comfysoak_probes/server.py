@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.clock import Clock
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.answers import Damaged, Queue, SystemStats, parse_queue, parse_system_stats
 from comfysoak_core.rows import Event, Row, Server
-from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError, Trouble
+from comfysoak_probes.fetch import MIB, Fetcher, FetchError, Trouble
 from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
 
 QUEUE_BYTES = 64 * MIB  # each entry carries its whole prompt
 STATS_EVERY_S = 1.0  # never more often: it makes the server ask its driver
-BUSY_SHARE = 0.1  # of the time at most may the server spend on answering us
+QUEUE_BYTES_PER_S = 1 * MIB  # a queue of thousands is asked for more rarely: telling it blocks the server's loop
+RARELY_S = 60.0
 COUNTER_SLACK = 8  # prompts sent at once may enter the queue in another order than their numbers
 
 
@@ -83,11 +84,12 @@ class ServerSource:
         """One row; without values, but with the reason, when the server does not answer."""
         began_ns = self._clock.now_ns()
         try:
-            queue = parse_answer(self._fetcher.get("/queue"))
+            answer = self._fetcher.get("/queue")
         except FetchError as error:
             return self._lost(tick, began_ns, error)
         answer_ns = self._clock.now_ns() - began_ns
-        self._slow_down(answer_ns)
+        queue = parse_queue(answer.status, answer.body)
+        self.every_s = max(self._every_s, min(len(answer.body) / QUEUE_BYTES_PER_S, RARELY_S))
         missing: list[str] = []
         stats_ns, stats = self._read_stats(tick, missing)
         if isinstance(queue, Damaged):
@@ -107,6 +109,7 @@ class ServerSource:
                       code=Code.SERVER_RESTARTED, detail=told)]  # fmt: skip
 
     def _lost(self, tick: Tick, at_ns: int, error: FetchError) -> list[Row]:
+        self.every_s = self._every_s
         row = Server(at_ns=at_ns, server=self._server, late_ns=tick.late_ns, missing=f"all: {error}")
         if error.trouble is not Trouble.REFUSED:
             return [row, *self._silent.lost(at_ns, f"GET /queue: {error}", kind="server_silent")]
@@ -138,15 +141,6 @@ class ServerSource:
             missing.append(f"system_stats: {stats.reason}: {stats.excerpt}"[:300])
             return ended_ns - began_ns, None
         return ended_ns - began_ns, stats
-
-    def _slow_down(self, answer_ns: int) -> None:
-        """A long queue is megabytes of prompts: ask more rarely rather than keep the server busy with us."""
-        self.every_s = max(self._every_s, min(answer_ns / NS_PER_S / BUSY_SHARE, 60.0))
-
-
-def parse_answer(answer: Answer) -> Queue | Damaged:
-    """The answer to GET /queue."""
-    return parse_queue(answer.status, answer.body)
 
 
 def _row(  # one argument for each thing that was read

@@ -88,7 +88,7 @@ def test_a_line_has_its_kind_and_bytes(line: str, kind: LogKind, size: int | Non
 @pytest.mark.parametrize(
     "line",
     ["", "0 models unloaded.", "model_type FLOW", "100%|####| 6/6 [00:00<00:00]", "[INFO] Starting server",
-     "[ERROR] Traceback (most recent call last):", "he said: got prompt"],
+     "[ERROR] Traceback (most recent call last):", "[ERROR] * SaveImage 3:", "he said: got prompt"],
 )  # fmt: skip
 def test_lines_that_say_nothing_are_not_kept(line: str) -> None:
     """Chatter, tracebacks, progress bars, and `0 models unloaded.`, which is normal with dynamic VRAM."""

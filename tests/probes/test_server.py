@@ -41,7 +41,7 @@ class Comfy:
 
 
 def source_of(comfy: Comfy, url: str, **options: float) -> ServerSource:
-    fetcher = Fetcher(url, timeout_s=options.get("timeout_s", 5.0), bytes_most=1 << 20)
+    fetcher = Fetcher(url, timeout_s=options.get("timeout_s", 5.0), bytes_most=1 << 23)
     return ServerSource(url, every_s=options.get("every_s", 1.0), clock=comfy.clock, fetcher=fetcher)
 
 
@@ -175,18 +175,18 @@ def test_a_server_that_stands_still_is_silent_not_down() -> None:
         source.close()
 
 
-def test_a_slow_server_is_asked_more_rarely() -> None:
-    """A queue that takes two seconds to tell is asked for every twenty: at most a tenth of the time."""
+def test_a_long_queue_is_asked_for_more_rarely() -> None:
+    """Three megabytes of waiting prompts are asked for every three seconds, and every second when they are gone."""
     comfy = Comfy()
-
-    def answer(method: str, path: str) -> bytes:
-        comfy.clock.advance(2.0 if path == "/queue" else 0.0)
-        return comfy.answer(method, path)
-
-    with answering(answer) as served:
+    short = comfy.queue
+    comfy.queue = http(orjson.dumps({"queue_running": [], "queue_pending": [item(1, "a" * 3_000_000)]}))
+    with answering(comfy.answer) as served:
         source = source_of(comfy, served.url)
         comfy.read(source)
-        assert source.every_s == pytest.approx(20.0)
+        assert source.every_s == pytest.approx(3_000_000 / (1 << 20), rel=0.01)
+        comfy.queue = short
+        comfy.read(source)
+        assert source.every_s == 1.0
         source.close()
 
 
