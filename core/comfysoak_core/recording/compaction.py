@@ -26,7 +26,7 @@ from comfysoak_core.rows import TABLES, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-GROUP_BYTES = 16 * 1024 * 1024  # of journal turned into one file: bounds memory
+GROUP_BYTES = 8 * 1024 * 1024  # of journal turned into one file: bounds memory
 MERGE_FILES = 8
 MERGED_BYTES = 8 * 1024 * 1024
 MERGED_ROWS = 1_000_000

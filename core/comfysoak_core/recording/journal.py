@@ -31,7 +31,7 @@ from comfysoak_core.rows import Row
 __all__ = ["FORMAT", "Batch", "Journal", "Stretch", "columns", "read_batches", "safe_name", "stretches"]
 
 BATCH_ROWS = 500
-ROTATE_BYTES = 16 * 1024 * 1024
+ROTATE_BYTES = 8 * 1024 * 1024
 ROTATE_NS = 300 * NS_PER_S
 HELD_ROWS = 200_000  # kept in memory while the disk refuses them; older ones are dropped and counted
 

@@ -26,6 +26,7 @@ from comfysoak_core.recording.tail import NewRows, Tail
 from comfysoak_core.rows import TABLES, Prompt, Row, Session
 
 PROGRESS_FORMAT = 1
+STEP_BYTES = 1024 * 1024
 LOG_NAMES = {Session.TABLE: "connections.jsonl", Prompt.TABLE: "generations.jsonl"}
 
 # Which of some ids, each with the ORDERED_BY of its row, stand in the tables: those were logged long ago.
@@ -61,7 +62,7 @@ class Logs:
 
         True is not "something came meanwhile": a journal that is written faster than this must not hold us here.
         """
-        found = self._tail.poll()
+        found = self._tail.poll(STEP_BYTES)
         for table, name in LOG_NAMES.items():
             lines = b"".join(self._lines(table, [new for new in found if new.table == table]))
             if lines:

@@ -82,16 +82,18 @@ class Died(BaseException):
 
 
 class DyingDisk(Disk):
-    """A disk whose process is killed at the n-th step: before it, or in the middle of an append."""
+    """A disk whose process is killed at the n-th step, and every `again` steps after: before it, or in an append."""
 
-    def __init__(self, dies_at: int) -> None:
+    def __init__(self, dies_at: int, again: int = 0) -> None:
         self.steps = 0
         self._dies_at = dies_at
+        self._again = again
 
     def step(self, what: str, path: Path) -> None:
         """Count, and die when it is time."""
         self.steps += 1
         if self.steps == self._dies_at:
+            self._dies_at += self._again
             self.die()
 
     def die(self) -> None:

@@ -361,6 +361,28 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     assert recording.table("events").num_rows == 1
 
 
+def test_rows_that_move_while_they_are_read_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a recorder commits between the reading of the manifest and of the journal, both are read again."""
+    clock = ManualClock(START_NS)
+    recording = make_run(tmp_path, clock)
+    journal = make_journal(recording, clock)
+    journal.add_now(event(1, "a"))
+    clock.advance(1000)
+    journal.add_now(event(2, "b"))
+    moved: list[bool] = []
+
+    def moving(directory: Path) -> list[journal_module.Stretch]:
+        if not moved:
+            moved.append(True)
+            Recorder(recording.layout).compact()
+        return journal_module.stretches(directory)
+
+    monkeypatch.setattr("comfysoak_core.recording.reading.stretches", moving)
+    assert recording.table("events")["detail"].to_pylist() == ["a", "b"]
+    assert moved
+    journal.close()
+
+
 def test_a_reader_beside_a_busy_recorder_sees_every_row(tmp_path: Path) -> None:
     """While another process moves rows into tables and merges them, no read misses or doubles one."""
     clock = ManualClock(START_NS)

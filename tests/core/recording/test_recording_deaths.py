@@ -113,13 +113,15 @@ def work(story: Story, disk: Disk) -> None:
 
 def survive(step: Callable[[Disk], object], disk: Disk, after_death: Callable[[], None]) -> int:
     """Do the step; when its process dies, look at what is left, and start it again. The number of deaths."""
-    try:
-        step(disk)
-    except Died:
-        after_death()
-        step(Disk())
-        return 1
-    return 0
+    deaths = 0
+    while True:
+        try:
+            step(disk)
+        except Died:
+            after_death()
+            deaths += 1
+        else:
+            return deaths
 
 
 def live_through(story: Story, disk: Disk) -> int:
@@ -154,18 +156,27 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comfysoak_core.recording.disk.os.fsync", lambda _: None)
 
 
+AGAIN = 31
+
+
 @pytest.mark.parametrize("share", range(4))
 def test_death_at_any_step(tmp_path: Path, share: int) -> None:
-    """Killed before each single step of recorder and sealing, or in the middle of an append, then started again."""
+    """Killed before each step of recorder and sealing, or in the middle of an append, and started again each time."""
+    for dies_at in range(1 + share, AGAIN + 1, 4):
+        assert live_through(Story(tmp_path), DyingDisk(dies_at, AGAIN)) >= 5, dies_at
+
+
+def test_one_death(tmp_path: Path) -> None:
+    """Killed once, at every thirteenth step, and left in peace after."""
     steps = number_of_steps(tmp_path)
-    assert steps > 100
-    for dies_at in range(1 + share, steps + 1, 4):
+    assert steps > 5 * AGAIN
+    for dies_at in range(1, steps + 1, 13):
         assert live_through(Story(tmp_path), DyingDisk(dies_at)) == 1, dies_at
 
 
 def test_a_run_sealed_after_everything_died_at_once(tmp_path: Path) -> None:
     """Nobody is started again: the run is sealed as cut off from whatever state it was left in."""
-    for dies_at in range(1, number_of_steps(tmp_path), 5):
+    for dies_at in range(1, number_of_steps(tmp_path), 9):
         story, disk = Story(tmp_path), DyingDisk(dies_at)
         try:
             for _ in story.acts():
