@@ -117,6 +117,8 @@ class LiveState:
     def _event(self, row: Sequence[Any], place: dict[str, int]) -> None:
         kind, detail = row[place["kind"]], str(row[place["detail"]])
         if kind == "phase":
+            if not self.phase:  # the load says when it really began
+                self.started_ns = row[place["at_ns"]]
             self.phase = str(row[place["subject"]] or "")
         elif kind != "fault":  # what a scenario injects is for the report; here people watch what is seen
             code = row[place["code"]]

@@ -11,18 +11,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 
 from comfysoak import places
 from comfysoak.children import Child, start, wait_for_line
 from comfysoak.preflight import server_facts
+from comfysoak.reporting import ReportProcess
 from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor, AnchoredClock
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.errors import ComfySoakError, ExitCode
@@ -39,7 +37,6 @@ READY_WITHIN_S = 30.0
 FIRST_SAMPLE_WITHIN_S = 10.0
 LOAD_ENDS_WITHIN_S = 3.0
 OTHERS_END_WITHIN_S = 1.5
-REPORT_WITHIN_S = 600.0
 RESTARTS_MOST = 5
 OVERTIME_S = 120.0
 
@@ -107,6 +104,7 @@ class Supervisor:
     journal: Journal = field(init=False)
     tail: Tail = field(init=False)
     children: dict[str, Child] = field(default_factory=dict)
+    report: ReportProcess | None = None
     restarts: int = 0
 
     def __post_init__(self) -> None:
@@ -127,6 +125,10 @@ class Supervisor:
         finally:
             self._stop(end)
         return end
+
+    def make_report(self) -> dict[str, object]:
+        """Make the report of the run that has ended; its verdict."""
+        return (self.report or ReportProcess(self.recording.path)).make()
 
     def _start(self) -> None:
         if self.plan.embedded is not None:
@@ -239,6 +241,7 @@ class Supervisor:
         return batches
 
     def _stop(self, end: End) -> None:
+        self.report = ReportProcess(self.recording.path)  # it starts up while the others end
         self.watch("ending", [])
         if "load" in self.children:
             self.children["load"].end(LOAD_ENDS_WITHIN_S)
@@ -260,26 +263,3 @@ class Supervisor:
 def new_clock() -> AnchoredClock:
     """The clock of a new run."""
     return AnchoredClock(Anchor.take())
-
-
-def build_report(run_dir: Path, within_s: float = REPORT_WITHIN_S) -> dict[str, object]:
-    """Make the report in a process of its own (it loads what a supervisor should not); the verdict as a document."""
-    done = subprocess.run(
-        [sys.executable, "-m", "comfysoak_analysis", str(run_dir)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=within_s,
-        check=False,
-        start_new_session=True,
-    )
-    lines = done.stdout.decode("utf-8", "replace").strip()
-    if not lines.startswith("{"):
-        log = run_dir / "logs" / "analysis.log"
-        words = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
-        log.write_text(words + "\n", encoding="utf-8")
-        raise ComfySoakError(
-            f"the recording is complete, but its report could not be made: {words.splitlines()[-1]}",
-            f"The details are in {log}; try again: comfysoak report {run_dir}",
-        )
-    verdict: dict[str, object] = json.loads(lines)
-    return verdict

@@ -16,14 +16,15 @@ def command(run: Path, *, as_json: bool) -> int:
 
     A run whose processes were all killed is sealed first; one that is still going on is reported as it stands.
     """
-    from comfysoak.supervisor import build_report
+    from comfysoak.reporting import ReportProcess
     from comfysoak.telling import tell_verdict
     from comfysoak_core.recording.recording import Recording
 
     recording = Recording.open(run)
+    process = ReportProcess(recording.path)
     if not recording.is_running():
         recording.seal_if_cut_off()
-    verdict = build_report(recording.path)
+    verdict = process.make()
     if as_json:
         click.echo(json.dumps(verdict, indent=2))
     else:

@@ -71,7 +71,7 @@ def command(
 def _run(plan: Plan, out: Path, *, processes: int, web: bool, quiet: bool, as_json: bool) -> int:
     from comfysoak.preflight import check_plan, servers_as_found
     from comfysoak.screen import Screen
-    from comfysoak.supervisor import Options, Supervisor, build_report, new_clock, signals_remembered
+    from comfysoak.supervisor import Options, Supervisor, new_clock, signals_remembered
     from comfysoak_core.recording.host_facts import this_host
     from comfysoak_core.recording.recording import Recording
 
@@ -93,7 +93,7 @@ def _run(plan: Plan, out: Path, *, processes: int, web: bool, quiet: bool, as_js
         supervisor = Supervisor(recording, plan, Options(processes, web), interruption, clock, screen.show)
         end = supervisor.run()
         screen.say("making the report")
-        verdict = build_report(recording.path)
+        verdict = supervisor.make_report()
     _tell(verdict, recording.path, as_json=as_json)
     return int(end.exit_code if end.exit_code is not None else ExitCode(int(str(verdict["exit_code"]))))
 
