@@ -16,7 +16,7 @@ _EXAMPLE = "--host http://127.0.0.1:8188"
 
 # The colour varies, so nothing comes from the server's cache; inverting the picture is the work.
 GRAPH = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 256, "height": 256, "batch_size": 1, "color": 0}},
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
     "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
     "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "comfysoak/plain"}},
 }

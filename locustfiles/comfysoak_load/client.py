@@ -101,7 +101,7 @@ class ComfyClient:
         )
         life = PromptLife(prompt, workload.shape, fetch=workload.fetch)
         order = Order(drawn.body(prompt_id, connection.client_id), drawn.expected, workload.noise)
-        return PromptRun(life, order, connection, process)
+        return PromptRun(prompt, life, order, connection, process)
 
     def _note(self, run: PromptRun, row: Prompt) -> None:
         """Tell Locust: three requests a prompt at most, with names and errors from bounded sets."""

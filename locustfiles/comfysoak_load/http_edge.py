@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import gevent
 import gevent.socket
+import gevent.ssl
 
 from comfysoak_load.failures import Failure, FailureKind, failure_of
 from comfysoak_load.http_answers import MAX_BODY_BYTES, Answer, AnswerReader, BadAnswerError
@@ -38,8 +39,9 @@ class HttpEdge:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._prefix = parts.path.rstrip("/")
-        self._tls = (tls_context or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._tls = (tls_context or gevent.ssl.create_default_context()) if parts.scheme == "https" else None
         self._head = _common_head(parts.netloc.rpartition("@")[2], headers or {})
+        self._open: set[_Exchange] = set()
         self._idle: list[tuple[float, Any]] = []  # (since when, socket), the last used at the end
 
     def get(self, path: str, *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BODY_BYTES) -> Answer | Failure:
@@ -62,37 +64,37 @@ class HttpEdge:
         while self._idle:
             self._idle.pop()[1].close()
 
+    def expire(self) -> None:
+        """End exchanges that are past their deadline; to be called a few times a second by whoever owns this edge.
+
+        One look at all of them costs less than a timer for each.
+        """
+        now = time.monotonic()
+        for exchange in [found for found in self._open if found.deadline <= now]:
+            exchange.expired = True
+            exchange.sock.close()  # whoever waits on it is woken with an OSError
+
     def _exchange(self, request: bytes, deadline_s: float, max_bytes: int, *, repeatable: bool) -> Answer | Failure:
         self.exchanges += 1
-        timeout = gevent.Timeout.start_new(deadline_s)
-        try:
-            result = self._try(request, max_bytes, repeatable=repeatable)
-        except gevent.Timeout as fired:
-            if fired is not timeout:
-                raise
-            result = Failure(FailureKind.TIMEOUT, f"within {deadline_s:g} s", sent=True)
-        finally:
-            timeout.close()
+        deadline = time.monotonic() + deadline_s
+        idle = self._take_idle()
+        result: Answer | Failure | None = None
+        if idle is not None:
+            result = self._on_connection(idle, request, max_bytes, deadline)
+            if isinstance(result, Failure) and result.kind is FailureKind.RESET and repeatable:
+                result = None
+        if result is None:
+            sock = self._connect(max(deadline - time.monotonic(), 0.001))
+            result = sock if isinstance(sock, Failure) else self._on_connection(sock, request, max_bytes, deadline)
         if isinstance(result, Failure):
             self.failures += 1
         return result
 
-    def _try(self, request: bytes, max_bytes: int, *, repeatable: bool) -> Answer | Failure:
-        idle = self._take_idle()
-        if idle is not None:
-            result = self._on_connection(idle, request, max_bytes)
-            stale = isinstance(result, Failure) and result.kind is FailureKind.RESET
-            if not (stale and repeatable):
-                return result
-        try:
-            sock = self._connect()
-        except OSError as error:
-            return failure_of(error)
-        return self._on_connection(sock, request, max_bytes)
-
-    def _on_connection(self, sock: Any, request: bytes, max_bytes: int) -> Answer | Failure:
+    def _on_connection(self, sock: Any, request: bytes, max_bytes: int, deadline: float) -> Answer | Failure:
         """Send and receive on `sock`, which goes back to the pool if it can be used again, and is closed otherwise."""
         reader = AnswerReader(max_bytes)
+        exchange = _Exchange(sock, deadline)
+        self._open.add(exchange)
         kept = sent = False
         try:
             sock.sendall(request)
@@ -101,13 +103,16 @@ class HttpEdge:
                 data = sock.recv(_READ_BYTES)
                 if reader.feed(data) if data else reader.end():
                     break
-            kept = reader.reusable
+            kept = reader.reusable and not exchange.expired
             return reader.answer()
         except BadAnswerError as error:
             return error.failure
         except OSError as error:
+            if exchange.expired:
+                return Failure(FailureKind.TIMEOUT, "the deadline of the request has passed", sent=True)
             return failure_of(error, sent=sent)
         finally:
+            self._open.discard(exchange)
             if kept and len(self._idle) < MAX_IDLE_CONNECTIONS:
                 self._idle.append((time.monotonic(), sock))
             else:
@@ -123,16 +128,35 @@ class HttpEdge:
             sock.close()
         return None
 
-    def _connect(self) -> Any:
-        sock = gevent.socket.create_connection((self._host, self._port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None:
-            return sock
+    def _connect(self, within_s: float) -> Any | Failure:
+        timeout = gevent.Timeout.start_new(within_s)
+        sock = None
         try:
-            return gevent.ssl.SSLSocket(sock=sock, server_hostname=self._host, _context=self._tls)
-        except BaseException:
+            sock = gevent.socket.create_connection((self._host, self._port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock if self._tls is None else self._tls.wrap_socket(sock, server_hostname=self._host)
+        except gevent.Timeout as fired:
+            if fired is not timeout:
+                raise
+            failure = Failure(FailureKind.TIMEOUT, "no connection in time")
+        except OSError as error:
+            failure = failure_of(error)
+        finally:
+            timeout.close()
+        if sock is not None:
             sock.close()
-            raise
+        return failure
+
+
+class _Exchange:
+    """A request on its way."""
+
+    __slots__ = ("deadline", "expired", "sock")
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self.sock = sock
+        self.deadline = deadline
+        self.expired = False
 
 
 def _is_quiet(sock: Any) -> bool:

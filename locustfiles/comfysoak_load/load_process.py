@@ -28,6 +28,7 @@ from comfysoak_load.workloads import PreparedWorkload
 
 CLOSE_WITHIN_S = 1.0
 ABORT_WITHIN_S = 0.5
+WAKE_EVERY_S = 0.1
 MAX_TRACEBACKS = 3
 _log = logging.getLogger("comfysoak")
 
@@ -61,6 +62,7 @@ class LoadProcess:
         self.users = 0
         self.own_errors = 0
         self._users_ever = 0
+        self._waker: gevent.Greenlet | None = None
         self._runs: set[PromptRun] = set()
         self._connections: set[Connection] = set()
         self._parting: set[Connection] = set()  # users that are gone and whose sockets are not closed yet
@@ -74,6 +76,7 @@ class LoadProcess:
         """Begin to watch ourselves; needs a running hub."""
         self.keepalive.start()
         self.self_check.start()
+        self._waker = gevent.spawn(self._wake_what_is_due)
 
     def join(self, role: str) -> tuple[int, Connection]:
         """A new user: its number in this process, and a connection, not yet open, to the server whose turn it is."""
@@ -146,11 +149,11 @@ class LoadProcess:
         )
 
     def own_error(self, error: Exception) -> None:
-        """A mistake of ours: an event each time, its traceback in the log the first few times."""
+        """A prompt broke off by an error that nobody expected: an event, and at first its traceback in the log."""
         self.own_errors += 1
         self.event("own_error", detail=f"{type(error).__name__}: {error}"[:500])
         if self.own_errors <= MAX_TRACEBACKS:
-            _log.error("A mistake of ComfySoak's own; please report it.", exc_info=error)
+            _log.error("A prompt broke off by an error of ComfySoak or of the locustfile:", exc_info=error)
 
     def stop(self, grace_s: float) -> None:
         """End: open prompts get `grace_s`, then are taken back and aborted; sockets close; the journal closes."""
@@ -162,6 +165,8 @@ class LoadProcess:
         self._close_sockets()
         self.keepalive.stop()
         self.self_check.stop()
+        if self._waker is not None:
+            self._waker.kill(block=False)
         for target in self.targets:
             target.close()
         self.journal.close()
@@ -183,6 +188,16 @@ class LoadProcess:
             gevent.sleep(0.02)
         for connection in self._parting:
             connection.drop()
+
+    def _wake_what_is_due(self) -> None:
+        """One clock for all: deadlines of prompts and of HTTP exchanges, to a tenth of a second."""
+        while True:
+            gevent.sleep(WAKE_EVERY_S)
+            now_ns = self.clock.now_ns()
+            for run in self._runs:
+                run.wake_if_due(now_ns)
+            for target in self.targets:
+                target.http.expire()
 
     def _write_nodes(self) -> None:
         for run in tuple(self._runs):

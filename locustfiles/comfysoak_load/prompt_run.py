@@ -10,7 +10,8 @@ import gevent.event
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
-from comfysoak_core.comfyui.asking import Need, Step
+from comfysoak_core.comfyui.answers import Accepted, parse_submission
+from comfysoak_core.comfyui.asking import FOREVER_NS, Need, Step
 from comfysoak_core.comfyui.expected import UNKNOWN, ExpectedImages
 from comfysoak_core.comfyui.history import OutputFile
 from comfysoak_core.comfyui.life import PromptLife
@@ -36,6 +37,8 @@ from comfysoak_load.target import Target
 if TYPE_CHECKING:
     from comfysoak_load.load_process import LoadProcess
 
+OWN_TIMER_BELOW_NS = NS_PER_S // 2
+
 # After these a life needs nothing sooner than before: its greenlet may sleep on.
 _NO_NEWS = frozenset(
     {Status, Progress, ProgressState, PreviewImage, PreviewWithMetadata, Executed, ExecutionStart, ExecutionCached}
@@ -54,9 +57,23 @@ class Order:
 class PromptRun:
     """Drives one `PromptLife` in the greenlet that calls `run`; listens on the connection meanwhile."""
 
-    __slots__ = ("_connection", "_news", "_order", "_process", "fetch_ms", "life", "submit_ms", "was_accepted")
+    __slots__ = (
+        "_connection",
+        "_due_ns",
+        "_news",
+        "_order",
+        "_process",
+        "fetch_ms",
+        "life",
+        "prompt",
+        "submit_ms",
+        "was_accepted",
+    )
 
-    def __init__(self, life: PromptLife, order: Order, connection: Connection, process: LoadProcess) -> None:
+    def __init__(
+        self, prompt: Prompt, life: PromptLife, order: Order, connection: Connection, process: LoadProcess
+    ) -> None:
+        self.prompt = prompt
         self.life = life
         self.submit_ms: float | None = None
         self.fetch_ms: float | None = None
@@ -65,6 +82,7 @@ class PromptRun:
         self._connection = connection
         self._process = process
         self._news = gevent.event.Event()
+        self._due_ns = FOREVER_NS
 
     @property
     def target(self) -> Target:
@@ -73,7 +91,7 @@ class PromptRun:
 
     def run(self) -> Prompt:
         """From sending to the last check; the row as it ends. However this greenlet ends, the row is written."""
-        self._process.journal.add_now(self.life.row)
+        self._process.journal.add_now(self.prompt)
         self._connection.listen(self)
         try:
             while (step := self.life.next).need is not Need.DONE:
@@ -82,13 +100,20 @@ class PromptRun:
         finally:
             self._connection.unlisten(self)
             self.life.stop(self._process.clock.now_ns())
-            self._write_end()
-        return self.life.row
+            self.write_nodes()
+            row = self.life.row
+            self._process.journal.add(row)
+        return row
 
     def stop(self) -> None:
         """End it now, as aborted unless it is known how it ended."""
         self.life.stop(self._process.clock.now_ns())
         self._news.set()
+
+    def wake_if_due(self, now_ns: int) -> None:
+        """To be called a few times a second: what is due later than that has no timer of its own."""
+        if self._due_ns <= now_ns:
+            self._news.set()
 
     def lose_to_restart(self) -> None:
         """The server was restarted with this prompt in it."""
@@ -125,7 +150,10 @@ class PromptRun:
         if left_ns <= 0:
             return False
         self._news.clear()
-        return bool(self._news.wait(left_ns / NS_PER_S))
+        self._due_ns = step.due_ns
+        news = self._news.wait(left_ns / NS_PER_S if left_ns < OWN_TIMER_BELOW_NS else None)
+        self._due_ns = FOREVER_NS
+        return bool(news)
 
     def _do(self, need: Need) -> None:
         if need is Need.SEND:
@@ -143,7 +171,7 @@ class PromptRun:
         sent_ns = self._process.clock.now_ns()
         self.life.sent(sent_ns)
         lateness = self._process.self_check
-        lateness.lateness_max_ns = max(lateness.lateness_max_ns, sent_ns - self.life.row.scheduled_ns)
+        lateness.lateness_max_ns = max(lateness.lateness_max_ns, sent_ns - self.prompt.scheduled_ns)
         answer = self.target.submit(self._order.body)
         now = self._process.clock.now_ns()
         self.submit_ms = (now - sent_ns) / 1e6
@@ -151,10 +179,11 @@ class PromptRun:
             self.life.submit_failed(str(answer), now, refused=answer.kind in _NEVER_ARRIVED)
             return
         self.life.answered(answer.status, answer.body, now, self.target.queue_remaining)
-        row = self.life.row
-        self.was_accepted = row.accepted_ns is not None
-        if self.was_accepted and self.target.accepted(row.number, sent_ns):
-            self._process.restarted(self.target, self)
+        submission = parse_submission(answer.status, answer.body)
+        if isinstance(submission, Accepted):
+            self.was_accepted = True
+            if self.target.accepted(submission.number, sent_ns):
+                self._process.restarted(self.target, self)
 
     def _ask_history(self) -> None:
         answer = self.target.history(self.life.server_id)
@@ -165,7 +194,7 @@ class PromptRun:
         before = len(self.life.disagreements)
         self.life.history(answer, now)
         for what in self.life.disagreements[before:]:
-            self._process.event("disagreement", server=self.target.url, subject=self.life.row.id, detail=what)
+            self._process.event("disagreement", server=self.target.url, subject=self.prompt.id, detail=what)
 
     def _ask_queue(self) -> None:
         answer = self.target.queue(self.life.next.due_ns)
@@ -208,10 +237,6 @@ class PromptRun:
         images = self._order.images.get(file.node_id, UNKNOWN)
         problem = problem_of(file.filename, answer.body, Expected(images.width, images.height, self._order.noise))
         return (None if problem is None else f"{file.filename}: {problem}"), Code.OUTPUT_WRONG
-
-    def _write_end(self) -> None:
-        self.write_nodes()
-        self._process.journal.add(self.life.row)
 
 
 _NEVER_ARRIVED = frozenset({FailureKind.REFUSED, FailureKind.UNRESOLVED, FailureKind.UNREACHABLE, FailureKind.TLS})

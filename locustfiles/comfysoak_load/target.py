@@ -23,7 +23,8 @@ FETCH_DEADLINE_S = 60.0
 MAX_ENTRY_BYTES = 32 * 1024 * 1024
 MAX_OUTPUT_BYTES = 256 * 1024 * 1024
 
-_STATUS_HEAD = b'{"type": "status"'
+_STATUSES_KEPT = 256
+_STATUS_WITHIN = 24  # bytes from the start in which a `status` message names its type
 
 
 class Target:
@@ -40,7 +41,7 @@ class Target:
         self._ws_base = urlunsplit(
             ("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + "/ws", "", "")
         )
-        self._last_status: tuple[bytes, Status | None] = (b"", None)
+        self._statuses: dict[bytes, Status] = {}
         self._queue_lock = gevent.lock.Semaphore()
         self._queue: tuple[int, Queue | Damaged] | None = None  # when it was asked for, and the answer
         self._highest_number = -1.0
@@ -56,16 +57,20 @@ class Target:
 
         It goes to all sockets, three times a prompt: so each text is read once, and not once a socket.
         """
-        if payload == self._last_status[0]:
-            return self._last_status[1]
-        if not payload.startswith(_STATUS_HEAD):
+        known = self._statuses.get(payload)
+        if known is not None:
+            self.queue_remaining = known.queue_remaining
+            return known
+        if b'"status"' not in payload[:_STATUS_WITHIN]:
             return None
         message = parse_text(payload)
         if type(message) is not Status:
             return None
         self.queue_remaining = message.queue_remaining
         if message.sid is None:
-            self._last_status = (payload, message)
+            if len(self._statuses) >= _STATUSES_KEPT:
+                self._statuses.clear()
+            self._statuses[payload] = message
         return message
 
     def submit(self, body: bytes) -> Answer | Failure:

@@ -1,15 +1,17 @@
-"""The users of a load test, for locustfiles to make their own of.
+"""The users of a load test, for locustfiles to make their own of:
 
-from locust import events, task
-from comfysoak_load.harness import attach
-from comfysoak_load.users import ComfyUser
+    from locust import events
+    from comfysoak_load.harness import attach
+    from comfysoak_load.users import ComfyUser
 
-events.init.add_listener(attach)
+    events.init.add_listener(attach)
 
-class MyUser(ComfyUser):
-@task
-def generate(self):
-self.client.generate()          # or generate("the name of a workflow of the scenario")
+    class MyUser(ComfyUser):
+        def generate(self):
+            self.client.generate("portrait")            # the name of a workflow of the scenario
+            self.client.generate("upscale")
+
+Several kinds of tasks, with weights, are Locust's own `@task` methods, as in any locustfile.
 """
 
 from __future__ import annotations
@@ -25,6 +27,15 @@ from comfysoak_load.harness import process_of
 from comfysoak_load.load_process import LoadProcess
 
 
+def _generate(user: ComfyUser) -> None:
+    """The task of every user who has none of its own."""
+    try:
+        user.generate()
+    except Exception as error:  # noqa: BLE001  # a mistake in one prompt does not end the test
+        user.process.own_error(error)
+        gevent.sleep(1.0)
+
+
 class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
     """Holds one WebSocket; sends a prompt, waits for its end, fetches and checks what came of it, thinks, repeats.
 
@@ -32,24 +43,26 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
     """
 
     abstract = True
+    tasks = [_generate]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Tasks of a subclass take the place of ours; Locust would add them to it."""
+        super().__init_subclass__(**kwargs)
+        own = [found for found in cls.tasks if found is not _generate]
+        cls.tasks = own or [_generate]
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self._process: LoadProcess = process_of(environment)
-        self.client = ComfyClient(self._process, _fire(environment))
+        self.process: LoadProcess = process_of(environment)
+        self.client = ComfyClient(self.process, _fire(environment))
 
     def on_start(self) -> None:
         """Begin to open the socket."""
         self.client.connect()
 
-    @task  # type: ignore[untyped-decorator]  # Locust is not typed here
     def generate(self) -> None:
-        """One prompt of the scenario's mix, from sending to its checked pictures."""
-        try:
-            self.client.generate()
-        except Exception as error:  # noqa: BLE001  # a mistake of ours in one prompt does not end the test
-            self._process.own_error(error)
-            gevent.sleep(1.0)
+        """One prompt of the scenario's mix, from sending to its checked pictures; override it for something else."""
+        self.client.generate()
 
     def wait_time(self) -> float:
         """The pause the scenario asks for after a prompt."""
@@ -64,7 +77,7 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
         if self.client.busy:
             self._state = LOCUST_STATE_STOPPING
             self._group.discard(self._greenlet)
-            self._process.leaving.add(self._greenlet)
+            self.process.leaving.add(self._greenlet)
             return False
         return bool(super().stop(force=True))
 
@@ -79,8 +92,8 @@ class WatcherUser(User):  # type: ignore[misc]  # Locust is not typed here
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self._process: LoadProcess = process_of(environment)
-        _, self._connection = self._process.join("watcher")
+        self.process: LoadProcess = process_of(environment)
+        _, self._connection = self.process.join("watcher")
 
     @task  # type: ignore[untyped-decorator]  # Locust is not typed here
     def watch(self) -> None:
@@ -91,7 +104,7 @@ class WatcherUser(User):  # type: ignore[misc]  # Locust is not typed here
 
     def on_stop(self) -> None:
         """Close the socket."""
-        self._process.part(self._connection)
+        self.process.part(self._connection)
 
     def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002, ARG002  # Locust's signature
         """There is nothing to finish."""
