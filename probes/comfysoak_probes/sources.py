@@ -7,7 +7,7 @@ from collections.abc import Callable
 from comfysoak_core.clock import Clock
 from comfysoak_core.errors import UsageError
 from comfysoak_probes.config import LOG_OFF, SamplerConfig
-from comfysoak_probes.dcgm import DcgmSource
+from comfysoak_probes.exporter import DcgmSource
 from comfysoak_probes.gpu import Rates
 from comfysoak_probes.gpu_processes import ProcessNames
 from comfysoak_probes.host import HostSource

@@ -8,7 +8,8 @@ import pytest
 
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Event, Gpu, GpuSlow, Row
-from comfysoak_probes.dcgm import DcgmSource, Freshness, Identity, by_gpu, gpu_row, gpu_slow_row
+from comfysoak_probes.dcgm import Identity, by_gpu, gpu_row, gpu_slow_row
+from comfysoak_probes.exporter import DcgmSource, Freshness
 from comfysoak_probes.prometheus import Parser
 from comfysoak_probes.source import Tick
 from tests.probes.answering import Answering, answering, free_port, http
