@@ -20,6 +20,8 @@ LAG_S = 0.1
 LATENESS_S = 0.5
 FAR_TOO_LATE_S = 2.0
 RARE_SHARE, HABIT_SHARE = 0.02, 0.1  # of the seconds of a run
+HABIT_SECONDS = 5  # fewer are chance, however short the run
+LATE_SHARE = 0.1  # of the usual latency
 CLOCK_STEP_S = 0.05
 CACHED_CAUTION, CACHED_LIMIT = 0.05, 0.5
 ABORTED_CAUTION, ABORTED_LIMIT = 0.05, 0.2
@@ -129,15 +131,19 @@ def _aborted(run: Run, count: int, total: int) -> Iterator[Doubt]:
 def _generator(run: Run) -> Iterator[Doubt]:
     """The harness as the bottleneck. Its mean CPU is no guard: what counts is how often it woke up late.
 
-    One late second in a run is the machine's; one in ten is a habit, and the times are no longer the server's.
+    One late second in a run is the machine's; one in ten, and several of them, is a habit. Late is what would show in
+    the times: more than a tenth of the usual latency. Receive times carry the kernel's stamps and do not suffer, but a
+    process that wakes up late also sends late.
     """
     rows = run.generator
     remedy = "More load processes (--processes), fewer users each, or a machine of its own for the harness."
     for name, column, limit_s in (("generator lag", "lag_max_s", LAG_S), ("lateness", "lateness_max_s", LATENESS_S)):
-        share, most = _share_over(rows[column], limit_s), rows[column].max()
+        late_s = max(limit_s, LATE_SHARE * _usual_latency_s(run))
+        share, most = _share_over(rows[column], late_s), rows[column].max()
         if share > RARE_SHARE or most > FAR_TOO_LATE_S:
-            weight = Weight.INVALID if share > HABIT_SHARE else Weight.CAUTION
-            late = f"more than {limit_s * 1000:.0f} ms late in {share:.0%} of all seconds, by {most:.2g} s at worst"
+            habit = share > HABIT_SHARE and share * len(rows) >= HABIT_SECONDS
+            weight = Weight.INVALID if habit else Weight.CAUTION
+            late = f"more than {late_s * 1000:.0f} ms late in {share:.0%} of all seconds, by {most:.2g} s at worst"
             yield Doubt(
                 name, weight, f"{_LATE[name]} {late}: that much of each time is ours, not the server's.", remedy
             )
@@ -146,6 +152,12 @@ def _generator(run: Run) -> Iterator[Doubt]:
         weight = Weight.INVALID if share > 0.5 else Weight.CAUTION  # most of the time
         what = f"A load process used more than {CPU_LIMIT:.0%} of its core in {share:.0%} of all seconds."
         yield Doubt("generator CPU", weight, what, remedy)
+
+
+def _usual_latency_s(run: Run) -> float:
+    """The median latency of the measured prompts that ended; 0 when there is none."""
+    median = run.prompts["latency_s"].median()
+    return 0.0 if pd.isna(median) else float(median)
 
 
 _LATE = {"generator lag": "The load process woke up", "lateness": "Prompts left"}

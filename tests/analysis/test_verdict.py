@@ -69,7 +69,7 @@ def test_precedence(
 @pytest.mark.parametrize(
     ("changes", "name", "weight"),
     [
-        ({"lag_max_s": 0.4}, "generator lag", "invalid"),
+        ({"lag_max_s": 4.0}, "generator lag", "invalid"),
         ({"generator_cpu_ratio": 0.97}, "generator CPU", "invalid"),
         ({"sampler_gap_s": (20.0, 12.0)}, "sampler gaps", "invalid"),
         ({"sampler_gap_s": (20.0, 3.0)}, "sampler gaps", "caution"),
