@@ -14,7 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from comfysoak_analysis.text import bounded, for_script
-from comfysoak_analysis.view import View, number_text, seconds_text
+from comfysoak_analysis.tiles import number_text, seconds_text
+from comfysoak_analysis.view import View
 from comfysoak_core.comfyui.vary import Range
 from comfysoak_core.scenario.plan import Workload
 from comfysoak_core.scenario.quantities import format_size

@@ -8,8 +8,8 @@ from comfysoak_analysis import measures
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_markdown as md
+from comfysoak_analysis.tiles import number_text, seconds_text
 from comfysoak_analysis.verdict import Conclusion, Standing, Verdict, Weight
-from comfysoak_analysis.view import number_text, seconds_text
 
 _MARKS = {Conclusion.PASSED: "✅", Conclusion.FAILED: "❌", Conclusion.UNDECIDED: "❔", Conclusion.NOT_VALID: "⚠️"}
 _GOAL_MARKS = {Standing.MET: "✅ met", Standing.MISSED: "❌ missed", Standing.UNDECIDED: "❔ undecided"}

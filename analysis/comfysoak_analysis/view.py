@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +18,13 @@ from comfysoak_analysis.measures import FailureRow, GpuFigures, Group
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_analysis.resend import call
 from comfysoak_analysis.text import bounded
+from comfysoak_analysis.tiles import Tile, tiles
 from comfysoak_analysis.verdict import Conclusion, Doubt, GoalResult, Verdict
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Severity
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.plan import Stage, Workload
-from comfysoak_core.scenario.quantities import format_duration, format_size
+from comfysoak_core.scenario.quantities import format_duration
 
 LONGEST_PLAN = 200_000
 MOST_MARKS = 40  # lines across the charts
@@ -43,17 +43,6 @@ _SECTIONS = (
     ("configuration", "Configuration"),
     ("health", "Health"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One key figure; `tone` is `bad`, `warn`, `off` or empty."""
-
-    name: str
-    value: str
-    unit: str
-    note: str
-    tone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +153,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         end_ms=end_ns / NS_PER_MS,
         sections=_SECTIONS,
         facts=tuple(_facts(run, verdict)),
-        tiles=tuple(_tiles(run)),
+        tiles=tuple(tiles(run)),
         goals=verdict.goals,
         doubts=verdict.doubts,
         findings=tuple(_card(run, finding) for finding in verdict.findings),
@@ -213,48 +202,6 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "ComfyUI", bounded(", ".join(versions), 80)
     if run.plan is not None:
         yield "Seed", str(run.plan.seed)
-
-
-def _tiles(run: Run) -> Iterator[Tile]:
-    group, sockets, gpus = measures.whole(run), measures.sockets(run), measures.gpus(run)
-    left_out = group.intended - group.judged - group.cached
-    yield Tile(
-        "Prompts measured",
-        f"{group.judged:,}",
-        "",
-        f"{left_out:,} more in warm-up" if left_out > 0 else f"{group.cached:,} cached",
-    )
-    failed = "—" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
-    yield Tile(
-        "Failed",
-        failed,
-        "%" if group.judged else "",
-        f"{group.failed:,} of {group.judged:,}",
-        "bad" if group.failed else "",
-    )
-    yield Tile("Throughput", _number(group.per_minute), "/min", f"{group.succeeded:,} succeeded and did work")
-    yield Tile(
-        "Latency p95",
-        *_seconds(group.latency.p95),
-        f"p50 {seconds_text(group.latency.p50)} · max {seconds_text(group.latency.max)}",
-    )
-    yield _memory_tile(gpus)
-    dropped = f"of {sockets.opened:,} opened" + (
-        f" · longest silence {sockets.longest_silence_s:.0f} s" if sockets.longest_silence_s > 1 else ""
-    )
-    yield Tile("Sockets dropped", f"{sockets.dropped:,}", "", dropped, "warn" if sockets.dropped else "")
-
-
-def _memory_tile(gpus: tuple[GpuFigures, ...]) -> Tile:
-    known = [gpu for gpu in gpus if not math.isnan(gpu.memory_max_bytes)]
-    if not known:
-        return Tile("VRAM peak", "—", "", "no GPU was watched", "off")
-    fullest = max(known, key=lambda gpu: gpu.memory_max_share if gpu.memory_max_share == gpu.memory_max_share else 0)
-    if math.isnan(fullest.memory_max_share):
-        return Tile("VRAM peak", format_size(fullest.memory_max_bytes), "", "capacity unknown")
-    tone = "warn" if fullest.memory_max_share > 0.95 else ""
-    note = f"{fullest.memory_max_bytes / 1024**3:.1f} of {format_size(fullest.memory_total_bytes)}"
-    return Tile("VRAM peak", f"{fullest.memory_max_share * 100:.0f}", "%", note, tone)
 
 
 def _card(run: Run, finding: Finding) -> Card:
@@ -349,23 +296,3 @@ def _plan_text(run: Run) -> str:
         return ""
     text = json.dumps(stored, indent=1, ensure_ascii=False)
     return text if len(text) <= LONGEST_PLAN else text[:LONGEST_PLAN] + "\n…"
-
-
-def seconds_text(value: float) -> str:
-    """Seconds for a reader, `—` for none."""
-    if math.isnan(value):
-        return "—"
-    return "< 1 ms" if 0 < value < 0.001 else format_duration(value)
-
-
-def _seconds(value: float) -> tuple[str, str]:
-    """A duration as number and unit where it has one of each, for large type."""
-    number, _, unit = seconds_text(value).partition(" ")
-    return (number, unit) if " " not in unit else (f"{number} {unit}", "")
-
-
-def _number(value: float) -> str:
-    return "—" if math.isnan(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-number_text = _number

@@ -189,6 +189,27 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(directory: Path, text: s
         build(directory)
 
 
+def test_a_damaged_table_is_named_in_one_sentence(directory: Path) -> None:
+    """It says which file, and what to do."""
+    plant(directory, duration_s=12.0, seal=False)
+    Recording.open(directory).seal("finished")
+    table = next((directory / "tables").rglob("*.parquet"))
+    table.write_bytes(b"PAR1 and no more")
+    with pytest.raises(RecordingError, match=r"\.parquet"):
+        documents(open_run(directory))
+
+
+def test_a_journal_of_a_newer_format_leaves_a_recording_that_is_not_whole(directory: Path) -> None:
+    """The rest is read; the run is not valid, and the fault is named."""
+    plant(directory, duration_s=12.0, seal=False)
+    journal = next((directory / "journal").glob("*~prompts~*"))
+    journal.write_bytes(journal.read_bytes().replace(b'"format":1', b'"format":9', 1))
+    Recording.open(directory).seal("finished")
+    verdict, _ = documents(open_run(directory))
+    assert not verdict.valid
+    assert any("could not be read" in doubt.what for doubt in verdict.doubts if doubt.name == "recording")
+
+
 def process(directory: Path) -> subprocess.CompletedProcess[str]:
     """What the command line calls, in a process of its own, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-m", "comfysoak_analysis", str(directory)]

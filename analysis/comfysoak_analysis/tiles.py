@@ -1,0 +1,84 @@
+"""The row of key figures, and how single figures are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from comfysoak_analysis import measures
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.measures import GpuFigures
+from comfysoak_core.scenario.quantities import format_duration, format_size
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One key figure; `tone` is `bad`, `warn`, `off` or empty."""
+
+    name: str
+    value: str
+    unit: str
+    note: str
+    tone: str = ""
+
+
+def tiles(run: Run) -> Iterator[Tile]:
+    """The six figures people ask for first."""
+    group, sockets, gpus = measures.whole(run), measures.sockets(run), measures.gpus(run)
+    left_out = group.intended - group.judged - group.cached
+    yield Tile(
+        "Prompts measured",
+        f"{group.judged:,}",
+        "",
+        f"{left_out:,} more in warm-up" if left_out > 0 else f"{group.cached:,} cached",
+    )
+    failed = "—" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
+    yield Tile(
+        "Failed",
+        failed,
+        "%" if group.judged else "",
+        f"{group.failed:,} of {group.judged:,}",
+        "bad" if group.failed else "",
+    )
+    yield Tile("Throughput", number_text(group.per_minute), "/min", f"{group.succeeded:,} succeeded and did work")
+    yield Tile(
+        "Latency p95",
+        *_seconds(group.latency.p95),
+        f"p50 {seconds_text(group.latency.p50)} · max {seconds_text(group.latency.max)}",
+    )
+    yield _memory_tile(gpus)
+    dropped = f"of {sockets.opened:,} opened" + (
+        f" · longest silence {sockets.longest_silence_s:.0f} s" if sockets.longest_silence_s > 1 else ""
+    )
+    yield Tile("Sockets dropped", f"{sockets.dropped:,}", "", dropped, "warn" if sockets.dropped else "")
+
+
+def _memory_tile(gpus: tuple[GpuFigures, ...]) -> Tile:
+    known = [gpu for gpu in gpus if not math.isnan(gpu.memory_max_bytes)]
+    if not known:
+        return Tile("VRAM peak", "—", "", "no GPU was watched", "off")
+    fullest = max(known, key=lambda gpu: gpu.memory_max_share if gpu.memory_max_share == gpu.memory_max_share else 0)
+    if math.isnan(fullest.memory_max_share):
+        return Tile("VRAM peak", format_size(fullest.memory_max_bytes), "", "capacity unknown")
+    tone = "warn" if fullest.memory_max_share > 0.95 else ""
+    note = f"{fullest.memory_max_bytes / 1024**3:.1f} of {format_size(fullest.memory_total_bytes)}"
+    return Tile("VRAM peak", f"{fullest.memory_max_share * 100:.0f}", "%", note, tone)
+
+
+def seconds_text(value: float) -> str:
+    """Seconds for a reader, `—` for none."""
+    if math.isnan(value):
+        return "—"
+    return "< 1 ms" if 0 < value < 0.001 else format_duration(value)
+
+
+def _seconds(value: float) -> tuple[str, str]:
+    """A duration as number and unit where it has one of each, for large type."""
+    number, _, unit = seconds_text(value).partition(" ")
+    return (number, unit) if " " not in unit else (f"{number} {unit}", "")
+
+
+def number_text(value: float) -> str:
+    """A figure of three digits, more where it has more before the point, `—` for none."""
+    return "—" if math.isnan(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
