@@ -417,3 +417,24 @@ def test_a_reader_beside_a_busy_recorder_sees_every_row(tmp_path: Path) -> None:
         other.stdin.close()
         other.wait(30)
     assert list(recording.layout.tables.glob("gpu/*.parquet"))
+
+
+def test_the_documentation_reads_a_run_without_our_code(tmp_path: Path) -> None:
+    """The lines of docs/recording.md give the rows that `Recording` gives."""
+    clock = ManualClock(START_NS)
+    recording = make_run(tmp_path, clock)
+    journal = make_journal(recording, clock)
+    for number in range(3):
+        journal.add(prompt(f"p{number}", number, "success"))
+    journal.close()
+    recording.seal("finished")
+    text = (
+        (ROOT / "docs" / "recording.md").read_text(encoding="utf-8").split("## In three lines")[1].split("With our")[0]
+    )
+    lines = [
+        line.strip().replace("runs/20261122-101500-sdxl-before-release", str(recording.path))
+        for line in text.splitlines()
+    ]
+    names: dict[str, Any] = {}
+    exec("\n".join(line for line in lines if line), names)
+    assert names["prompts"]["id"].tolist() == ["p0", "p1", "p2"]
