@@ -27,7 +27,7 @@ def demo_scenario() -> Path:
 def find_scenario(name: str) -> Path:
     """The scenario file a person means: a path, or the name of one that comes with ComfySoak."""
     path = Path(name)
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    if path.is_file() or path.suffix or len(path.parts) > 1:
         return path
     supplied = _root() / "scenarios" / f"{name}.yaml"
     if supplied.exists():
