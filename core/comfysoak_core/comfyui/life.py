@@ -314,8 +314,7 @@ class PromptLife:
 
     def server_restarted(self, at_ns: int) -> None:
         """The server that answers now is not the one that took the prompt."""
-        if self._phase is not _Phase.FETCHING:  # files outlive the server
-            self._lose(Code.SERVER_RESTARTED, at_ns)
+        self._lose(Code.SERVER_RESTARTED, at_ns)
 
     def cancel_asked(self) -> None:
         """The harness itself interrupts or deletes this prompt: an interrupt is no misfire then."""

@@ -177,6 +177,15 @@ def test_an_entry_without_a_status_tells_what_it_can() -> None:
     assert (found.succeeded, found.number, [file.filename for file in found.files]) == (None, 3, ["a.png"])
 
 
+@pytest.mark.parametrize("kind", ["execution_error", "execution_interrupted", "execution_success"])
+def test_the_messages_of_an_entry_tell_its_end(kind: str) -> None:
+    """The end is in the messages, also where no status_str says it."""
+    found = parse_history("p", 200, _json({"p": {"status": {"messages": [[kind, {"timestamp": 9}]]}}}))
+    assert isinstance(found, HistoryEntry)
+    assert (found.succeeded, found.ended_ms) == (kind == "execution_success", 9)
+    assert (found.failure is not None and found.failure.interrupted) is (kind == "execution_interrupted")
+
+
 @pytest.mark.parametrize(
     ("status", "body"), [(500, b""), (200, b"<html>"), (200, b"[]"), (200, b'{"q": {}}'), (200, b'{"p": 3}')]
 )

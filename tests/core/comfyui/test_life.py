@@ -452,6 +452,26 @@ def test_a_server_that_goes_after_the_end() -> None:
         assert _end(one) == ends
 
 
+def test_files_outlive_a_restart() -> None:
+    """After a restart the outputs of a prompt that had ended can still be fetched."""
+    one = accepted()
+    tell(one, *begin(), *run("1", "2", "3"), *success())
+    one.history(entry(), s(3))
+    one.server_restarted(s(4))
+    assert _end(_fetched(one)) == (Outcome.SUCCESS, None)
+
+
+def test_messages_after_the_end_change_no_times() -> None:
+    """The first end counts; what comes after it is told as bad."""
+    one = accepted(fetch=False)
+    tell(one, *begin(), *run("1", "2", "3"), *success())
+    ended_ns = one.row.end_received_ns
+    tell(one, *success(), at_s=5)
+    assert one.heard.ended_ns == ended_ns
+    one.history(entry(), s(6))
+    assert _end(one) == (Outcome.SUCCESS, Code.BAD_MESSAGE)
+
+
 def test_the_deadline_asks_once_more() -> None:
     """At the deadline history has the last word; without it the prompt is a timeout that may still run."""
     for answer, ends in (

@@ -197,6 +197,13 @@ def test_times_of_a_fresh_prompt() -> None:
     assert row.queue_remaining == 1
 
 
+def test_nodes_from_the_cache_have_not_run() -> None:
+    """A cached output node is reported as finished, and is no run of it."""
+    replay = Replay("02_success_cached").run()
+    row = replay.lives[0].row
+    assert (row.nodes_cached, row.nodes_executed, replay.nodes) == (3, 0, {})
+
+
 def test_partly_cached_counts_as_work() -> None:
     """A cached input node alone does not make a prompt cached."""
     row = _only("02b_success_partly_cached")
