@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,9 +15,9 @@ from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_simulator.simulator import run, run_directory_from_environment
 
 
-def main() -> int:
+def main(call: Sequence[str] | None = None) -> int:
     """Serve; the exit code. One JSON line on standard output says where, once all servers answer."""
-    arguments = _arguments()
+    arguments = _arguments(call)
     try:
         embedded = _embedded(arguments)
         run(
@@ -34,7 +35,7 @@ def main() -> int:
     return ExitCode.OK
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(call: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m comfysoak_simulator", description=__doc__)
     parser.add_argument("--config", type=Path, help="JSON or YAML: what stands under `target.embedded`")
     parser.add_argument("--listen", default="127.0.0.1", metavar="HOST")
@@ -44,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--speed", type=float)
     parser.add_argument("--costs", type=Path, help="YAML that adds to the table of costs")
     parser.add_argument("--object-info", type=Path, help="a dump of your server's /object_info")
-    return parser.parse_args()
+    return parser.parse_args(call)
 
 
 def _embedded(arguments: argparse.Namespace) -> Embedded:

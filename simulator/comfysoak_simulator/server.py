@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import WSMsgType, web
 
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.faults import (
     Down,
     DropSockets,
@@ -141,7 +142,7 @@ class Server:
             return
         self.due_ns = due_ns = self.engine.advance()
         if due_ns is not None and self._timer is None:
-            delay_s = max((due_ns - self.machine.clock.now_ns()) / 1e9, 0.0)
+            delay_s = max((due_ns - self.machine.clock.now_ns()) / NS_PER_S, 0.0)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     # --- WebSocket --------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Server:
         if not isinstance(transport, asyncio.Transport):
             return socket
         client_id = request.query.get("clientId", "") or self.new_client_id()
-        connection = Connection(socket, transport)
+        connection = Connection(socket, transport, self.machine.clock)
         self.sockets.enter(client_id, connection)
         flags = self.engine.worker.client_flags
         flags[client_id] = {}
@@ -169,7 +170,7 @@ class Server:
     async def _listen_to(self, socket: web.WebSocketResponse, connection: Connection, client_id: str) -> None:
         first = True
         async for message in socket:
-            connection.last_traffic_s = asyncio.get_running_loop().time()
+            connection.last_traffic_ns = self.machine.clock.now_ns()
             if message.type is not WSMsgType.TEXT:
                 continue
             try:
@@ -278,15 +279,15 @@ class Server:
         self.stir()
 
     async def _cut_idle(self) -> None:
-        clock = asyncio.get_running_loop()
+        faults = self.machine.faults
+        shortest_s = min(schedule.fault.after for schedule in faults.schedules if isinstance(schedule.fault, IdleCut))
         while True:
             await asyncio.sleep(_IDLE_LOOK_S)
+            now_ns = self.machine.clock.now_ns()
             for connection in list(self.sockets.open):
-                for schedule in self.machine.faults.schedules:
-                    fault = schedule.fault
-                    if isinstance(fault, IdleCut) and clock.time() - connection.last_traffic_s >= fault.after:
-                        self.machine.faults.strike(IdleCut, self.machine.clock.now_ns())
-                        connection.cut()
+                idle = now_ns - connection.last_traffic_ns >= shortest_s * NS_PER_S
+                if idle and faults.strike(IdleCut, now_ns) is not None:
+                    connection.cut()
 
     def _altered(self, message: Message) -> list[bytes]:
         faults, now_ns = self.machine.faults, self.machine.clock.now_ns()

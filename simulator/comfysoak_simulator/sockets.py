@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from comfysoak_core.clock import Clock
 from comfysoak_simulator.messages import Message
 
 BUFFER_BYTES = 64 * 1024  # a socket with more unsent than this is waited for
@@ -24,11 +25,12 @@ _TEXT, _BINARY = 0x81, 0x82  # first byte of a whole text or binary frame
 class Connection:
     """One WebSocket: frames of plain ones are written many at once, compressed ones by aiohttp."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, clock: Clock) -> None:
+        self._clock = clock
         self.socket = socket
         self.transport = transport
         self.compressed = bool(socket.compress)
-        self.last_traffic_s = asyncio.get_running_loop().time()
+        self.last_traffic_ns = clock.now_ns()
         self._frames: list[bytes] = []
 
     @property
@@ -44,7 +46,7 @@ class Connection:
         """Send what was taken."""
         if self._frames and not self.transport.is_closing():
             self.transport.write(b"".join(self._frames) if len(self._frames) > 1 else self._frames[0])
-            self.last_traffic_s = asyncio.get_running_loop().time()
+            self.last_traffic_ns = self._clock.now_ns()
         self._frames.clear()
 
     async def send_compressed(self, message: Message) -> None:
@@ -56,7 +58,7 @@ class Connection:
                 await self.socket.send_bytes(message.encoded())
         except ConnectionError:
             return
-        self.last_traffic_s = asyncio.get_running_loop().time()
+        self.last_traffic_ns = self._clock.now_ns()
 
     def cut(self) -> None:
         """End it without a close frame."""

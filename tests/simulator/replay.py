@@ -15,7 +15,7 @@ import re
 import socket as socket_module
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -73,6 +73,12 @@ class Listener:
                 self.received.append(json.loads(message) if isinstance(message, str) else decoded(message))
         except ConnectionClosed:
             pass
+
+    async def wait_for(self, what: Callable[[], bool]) -> None:
+        """Until this is so, TimeoutError after ten seconds."""
+        async with asyncio.timeout(10):
+            while not what():  # noqa: ASYNC110  # asyncio's events know no conditions
+                await asyncio.sleep(0.01)
 
     async def caught_up(self) -> None:
         """Everything the server has written so far has been received: a pong comes after it."""
