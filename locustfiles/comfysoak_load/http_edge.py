@@ -6,6 +6,7 @@ socket because that costs a third of the CPU time of the fastest client library 
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import gevent
 import gevent.socket
 import gevent.ssl
+from gevent import monkey
 
 from comfysoak_load.failures import Failure, FailureKind, failure_of
 from comfysoak_load.http_answers import MAX_BODY_BYTES, Answer, AnswerReader, BadAnswerError
@@ -161,14 +163,9 @@ class _Exchange:
 
 def _is_quiet(sock: Any) -> bool:
     """An idle connection that has something to read was closed by the server, or is out of step."""
-    raw = sock._sock  # noqa: SLF001  # gevent has no call that looks without waiting
-    try:
-        raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except (BlockingIOError, InterruptedError):
-        return True
-    except OSError:
-        return False
-    return False
+    poll = monkey.get_original("select", "poll")()  # gevent's own would wait
+    poll.register(sock.fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 def _common_head(host: str, headers: Mapping[str, str]) -> bytes:

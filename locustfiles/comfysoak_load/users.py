@@ -1,4 +1,4 @@
-"""The users of a load test, for locustfiles to make their own of:
+"""The users of a load test, for locustfiles to make their own of.
 
     from locust import events
     from comfysoak_load.harness import attach
