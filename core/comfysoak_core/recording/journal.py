@@ -35,6 +35,7 @@ ROTATE_BYTES = 8 * 1024 * 1024
 ROTATE_NS = 300 * NS_PER_S
 HELD_ROWS = 200_000  # kept in memory while the disk refuses them; older ones are dropped and counted
 
+_RENAMES_OPEN_FILES = os.name != "nt"
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 _OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OPEN_FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # each on one system only
@@ -171,16 +172,20 @@ class _TableFile:
             self.close()
 
     def _open(self) -> None:
-        """Begin the next stretch under a name no reader knows; give it its own once it is locked and has its header."""
+        """Begin the next stretch under a name no reader knows; give it its own once it is locked and has its header.
+
+        Windows renames no open file: there a reader may meet half a header, and waits for the rest of it.
+        """
         path = self._path()
-        hidden = path.with_name(f".{path.name}.new")
+        hidden = path.with_name(f".{path.name}.new") if _RENAMES_OPEN_FILES else path
         fd = os.open(hidden, _OPEN_FLAGS, 0o644)
         try:
             mark_as_written(fd)
             header = self._header()
             if os.write(fd, header) < len(header):
                 raise OSError("the disk took half of a header")
-            os.rename(hidden, path)  # noqa: PTH104  # in the same folder, and the pathlib form costs more
+            if hidden != path:
+                os.rename(hidden, path)  # noqa: PTH104  # in the same folder, and the pathlib form costs more
         except OSError:
             os.close(fd)
             with contextlib.suppress(OSError):

@@ -72,9 +72,13 @@ class FileLock:
 
 
 def mark_as_written(fd: int) -> None:
-    """Say that the file behind `fd` has a living writer, until it is closed; silent where locks are unknown."""
-    with contextlib.suppress(OSError):
-        _try_lock(fd, shared=True)
+    """Say that the file behind `fd` has a living writer, until it is closed; silent where that cannot be said.
+
+    A lock of Windows would keep readers out: there a writer is known by `run.lock` and `recorder.lock` alone.
+    """
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            _try_lock(fd, shared=True)
 
 
 def is_held(path: Path) -> bool:

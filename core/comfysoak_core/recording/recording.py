@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 100_000
 _NAME_LENGTH = 60
+_RENAMES_OPEN_FILES = os.name != "nt"
 
 
 class Recording:
@@ -95,7 +96,8 @@ class Recording:
             hidden.mkdir()
             for folder in (Layout(hidden).journal, Layout(hidden).tables, Layout(hidden).logs):
                 folder.mkdir()
-            lock.acquire()
+            if _RENAMES_OPEN_FILES:  # else the lock must wait until the folder has its name
+                lock.acquire()
             write_run_file(run, Layout(hidden).run_json)
             recording = cls(_rename_to_free_name(hidden, parent, stem), run)
         except OSError:
@@ -105,6 +107,9 @@ class Recording:
                 with contextlib.suppress(OSError):
                     parent.rmdir()
             raise
+        if not _RENAMES_OPEN_FILES:
+            lock = FileLock(recording.layout.run_lock)
+            lock.acquire()
         recording._lock = lock
         return recording
 

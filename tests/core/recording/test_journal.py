@@ -44,6 +44,16 @@ def test_rows_are_there_after_flush(tmp_path: Path) -> None:
     assert details(tmp_path) == ["a", "b"]
 
 
+def test_where_open_files_cannot_be_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the stretch has its name from the start, and all its rows."""
+    monkeypatch.setattr(journal_module, "_RENAMES_OPEN_FILES", False)
+    journal = a_journal(tmp_path)
+    journal.add_now(event(1, "a"))
+    assert details(tmp_path) == ["a"]
+    journal.close()
+    assert [path.name for path in tmp_path.iterdir()] == [stretches(tmp_path)[0].path.name]
+
+
 def test_a_full_batch_is_written_by_itself(tmp_path: Path) -> None:
     """The row that fills a batch puts it on disk."""
     journal = a_journal(tmp_path)

@@ -249,3 +249,27 @@ def test_a_journal_that_never_rests_holds_nobody_up(tmp_path: Path) -> None:
     recorder.log()
     assert "p" in (recording.layout.logs / "generations.jsonl").read_text()
     journal.close()
+
+
+def test_its_memory_is_that_of_open_rows(tmp_path: Path) -> None:
+    """After a hundred rounds it knows what is open and what is still in the journal, and nothing of the rest."""
+    clock = ManualClock(START_NS)
+    recording = make_run(tmp_path, clock)
+    journal = make_journal(recording, clock)
+    recorder = Recorder(recording.layout)
+    journal.add(session("open", 1, opened_ns=2))
+    for number in range(100):
+        journal.add(session(f"s{number}", number, opened_ns=number, closed_ns=number))
+        journal.add(prompt(f"p{number}", number, "success"))
+        journal.flush()
+        clock.advance(1000)
+        recorder.compact()
+        recorder.sync()
+    recorder.tidy()
+    logs = recorder._logs
+    assert {table: len(seen) for table, seen in logs._seen.items()} == {"sessions": 2, "prompts": 1}
+    assert len(logs._tail.offsets) <= 4
+    assert len(recorder._synced) <= 4
+    assert len(recorder.compactor.manifest.consumed) == 2
+    assert len(recorder.compactor.manifest.retired) < 200
+    journal.close()

@@ -60,6 +60,15 @@ def test_two_runs_of_one_second_do_not_meet(tmp_path: Path) -> None:
     assert paths == ["20261118-110640-x", "20261118-110640-x-2", "20261118-110640-x-3"]
 
 
+def test_where_open_files_cannot_be_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the run is locked once it has its name."""
+    monkeypatch.setattr("comfysoak_core.recording.recording._RENAMES_OPEN_FILES", False)
+    recording = Recording.create(tmp_path, "x", clock=ManualClock(START_NS))
+    assert Recording.open(recording.path).is_running()
+    recording.release()
+    assert not Recording.open(recording.path).is_running()
+
+
 def test_runs_made_at_once_do_not_meet(tmp_path: Path) -> None:
     """Processes that make runs in the same second each get their own."""
     program = (

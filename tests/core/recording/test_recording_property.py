@@ -168,6 +168,6 @@ def _until_death(disk: Disk) -> Iterator[Disk]:
 
 
 AnyInterleaving.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestAnyInterleaving = AnyInterleaving.TestCase
