@@ -16,29 +16,54 @@ Nothing here runs; the package `comfysoak_simulator` does.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from comfysoak_core.errors import Problem, ScenarioError
 from comfysoak_core.scenario.faults import Fault
 from comfysoak_core.scenario.formula import parse_formula
-from comfysoak_core.scenario.quantities import Bytes, Seconds
+from comfysoak_core.scenario.quantities import Bytes, parse_duration, parse_size
 
 Version = Literal["0.3.64", "0.33.0"]
 CacheKind = Literal["default", "classic", "none", "lru"]
 PreviewMethod = Literal["none", "latent2rgb", "taesd", "auto"]
 
 
-def _formula(text: str) -> str:
-    parse_formula(text)
-    return text
+def _or_formula(parse: Callable[[Any], float]) -> BeforeValidator:
+    """A quantity, or arithmetic on inputs of a node by name; one error for what is neither."""
+
+    def validate(value: Any) -> float | str:
+        if isinstance(value, str) and "{" in value:
+            parse_formula(value)
+            return value
+        return parse(value)
+
+    return BeforeValidator(validate)
 
 
-Formula = Annotated[str, AfterValidator(_formula)]
-"""Arithmetic on inputs of a node by name: `0.08 * {megapixels}`; + - * / ( ) min max."""
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f'expected a whole number or a formula such as "{{steps}}", got {value!r}')
+    return value
+
+
+SecondsOrFormula = Annotated[float | str, _or_formula(parse_duration)]
+BytesOrFormula = Annotated[int | str, _or_formula(parse_size)]
+CountOrFormula = Annotated[int | str, _or_formula(_whole)]
 
 
 class _Model(BaseModel):
@@ -55,10 +80,10 @@ class Cost(_Model):
     `{model_name}`; what the stock loaders load needs no mention.
     """
 
-    seconds: Seconds | Formula = 0.0
-    steps: int | Formula = 0
-    seconds_per_step: Seconds | Formula = 0.0
-    vram: Bytes | Formula = 0
+    seconds: SecondsOrFormula = 0.0
+    steps: CountOrFormula = 0
+    seconds_per_step: SecondsOrFormula = 0.0
+    vram: BytesOrFormula = 0
     model: str | None = Field(default=None, max_length=200)
 
 
@@ -70,6 +95,10 @@ class VirtualGpu(_Model):
     load_bandwidth: Bytes = Field(default=2 * 1024**3, gt=0)
     reserved: Bytes = Field(default=512 * 1024**2, ge=0, description="VRAM the driver and the context always hold")
     watts: float = Field(default=300.0, gt=0, le=5000, description="power at full load")
+
+
+def _inline_or_file(value: Any) -> str:
+    return "file" if isinstance(value, str | Path) else "inline"
 
 
 class Embedded(_Model):
@@ -84,7 +113,9 @@ class Embedded(_Model):
     gpu: VirtualGpu | None = Field(default=VirtualGpu(), description="null: a server that runs on its CPU")
     models: dict[str, Bytes] = Field(default_factory=dict, max_length=10_000)
     stock_models: bool = Field(default=True, description="false: only the files in `models`")
-    costs: dict[str, Cost] | Path = Field(default_factory=dict)
+    costs: Annotated[
+        Annotated[dict[str, Cost], Tag("inline")] | Annotated[Path, Tag("file")], Discriminator(_inline_or_file)
+    ] = Field(default_factory=dict)
     object_info: Path | dict[str, Any] | None = None
     cache: CacheKind = "default"
     lru_size: int = Field(default=100, ge=1)
