@@ -18,7 +18,7 @@ from comfysoak_simulator.values import Picture
 Json = Any
 Folder = Literal["output", "input", "temp"]
 FOLDERS: tuple[Folder, ...] = ("output", "input", "temp")
-MOST_FILES = 50_000  # of each folder; the oldest go first
+MOST_FILES = 10_000  # of each folder; the oldest go first
 MOST_INPUT_BYTES = 512 * 1024**2
 _DRAWN_KEPT = 32
 
@@ -62,6 +62,7 @@ class Files:
             folder: OrderedDict() for folder in FOLDERS
         }
         self._counters: dict[tuple[Folder, str], int] = {}
+        self._uploaded_bytes = 0
         self._drawn: OrderedDict[Place, bytes] = OrderedDict()
 
     def next_place(self, folder: Folder, prefix: str, extension: str) -> Place:
@@ -87,8 +88,11 @@ class Files:
         while not overwrite and (there := self.read(free)) is not None and there != content:
             free = replace(place, filename=f"{stem} ({number}){dot}{extension}")
             number += 1
+        if free.type == "input":
+            self._uploaded_bytes += len(content) - len(self.read(free) or b"")
         self.put(free, content)
-        self._forget_old_inputs()
+        while self._uploaded_bytes > MOST_INPUT_BYTES and len(self._folders["input"]) > 1:
+            self._forget_oldest_input()
         return free
 
     def read(self, place: Place) -> bytes | None:
@@ -132,12 +136,9 @@ class Files:
         """What a server does when it starts."""
         self._folders["temp"].clear()
 
-    def _forget_old_inputs(self) -> None:
-        inputs = self._folders["input"]
-        total = sum(len(content) for content in inputs.values() if isinstance(content, bytes))
-        while total > MOST_INPUT_BYTES and len(inputs) > 1:
-            _, content = inputs.popitem(last=False)
-            total -= len(content) if isinstance(content, bytes) else 0
+    def _forget_oldest_input(self) -> None:
+        _, content = self._folders["input"].popitem(last=False)
+        self._uploaded_bytes -= len(content) if isinstance(content, bytes) else 0
 
 
 def _drawn(recipe: Recipe) -> bytes:

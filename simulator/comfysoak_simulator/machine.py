@@ -32,6 +32,14 @@ class Machine:
     faults: Faults
     leaked: list[bytearray] = field(default_factory=list)  # memory a leak of the process really holds
 
+    def end_of_process(self) -> None:
+        """The server's process is gone: what it held of GPU, memory and temporary files is free again."""
+        if self.gpu is not None:
+            self.gpu.end_of_process()
+            self.gpu.recover()
+        self.files.purge_temp()
+        self.leaked.clear()
+
     def leak(self, size_bytes: int, *, of_gpu: bool) -> None:
         """Lose memory: of the GPU until the process ends, or of this very process."""
         if not of_gpu:

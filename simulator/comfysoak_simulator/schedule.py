@@ -15,6 +15,7 @@ from comfysoak_core.scenario.faults import (
     ForeignMemory,
     Frozen,
     Hang,
+    LoseMessages,
     MissingOutput,
     NodeFaultBase,
     RequestFaultBase,
@@ -140,6 +141,7 @@ class Faults:
         node: str = "",
         any_node: bool = True,
         path: str = "",
+        message: str = "",
         subject: str = "",
     ) -> F | None:
         """The fault of this kind that strikes at this opportunity; None for none.
@@ -148,7 +150,7 @@ class Faults:
         """
         if kind not in self._kinds:
             return None
-        opportunity = _Opportunity(node, any_node, path, subject)
+        opportunity = _Opportunity(node, any_node, path, message, subject)
         return next((fault for _, fault in self._strikes(kind, now_ns, opportunity)), None)
 
     def strike_with_end(self, kind: type[F], now_ns: int) -> tuple[F, int | None] | None:
@@ -175,12 +177,15 @@ class _Opportunity:
     node: str = ""
     any_node: bool = True
     path: str = ""
+    message: str = ""
     subject: str = ""
 
     def suits(self, fault: FaultBase) -> bool:
         """Whether the fault wants one like this."""
         if isinstance(fault, NodeFaultBase):
             return self.any_node if fault.node is None else fault.node == self.node
+        if isinstance(fault, LoseMessages):
+            return fault.type == self.message
         if isinstance(fault, RequestFaultBase):
             return self.path.removeprefix("/api").startswith(fault.path)
         return True

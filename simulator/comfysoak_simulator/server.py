@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,37 +15,19 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_core.scenario.faults import (
-    Down,
-    DropSockets,
-    FaultBase,
-    Frozen,
-    HostileMessages,
-    HttpError,
-    IdleCut,
-    LoseMessages,
-    Restart,
-    SilentSockets,
-    SlowAnswers,
-    ZombieSockets,
-)
 from comfysoak_simulator import facts
+from comfysoak_simulator.afflictions import TROUBLE, Afflictions
 from comfysoak_simulator.engine import Engine
 from comfysoak_simulator.file_routes import FileRoutes
-from comfysoak_simulator.hostility import rubbish
 from comfysoak_simulator.logbook import Line
 from comfysoak_simulator.machine import Machine
 from comfysoak_simulator.messages import Message
 from comfysoak_simulator.routes import Routes
-from comfysoak_simulator.sockets import Connection, Sockets, frame_of
+from comfysoak_simulator.sockets import Connection, Sockets
 
 Json = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
 _LOOPBACK = ("localhost", "127.", "[::1]")
-_SILENCE_S, _FREEZE_S = 10.0, 5.0
-_IDLE_LOOK_S = 0.25
-_FOR_EVER_S = 365 * 86_400.0
 _logger = logging.getLogger(__name__)
 
 
@@ -62,17 +43,15 @@ class Server:
         self.argv: list[str] = []
         self.due_ns: int | None = None  # when the engine has something to do next, as it last said
         self.new_client_id: Callable[[], str] = _new_client_id
+        self._afflictions = Afflictions(self)
         self.engine = self._new_engine()
-        self._random = Random(f"edge/{machine.embedded.seed}/{machine.index}")
-        self._thawed = asyncio.Event()
-        self._thawed.set()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
-        self._has_request_faults = machine.faults.has(HttpError) or machine.faults.has(SlowAnswers)
-        if machine.faults.has(LoseMessages) or machine.faults.has(HostileMessages):
-            self.sockets.alter = self._altered
+        self._log_file: _LogFile | None = None
+        if self._afflictions.of_messages:
+            self.sockets.alter = self._afflictions.message
 
     @property
     def url(self) -> str:
@@ -93,14 +72,33 @@ class Server:
         Routes(self).add_to(app)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0)
         await self._runner.setup()
-        await self._listen()
         self._listen_to_log()
-        self._spawn(self.sockets.run())
-        if self.machine.faults.has(IdleCut):
-            self._spawn(self._cut_idle())
+        self.spawn(self.sockets.run())
+        if self._afflictions.of_idle_sockets:
+            self.spawn(self._afflictions.cut_idle_sockets())
+        await self.begin()
+
+    async def begin(self) -> None:
+        """The process is there: listen on the port."""
+        if self._runner is None:
+            return
+        self._site = web.TCPSite(self._runner, self.host, self.port, backlog=4096, reuse_address=True)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
         self.argv = facts.arguments(self.machine, self.host, self.port)
         self.machine.log.write(f"To see the GUI go to: {self.url}")
         self.stir()
+
+    async def kill(self) -> None:
+        """The process is gone, and all it held: sockets are cut, connections refused, GPU and temp are empty."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        self._cut_all()
+        self.sockets.forget_everything()
+        self.log_readers.clear()
+        self.machine.end_of_process()
+        self.engine = self._new_engine()
 
     async def stop(self) -> None:
         """End as a process that is killed: no close frames."""
@@ -111,6 +109,8 @@ class Server:
         self._cut_all()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._log_file is not None:
+            self._log_file.close()
 
     def object_info(self) -> dict[str, Json]:
         """The answer to GET /object_info; LoadImage offers what has been uploaded."""
@@ -138,7 +138,7 @@ class Server:
 
     def _tick(self) -> None:
         self._timer = None
-        if not self._thawed.is_set():
+        if not self._afflictions.thawed.is_set():
             return
         self.due_ns = due_ns = self.engine.advance()
         if due_ns is not None and self._timer is None:
@@ -189,14 +189,14 @@ class Server:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not self._thawed.is_set():
-            await self._thawed.wait()
+        if not self._afflictions.thawed.is_set():
+            await self._afflictions.thawed.wait()
         if "Origin" in request.headers and _is_foreign(request.headers["Origin"], request.headers.get("Host", "")):
             return web.Response(status=403)
         if request.method == "OPTIONS":
             return web.Response()
-        if self._has_request_faults:
-            refused = await self._request_faults(request)
+        if self._afflictions.of_requests:
+            refused = await self._afflictions.request(request)
             if refused is not None:
                 return refused
         try:
@@ -206,119 +206,19 @@ class Server:
         except Exception as trouble:  # whatever it is: ComfyUI's answer to it is a 500
             self.machine.log.write(f"Error handling request from {request.remote}: {trouble!r}")
             _logger.debug("a request ended in an error", exc_info=trouble)
-            return web.Response(status=500, text=_TROUBLE)
-
-    async def _request_faults(self, request: web.Request) -> web.Response | None:
-        faults, now_ns = self.machine.faults, self.machine.clock.now_ns()
-        slow = faults.strike(SlowAnswers, now_ns, path=request.path, subject=request.path)
-        if slow is not None:
-            await asyncio.sleep(slow.delay)
-        broken = faults.strike(HttpError, now_ns, path=request.path, subject=request.path)
-        return None if broken is None else web.Response(status=broken.status, text=_TROUBLE)
-
-    # --- faults -----------------------------------------------------------------------------------------------
-
-    def suffer(self, fault: FaultBase) -> None:
-        """Do to sockets and process what a fault says."""
-        match fault:
-            case DropSockets(share=share):
-                for connection in self._share_of(share):
-                    connection.cut()
-            case ZombieSockets(share=share):
-                chosen = set(self._share_of(share))
-                table = self.sockets.table
-                for client_id in [known for known, connection in table.items() if connection in chosen]:
-                    del table[client_id]
-            case SilentSockets(lasting=seconds):
-                self.sockets.silence(seconds or _SILENCE_S)
-            case Restart(down=seconds):
-                self._spawn(self._restart(seconds))
-            case Down(lasting=seconds):
-                self._spawn(self._restart(seconds or _FOR_EVER_S))
-            case Frozen(lasting=seconds):
-                self._spawn(self._freeze(seconds or _FREEZE_S))
-            case _:
-                pass
-
-    def _share_of(self, share: float) -> list[Connection]:
-        connections = list(self.sockets.open)
-        return self._random.sample(connections, max(round(len(connections) * share), 1 if connections else 0))
-
-    async def _restart(self, down_s: float) -> None:
-        """The process is killed, and after a while there is a new one on the same port."""
-        if self._site is not None:
-            await self._site.stop()
-            self._site = None
-        self._cut_all()
-        self.sockets.table.clear()
-        self.sockets.forget_all_messages()
-        self.log_readers.clear()
-        if self.machine.gpu is not None:
-            self.machine.gpu.end_of_process()
-            self.machine.gpu.recover()
-        self.machine.files.purge_temp()
-        self.machine.leaked.clear()
-        self.engine = self._new_engine()
-        await asyncio.sleep(down_s)
-        await self._listen()
-        self.machine.log.write(f"To see the GUI go to: {self.url}")
-        self.stir()
-
-    async def _freeze(self, seconds: float) -> None:
-        """The process stands still: nothing is read, run or answered."""
-        self._thawed.clear()
-        self.sockets.silence(seconds)
-        still = [connection.transport for connection in self.sockets.open]
-        for transport in still:
-            transport.pause_reading()
-        await asyncio.sleep(seconds)
-        self._thawed.set()
-        for transport in still:
-            if not transport.is_closing():
-                transport.resume_reading()
-        self.stir()
-
-    async def _cut_idle(self) -> None:
-        faults = self.machine.faults
-        shortest_s = min(schedule.fault.after for schedule in faults.schedules if isinstance(schedule.fault, IdleCut))
-        while True:
-            await asyncio.sleep(_IDLE_LOOK_S)
-            now_ns = self.machine.clock.now_ns()
-            for connection in list(self.sockets.open):
-                idle = now_ns - connection.last_traffic_ns >= shortest_s * NS_PER_S
-                if idle and faults.strike(IdleCut, now_ns) is not None:
-                    connection.cut()
-
-    def _altered(self, message: Message) -> list[bytes]:
-        faults, now_ns = self.machine.faults, self.machine.clock.now_ns()
-        kind = str(message.event)
-        if kind == "executing" and message.data["node"] is None:
-            kind = "executing-null"
-        frames = [frame_of(message)]
-        for schedule in faults.schedules:
-            fault = schedule.fault
-            if isinstance(fault, LoseMessages) and fault.type == kind and faults.strike(LoseMessages, now_ns):
-                return []
-        hostile = faults.strike(HostileMessages, now_ns)
-        return frames if hostile is None else [rubbish(self._random, hostile.size), *frames]
+            return web.Response(status=500, text=TROUBLE)
 
     # --- parts ------------------------------------------------------------------------------------------------
 
     def _new_engine(self) -> Engine:
-        return Engine(self.machine, self.sockets.put, self.suffer)
-
-    async def _listen(self) -> None:
-        if self._runner is None:
-            return
-        self._site = web.TCPSite(self._runner, self.host, self.port, backlog=4096, reuse_address=True)
-        await self._site.start()
-        self.port = self._runner.addresses[0][1]
+        return Engine(self.machine, self.sockets.put, self._afflictions.suffer)
 
     def _listen_to_log(self) -> None:
         log = self.machine.log
         log.listeners.append(self._send_log_line)
         if self.machine.embedded.log is not None:
-            log.listeners.append(_LogFile(self.machine.embedded.log, self.machine.index).write)
+            self._log_file = _LogFile(self.machine.embedded.log, self.machine.index)
+            log.listeners.append(self._log_file.write)
 
     def _send_log_line(self, line: Line) -> None:
         for client_id in tuple(self.log_readers):
@@ -333,7 +233,8 @@ class Server:
             if protocol.transport is not None:
                 protocol.transport.abort()
 
-    def _spawn(self, work: Any) -> None:  # any coroutine
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside all else, until `stop`."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -349,6 +250,10 @@ class _LogFile:
     def write(self, line: Line) -> None:
         """Append a line."""
         self._file.write(line.text)
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        self._file.close()
 
 
 def _new_client_id() -> str:

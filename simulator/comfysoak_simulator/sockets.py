@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import count
 
 from aiohttp import web
 
@@ -19,6 +20,7 @@ from comfysoak_simulator.messages import Message
 BUFFER_BYTES = 64 * 1024  # a socket with more unsent than this is waited for
 _BATCH_BYTES = 256 * 1024
 _LOOK_AGAIN_S = 0.002
+_SERIAL = count()
 _TEXT, _BINARY = 0x81, 0x82  # first byte of a whole text or binary frame
 
 
@@ -26,6 +28,7 @@ class Connection:
     """One WebSocket: frames of plain ones are written many at once, compressed ones by aiohttp."""
 
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, clock: Clock) -> None:
+        self.serial = next(_SERIAL)
         self._clock = clock
         self.socket = socket
         self.transport = transport
@@ -104,15 +107,23 @@ class Sockets:
 
     def leave(self, client_id: str, connection: Connection) -> None:
         """A socket has closed; whoever has its id by now is forgotten with it."""
-        self.table.pop(client_id, None)
-        self.open.discard(connection)
+        if connection in self.open:  # otherwise it was one of a process that is gone
+            self.table.pop(client_id, None)
+            self.open.discard(connection)
+
+    def forget(self, connections: Collection[Connection]) -> None:
+        """Take sockets out of the table; they stay open and get nothing any more."""
+        for client_id in [known for known, connection in self.table.items() if connection in connections]:
+            del self.table[client_id]
 
     def silence(self, seconds: float) -> None:
         """Send nothing to anyone for so long."""
         self._silent_until_s = asyncio.get_running_loop().time() + seconds
 
-    def forget_all_messages(self) -> None:
-        """What a process that is killed had not sent."""
+    def forget_everything(self) -> None:
+        """The process is gone, with its table and what it had not sent."""
+        self.table.clear()
+        self.open.clear()
         self._messages.clear()
         self._touched.clear()
 

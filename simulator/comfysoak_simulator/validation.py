@@ -59,13 +59,27 @@ class _Checked:
     errors: list[dict[str, Json]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a server checks against; `newer` is 0.33, `input_exists` knows the files LoadImage may name."""
+
+    catalogue: Catalogue
+    newer: bool
+    input_exists: Callable[[str], bool]
+
+    def class_of(self, node: dict[str, Json]) -> NodeClass:
+        return self.catalogue.classes[node["class_type"]]
+
+    def checks_choices(self, spec: Input) -> bool:
+        """0.3.64 looks at lists declared in the older style only."""
+        return spec.choices is not None and (self.newer or not spec.newer_choices)
+
+
 class Validator:
     """Checks prompts for one server; `input_exists` knows the files LoadImage may name."""
 
     def __init__(self, catalogue: Catalogue, version: Version, input_exists: Callable[[str], bool]) -> None:
-        self._catalogue = catalogue
-        self._newer = version == "0.33.0"
-        self._input_exists = input_exists
+        self._rules = _Rules(catalogue, version == "0.33.0", input_exists)
 
     def check(self, prompt: Json, targets: Collection[str] | None) -> Verdict:
         """The verdict on a prompt; converts its values in place, as ComfyUI does.
@@ -79,20 +93,20 @@ class Validator:
             refusal = self._class_error(node_id, node)
             if refusal is not None:
                 return Verdict(refusal, [], {})
-            if self._class_of(node).is_output and (targets is None or node_id in targets):
+            if self._rules.class_of(node).is_output and (targets is None or node_id in targets):
                 outputs.append(node_id)
         if not outputs:
             return Verdict(error("prompt_no_outputs", "Prompt has no outputs", ""), [], {})
         return self._check_outputs(prompt, outputs)
 
     def _class_error(self, node_id: str, node: Json) -> dict[str, Json] | None:
-        if self._newer and not isinstance(node, dict):
+        if self._rules.newer and not isinstance(node, dict):
             raise TypeError("a node that is no object")
         where = f"Node ID '#{node_id}'"
         named = "class_type" in node
-        if named and self._catalogue.get(node["class_type"]) is not None:
+        if named and self._rules.catalogue.get(node["class_type"]) is not None:
             return None
-        if not self._newer:
+        if not self._rules.newer:
             message = (
                 f"Cannot execute because node {node['class_type']} does not exist."
                 if named
@@ -108,9 +122,6 @@ class Validator:
         return error(
             "missing_node_type", message, where, node_id=node_id, class_type=node.get("class_type"), node_title=title
         )
-
-    def _class_of(self, node: dict[str, Json]) -> NodeClass:
-        return self._catalogue.classes[node["class_type"]]
 
     def _check_outputs(self, prompt: dict[str, Json], outputs: list[str]) -> Verdict:
         good: list[str] = []
@@ -136,11 +147,11 @@ class Validator:
         return Verdict(error("prompt_outputs_failed_validation", message, "\n".join(details)), [], node_errors)
 
     def _check_output(self, prompt: dict[str, Json], output: str, known: dict[str, _Checked]) -> _Checked:
-        walk = _Walk(self, prompt, known)
+        walk = _Walk(self._rules, prompt, known)
         try:
             return walk.check(output, ())
         except (LookupError, TypeError, AttributeError) as trouble:
-            if self._newer and isinstance(trouble, TypeError | AttributeError):
+            if self._rules.newer and isinstance(trouble, TypeError | AttributeError):
                 raise
             extra = {"exception_type": type(trouble).__name__, "traceback": _traceback("validate_prompt")}
             problem = error("exception_during_validation", "Exception when validating node", str(trouble), **extra)
@@ -158,8 +169,8 @@ class _CycleError(Exception):
 class _Walk:
     """The check of one output and all it depends on."""
 
-    def __init__(self, validator: Validator, prompt: dict[str, Json], known: dict[str, _Checked]) -> None:
-        self._validator = validator
+    def __init__(self, rules: _Rules, prompt: dict[str, Json], known: dict[str, _Checked]) -> None:
+        self._rules = rules
         self._prompt = prompt
         self._known = known
 
@@ -171,9 +182,9 @@ class _Walk:
             return self._cycle((*above[above.index(node_id) :],))
         node = self._prompt[node_id]
         inputs = node["inputs"]
-        if self._validator._newer and not isinstance(inputs, dict):  # noqa: SLF001  # one check in two halves
+        if self._rules.newer and not isinstance(inputs, dict):
             raise TypeError("inputs that are no object")
-        node_class = self._validator._class_of(node)  # noqa: SLF001
+        node_class = self._rules.class_of(node)
         checked = _Checked()
         for spec in node_class.inputs.values():
             if spec.name in inputs:
@@ -205,7 +216,7 @@ class _Walk:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return [error("bad_linked_input", message, spec.name, **_about(spec), received_value=value)]
         source, slot = value
-        received = self._validator._class_of(self._prompt[source]).outputs[slot]  # noqa: SLF001
+        received = self._rules.class_of(self._prompt[source]).outputs[slot]
         if not _fits(received, spec.type):
             wanted = spec.declared[0]
             return [
@@ -221,14 +232,14 @@ class _Walk:
         try:
             checked.valid = self.check(source, above).valid and checked.valid
         except (LookupError, TypeError) as trouble:
-            if self._validator._newer and isinstance(trouble, TypeError):  # noqa: SLF001
+            if self._rules.newer and isinstance(trouble, TypeError):
                 raise
             checked.valid = False
             self._known[source] = _Checked(valid=False, errors=[_inner_trouble(spec, value, trouble)])
         return []
 
     def _check_file(self, spec: Input, value: Json) -> list[dict[str, Json]]:
-        if self._validator._input_exists(str(value)):  # noqa: SLF001
+        if self._rules.input_exists(str(value)):
             return []
         details = f"{spec.name} - Invalid image file: {value}"
         return [error("custom_validation_failed", "Custom validation failed for node", details, input_name=spec.name)]
@@ -260,18 +271,13 @@ class _Walk:
             yield error("value_smaller_than_min", f"Value {value} smaller than min of {least}", spec.name, **about)
         elif most is not None and value > most:
             yield error("value_bigger_than_max", f"Value {value} bigger than max of {most}", spec.name, **about)
-        elif self._checks_choices(spec) and value not in (spec.choices or ()):
+        elif self._rules.checks_choices(spec) and value not in (spec.choices or ()):
             yield self._not_in_list(spec, value, spec.choices or ())
-
-    def _checks_choices(self, spec: Input) -> bool:
-        """0.3.64 looks at lists declared in the older style only."""
-        newer = self._validator._newer  # noqa: SLF001
-        return spec.choices is not None and (newer or not spec.newer_choices)
 
     def _not_in_list(self, spec: Input, value: Json, choices: tuple[Json, ...]) -> dict[str, Json]:
         long = len(choices) > LONGEST_LIST_TOLD
         told = f"(list of length {len(choices)})" if long else str(list(choices))
-        quoted = repr(value) if self._validator._newer else f"'{value}'"  # noqa: SLF001
+        quoted = repr(value) if self._rules.newer else f"'{value}'"
         about = {**_about(spec), "received_value": value}
         if long:
             about["input_config"] = None
@@ -280,7 +286,7 @@ class _Walk:
         return error("value_not_in_list", "Value not in list", f"{spec.name}: {quoted} not in {told}", **about)
 
     def _cycle(self, cycle: tuple[str, ...]) -> _Checked:
-        if not self._validator._newer:  # noqa: SLF001
+        if not self._rules.newer:
             raise _CycleError
         named = [f"{node_id} ({self._prompt[node_id]['class_type']})" for node_id in (*cycle, cycle[0])]
         for node_id in cycle:

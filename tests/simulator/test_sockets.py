@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -309,3 +310,38 @@ def test_pictures_follow_seed_and_text() -> None:
     assert len({image.tobytes() for image in images}) == 3
     assert images[0].tobytes() == images[1].tobytes()
     assert set(images[0].info) == {"prompt", "workflow"}
+
+
+def test_a_server_that_is_down_refuses_connections_for_its_time() -> None:
+    """Down for a while: refused, then there again."""
+
+    async def scene() -> None:
+        async with client_of(faults=[{"kind": "down", "at": "10s", "for": "200ms"}]) as client:
+            assert (await client.ask("GET", "/prompt"))[0] == 200
+            client.clock.advance(11)
+            client.server.stir()
+            me = client.server
+            async with asyncio.timeout(10):
+                while me.port_is_open:  # noqa: ASYNC110  # the server has no event for it
+                    await asyncio.sleep(0)
+                with pytest.raises(aiohttp.ClientConnectionError):
+                    await client.ask("GET", "/prompt")
+                while not me.port_is_open:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert (await client.ask("GET", "/prompt"))[0] == 200
+
+    asyncio.run(scene())
+
+
+def test_the_log_goes_to_a_file_of_each_server(tmp_path: Path) -> None:
+    """`{}` in the path is the number of the server; the lines are those of /internal/logs/raw."""
+
+    async def scene() -> str:
+        async with client_of(log=str(tmp_path / "server-{}.log"), version="0.3.64") as client:
+            await client.ran(picture_graph())
+            raw = (await client.ask("GET", "/internal/logs/raw"))[1]
+            return "".join(entry["m"] for entry in raw["entries"])
+
+    told = asyncio.run(scene())
+    assert (tmp_path / "server-0.log").read_text() == told
+    assert "got prompt\nPrompt executed in 0.00 seconds\n" in told
