@@ -218,8 +218,7 @@ def test_a_restart_forgets_everything_but_the_files() -> None:
             assert await me.ended() == 1006
             with pytest.raises(aiohttp.ClientConnectionError):
                 await client.ask("GET", "/prompt")
-            while not client.server.port_is_open:  # noqa: ASYNC110  # the server has no event for it
-                await asyncio.sleep(0.01)
+            await _until_open(client, is_open=True)
             assert (await client.ask("GET", "/queue"))[1] == {"queue_running": [], "queue_pending": []}
             assert (await client.ask("GET", "/history"))[1] == {}
             assert (await client.ask("GET", f"/history/{running}"))[1] == {}
@@ -228,6 +227,13 @@ def test_a_restart_forgets_everything_but_the_files() -> None:
             assert (await client.ask("GET", "/view?filename=picture_00001_.png"))[0] == 200
 
     asyncio.run(scene())
+
+
+async def _until_open(client: Client, *, is_open: bool) -> None:
+    """Until the server listens, or does not; TimeoutError after ten seconds."""
+    async with asyncio.timeout(10):
+        while client.server.port_is_open is not is_open:  # noqa: ASYNC110  # the server has no event for it
+            await asyncio.sleep(0.01)
 
 
 def test_a_frozen_process_answers_when_it_thaws() -> None:
@@ -320,14 +326,10 @@ def test_a_server_that_is_down_refuses_connections_for_its_time() -> None:
             assert (await client.ask("GET", "/prompt"))[0] == 200
             client.clock.advance(11)
             client.server.stir()
-            me = client.server
-            async with asyncio.timeout(10):
-                while me.port_is_open:  # noqa: ASYNC110  # the server has no event for it
-                    await asyncio.sleep(0)
-                with pytest.raises(aiohttp.ClientConnectionError):
-                    await client.ask("GET", "/prompt")
-                while not me.port_is_open:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await _until_open(client, is_open=False)
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await client.ask("GET", "/prompt")
+            await _until_open(client, is_open=True)
             assert (await client.ask("GET", "/prompt"))[0] == 200
 
     asyncio.run(scene())
