@@ -7,14 +7,17 @@ start, with a recorder, and seals it when the test stops.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gevent
+from locust.exception import StopTest
 from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from comfysoak_core import lifeline
@@ -27,9 +30,11 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.built_in import plain_plan
 from comfysoak_load.handles import check_handles
 from comfysoak_load.load_process import LoadProcess, new_journal
-from comfysoak_load.own_run import OwnRun
+from comfysoak_load.own_run import OwnRun, check_writable
 
 STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web page's button); `-s` says otherwise
+PARENT_EVERY_S = 0.5
+OWN_RUNS = Path("runs")
 WORKER_GRACE_S = 2.0  # a worker has three seconds from its master's end to its own
 
 _RUN_MESSAGE = "comfysoak_run"
@@ -48,7 +53,17 @@ def attach(environment: Any, **_: Any) -> None:
         environment.comfysoak = Harness(environment)
     except ComfySoakError as error:
         sys.stderr.write(f"{error}\n")
+        _end_workers()
         sys.exit(int(error.exit_code))
+
+
+def _end_workers() -> None:
+    """End the workers that `--processes` has forked: without their master they would try to reach it for minutes."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            child.terminate()
 
 
 def harness_of(environment: Any) -> Harness:
@@ -92,6 +107,7 @@ class Harness:
             check_handles(self._plan.sockets_most, self._plan.users_most)
         elif self._is_headless and not self._is_worker:
             plain_plan(environment.host)  # say now what is wrong with it
+            check_writable(OWN_RUNS)
         self._set_watchers()
         self._listen()
 
@@ -146,6 +162,8 @@ class Harness:
             runner.register_message(_RUN_MESSAGE, self._on_run)
             runner.register_message(_INTERRUPTED_MESSAGE, self._on_interrupted)
             events.report_to_master.add_listener(self._report)
+            if getattr(self.environment.parsed_options, "processes", None):
+                gevent.spawn(_end_with, os.getppid())
         if self._is_master:
             events.worker_report.add_listener(self._on_report)
 
@@ -156,17 +174,10 @@ class Harness:
             try:
                 listener()
             except ComfySoakError as error:
-                _log.error("%s", error)  # the message says it all
                 self.environment.process_exit_code = int(error.exit_code)
-                gevent.spawn(self._give_up)
+                raise StopTest(str(error)) from error  # Locust logs it, and quits or stops the test
 
         return listen
-
-    def _give_up(self) -> None:
-        if self._is_headless:
-            self.environment.runner.quit()
-        else:
-            self.environment.runner.stop()
 
     # Locust's events
 
@@ -187,7 +198,7 @@ class Harness:
     def _make_own_run(self) -> None:
         self._plan = plain_plan(self.environment.host)
         check_handles(self._plan.sockets_most)
-        self._own = OwnRun.begin(Path("runs"), self._plan, self.clock)
+        self._own = OwnRun.begin(OWN_RUNS, self._plan, self.clock)
         self._run_dir = self._own.path
         _log.info("Recording to %s", self._run_dir)
         if self._is_master:
@@ -244,6 +255,13 @@ class Harness:
 
     def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         self._in_flight_of[client_id] = int(data.get(_IN_FLIGHT, 0))
+
+
+def _end_with(parent: int) -> None:
+    """A worker that was forked on this machine ends with its master, however that ends."""
+    while os.getppid() == parent:
+        gevent.sleep(PARENT_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _plan_of(run_dir: Path) -> Plan:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import gevent
 
 from comfysoak_core.clock import Clock
+from comfysoak_core.errors import UsageError
 from comfysoak_core.recording.host_facts import this_host
 from comfysoak_core.recording.layout import Layout
 from comfysoak_core.recording.lock import is_held
@@ -21,6 +23,22 @@ from comfysoak_core.scenario.plan import Plan
 
 WORKERS_WITHIN_S = 6.0
 _log = logging.getLogger("comfysoak")
+
+
+def check_writable(parent: Path) -> None:
+    """Raises UsageError when no run directory can be made in `parent`; leaves nothing behind."""
+    made = not parent.exists()
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass
+        if made:
+            parent.rmdir()
+    except OSError as error:
+        raise UsageError(
+            f"a run directory cannot be made in {parent.absolute()}: {error.strerror or error}",
+            "Start Locust in a folder you may write to.",
+        ) from error
 
 
 class OwnRun:

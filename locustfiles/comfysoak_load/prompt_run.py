@@ -211,6 +211,9 @@ class PromptRun:
         problem, code = self._count_problem(files), Code.OUTPUT_WRONG
         for file in files:
             answer = self.target.view(file)
+            if isinstance(answer, Failure) and answer.kind in _NEVER_ARRIVED:
+                self.life.server_gone(self._process.clock.now_ns())
+                return
             found, found_code = self._check(file, answer)
             if isinstance(answer, Answer) and answer.status == 200:
                 received += 1

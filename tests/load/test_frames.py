@@ -87,6 +87,7 @@ def test_only_a_message_that_ends_with_the_read_has_its_time(wire: bytes, exact:
         b"\x82\x7f" + (2**64 - 1).to_bytes(8, "big") + b"abc",
         frame(Opcode.TEXT, b"a" * 600, fin=False) + frame(Opcode.CONT, b"b" * 600, fin=False),
     ],
+    ids=["a tebibyte", "the most there can be", "by fragments"],
 )
 def test_a_message_over_the_bound_ends_the_connection_with_1009(wire: bytes) -> None:
     """A frame that announces too much, and fragments that add up to too much, are refused before they are held."""
@@ -107,6 +108,7 @@ def test_a_message_over_the_bound_ends_the_connection_with_1009(wire: bytes) -> 
         b"\x09\x00",  # a ping in fragments
         frame(Opcode.TEXT, b"a", fin=False) + frame(Opcode.TEXT, b"b"),
     ],
+    ids=["masked", "nothing to continue", "no such opcode", "unagreed bit", "ping in fragments", "two at once"],
 )
 def test_a_server_that_breaks_the_rules_is_cut_off(wire: bytes) -> None:
     """What no server may send ends the connection with 1002, and what follows is not looked at."""
