@@ -191,7 +191,8 @@ class Replay:
             due_ns = self._server.due_ns
             if self._missing() is None:
                 return
-            if not self._server.sockets.is_idle and patience:  # many bytes are under way
+            # many bytes are under way: not yet sent, or sent and not yet read by a client that is given no time
+            if patience and (not self._server.sockets.is_idle or due_ns is None):
                 patience -= 1
                 await asyncio.sleep(0.005)
                 continue
