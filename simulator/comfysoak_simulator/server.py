@@ -82,8 +82,9 @@ class Server:
         """The process is there: listen on the port."""
         if self._runner is None:
             return
-        self._site = web.TCPSite(self._runner, self.host, self.port, backlog=4096, reuse_address=True)
-        await self._site.start()
+        site = web.TCPSite(self._runner, self.host, self.port, backlog=4096, reuse_address=True)
+        await site.start()
+        self._site = site  # not before it listens: the port counts as open from here on
         self.port = self._runner.addresses[0][1]
         self.argv = facts.arguments(self.machine, self.host, self.port)
         self.machine.log.write(f"To see the GUI go to: {self.url}")
