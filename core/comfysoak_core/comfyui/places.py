@@ -60,7 +60,7 @@ def _nearest(graph: Graph, path: str) -> str:
     found = difflib.get_close_matches(path.lower(), list(paths), 1, 0.5)
     if found:
         return f"Write `node.input`; the nearest is {paths[found[0]]}."
-    return f"Write `node.input`, for example {', '.join(list(paths.values())[:5])}."
+    return f"Write `node.input`, for example {', '.join(list(dict.fromkeys(paths.values()))[:5])}."
 
 
 def seed_places(graph: Graph) -> list[Place]:

@@ -37,6 +37,7 @@ from comfysoak_core.errors import Problem, ScenarioError
 from comfysoak_core.scenario.faults import Fault
 from comfysoak_core.scenario.formula import parse_formula
 from comfysoak_core.scenario.quantities import Bytes, parse_duration, parse_size
+from comfysoak_core.scenario.yaml_text import load_yaml
 
 Version = Literal["0.3.64", "0.33.0"]
 CacheKind = Literal["default", "classic", "none", "lru"]
@@ -151,7 +152,7 @@ class Embedded(_Model):
 def read_costs(path: Path) -> dict[str, Cost]:
     """The table of a costs file: YAML, node class to `Cost`. Raises ScenarioError."""
     try:
-        return TypeAdapter(dict[str, Cost]).validate_python(yaml.safe_load(_text(path)) or {})
+        return TypeAdapter(dict[str, Cost]).validate_python(load_yaml(_text(path))[1] or {})
     except yaml.YAMLError as error:
         raise ScenarioError(f"the costs file is not YAML: {error}", where=str(path)) from error
     except ValidationError as error:

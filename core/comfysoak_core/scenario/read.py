@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from comfysoak_core.errors import Problem, ScenarioError
 from comfysoak_core.scenario.model import Scenario
+from comfysoak_core.scenario.yaml_text import load_yaml
 
 Path_ = tuple[str | int, ...]
 
@@ -57,8 +58,7 @@ def read_document(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path} cannot be read: {error}", "A scenario is a YAML file in UTF-8.") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        root, value = load_yaml(text)
     except yaml.YAMLError as error:
         raise _broken_yaml(path, error) from None
     if not isinstance(value, dict) or root is None:
@@ -117,7 +117,7 @@ def apply_setting(value: dict[str, Any], setting: str) -> None:
 
 def _yaml_value(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)[1]
     except yaml.YAMLError:
         return text
 

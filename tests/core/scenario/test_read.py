@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,34 @@ def test_settings_that_lead_nowhere(setting: str) -> None:
     """A setting whose path leads nowhere is refused with an example."""
     with pytest.raises(ScenarioError, match="--set"):
         apply_setting({"name": "x", "load": [{"for": "3s"}]}, setting)
+
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{key}: &{key} [{', '.join([f'*{before}'] * 9)}]\n" for before, key in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, "more than 200,000 values once its aliases are written out"),
+        ("name: x\nworkload: &w [*w]\n", "an alias holds itself"),
+        ("name: " + "[" * 20_000 + "]" * 20_000, "nested more than 100 levels"),
+        ("".join(" " * depth + "a:\n" for depth in range(400)), "nested more than 100 levels"),
+    ],
+    ids=["aliases of aliases", "an alias of itself", "brackets", "indentation"],
+)
+def test_yaml_beyond_all_bounds_is_a_mistake_of_the_file(tmp_path: Path, text: str, words: str) -> None:
+    """YAML that stands for more than a machine can hold is refused before it is written out."""
+    (told,) = problems(tmp_path, text)
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://gpu-1:99999", "http://[::1", "http://gpu-1:8188/?token=abc", "http://gpu-1:8188/#a", "http://gpu 1:8188"],
+)
+def test_an_address_that_would_not_be_used_whole_is_refused(tmp_path: Path, url: str) -> None:
+    """A target with a wrong port, a query or a space in it is a mistake of the scenario, told with an example."""
+    told = problems(tmp_path, GOOD.replace("http://gpu-1:8188/", json.dumps(url)))
+    assert any("such as http://gpu-1:8188" in line for line in told)
