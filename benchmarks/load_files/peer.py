@@ -47,7 +47,7 @@ class PlainUser(HttpUser):  # type: ignore[misc]  # Locust is not typed here
             self._wait(socket, prompt_id)
         finally:
             if self.socket is None:
-                socket.close()
+                socket.close(timeout=0)
         entry = self.client.get(f"/history/{prompt_id}", name="history").json()[prompt_id]
         if entry["status"]["status_str"] == "success" and self._pictures_are_right(entry["outputs"]):
             METER.cycles += 1

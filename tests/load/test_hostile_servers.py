@@ -49,7 +49,7 @@ def test_a_hostile_server_becomes_rows_and_codes(tmp_path: Path) -> None:
             seed=5,
             servers=(server,),
             workloads=tuple(map(workload, MISDEEDS)),
-            stages=(Stage(duration_s=4, users_from=len(MISDEEDS), users_to=len(MISDEEDS)),),
+            stages=(Stage(duration_s=3, users_from=len(MISDEEDS), users_to=len(MISDEEDS)),),
         )
         process, recording = planned_locust(tmp_path, plan)
         ended(process)
