@@ -175,6 +175,8 @@ class Harness:
                 listener()
             except ComfySoakError as error:
                 self.environment.process_exit_code = int(error.exit_code)
+                hub = gevent.get_hub()
+                hub.NOT_ERROR = (*hub.NOT_ERROR, StopTest)  # or gevent prints a traceback beside the message
                 raise StopTest(str(error)) from error  # Locust logs it, and quits or stops the test
 
         return listen

@@ -66,7 +66,8 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 def runs_in(folder: Path) -> list[Recording]:
     """The recordings plain Locust has made there, oldest first."""
-    return [Recording.open(path) for path in sorted((folder / "runs").iterdir())]
+    made = (path for path in (folder / "runs").iterdir() if not path.name.startswith("."))  # hidden: half made
+    return [Recording.open(path) for path in sorted(made)]
 
 
 def rows(recording: Recording, table: str) -> Rows:
