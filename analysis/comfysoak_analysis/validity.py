@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gaps import gaps
 from comfysoak_analysis.verdict import Doubt, Weight
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.rows import Outcome
@@ -26,8 +27,6 @@ CLOCK_STEP_S = 0.05
 CACHED_CAUTION, CACHED_LIMIT = 0.05, 0.5
 ABORTED_CAUTION, ABORTED_LIMIT = 0.05, 0.2
 NOT_SENT_LIMIT = 0.01
-GAP_SHARE = 0.1
-GAP_LEAST_S = 2.0
 FEW_PROMPTS = 30
 _PLANNED_SHARE = 0.9
 
@@ -173,20 +172,7 @@ def _gpu(run: Run) -> Iterator[Doubt]:
             "Run where the NVIDIA driver is, or name a dcgm-exporter under probes.gpu.",
         )
         return
-    every = run.plan.probes.every_s if run.plan is not None else 0.1
-    for uuid, part in rows.groupby("uuid"):
-        gaps = part["at"].diff().dt.total_seconds().to_numpy(dtype=float)
-        usual = max(every, float(np.nanmedian(gaps)) if len(gaps) > 1 else every)
-        long = gaps[gaps > max(GAP_LEAST_S, 10 * usual)]
-        if long.size:
-            share = float(long.sum()) / max(run.duration_s, 1e-9)
-            weight = Weight.INVALID if share > GAP_SHARE else Weight.CAUTION
-            yield Doubt(
-                "sampler gaps",
-                weight,
-                f"{uuid} was not read for {float(long.max()):.1f} s at a time, {share:.0%} of the run in all.",
-                "Look for a hung driver, or a machine without time for the sampler.",
-            )
+    yield from gaps(run)
 
 
 def why_no_gpu(run: Run) -> str:

@@ -85,6 +85,8 @@ class Planting:
     lag_max_s: float = 0.004
     generator_cpu_ratio: float = 0.3
     sampler_gap_s: tuple[float, float] | None = None
+    gpu_source: Literal["nvml", "dcgm"] = "nvml"
+    host_gap: bool = False  # the host is not read either while the GPU is not
     clock_step_s: float = 0.0
     seal: bool = True
     ended: EndReason = EndReason.FINISHED
@@ -437,7 +439,7 @@ def _gpu(world: _World) -> None:
                 at_ns=ns(at),
                 read_cost_ns=16_000,
                 host="gpu-1",
-                source="nvml",
+                source=p.gpu_source,
                 uuid="GPU-0",
                 index=0,
                 memory_used_bytes=level,
@@ -452,7 +454,7 @@ def _gpu(world: _World) -> None:
                     at_ns=ns(at),
                     read_cost_ns=70_000,
                     host="gpu-1",
-                    source="nvml",
+                    source=p.gpu_source,
                     uuid="GPU-0",
                     index=0,
                     name="Virtual GPU 8 GiB",
@@ -462,6 +464,18 @@ def _gpu(world: _World) -> None:
                     event_reasons="",
                 ),
             )
+
+
+def _host(at_ns: int) -> Host:
+    return Host(
+        at_ns=at_ns,
+        read_cost_ns=500_000,
+        host="gpu-1",
+        cpu_ratio=0.4,
+        cpu_count=8,
+        memory_total_bytes=32 * GIB,
+        memory_available_bytes=20 * GIB,
+    )
 
 
 def _machines(world: _World) -> None:
@@ -483,18 +497,8 @@ def _machines(world: _World) -> None:
             )
         )
         world.put(second, server)
-        world.put(
-            second,
-            Host(
-                at_ns=ns(second),
-                read_cost_ns=500_000,
-                host="gpu-1",
-                cpu_ratio=0.4,
-                cpu_count=8,
-                memory_total_bytes=32 * GIB,
-                memory_available_bytes=20 * GIB,
-            ),
-        )
+        if not (p.host_gap and p.sampler_gap_s and p.sampler_gap_s[0] <= second < sum(p.sampler_gap_s)):
+            world.put(second, _host(ns(second)))
         world.put(
             second,
             Process(

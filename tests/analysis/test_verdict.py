@@ -73,6 +73,8 @@ def test_precedence(
         ({"generator_cpu_ratio": 0.97}, "generator CPU", "invalid"),
         ({"sampler_gap_s": (20.0, 12.0)}, "sampler gaps", "invalid"),
         ({"sampler_gap_s": (20.0, 3.0)}, "sampler gaps", "caution"),
+        ({"sampler_gap_s": (20.0, 12.0), "gpu_source": "dcgm"}, "exporter gaps", "caution"),
+        ({"sampler_gap_s": (20.0, 12.0), "gpu_source": "dcgm", "host_gap": True}, "sampler gaps", "invalid"),
         ({"clock_step_s": 3.0}, "clock step", "caution"),
         ({"cached_share": 0.9}, "cached prompts", "invalid"),
         ({"cached_share": 0.25}, "cached prompts", "caution"),
