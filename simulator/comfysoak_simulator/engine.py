@@ -73,7 +73,6 @@ class Engine:
         self._pause: Pause | None = None
         self._owner: str | None = None
         self._flags: dict[str, bool] = {}
-        self._endings: list[tuple[int, Callable[[], None]]] = []  # of faults that last
         self.worker_is_dead = False
         self.new_id: Callable[[], str] = _new_id
 
@@ -172,7 +171,7 @@ class Engine:
         return pause.until_ns is not None and pause.until_ns <= now_ns
 
     def _next_ns(self, now_ns: int) -> int | None:
-        due = [end_ns for end_ns, _ in self._endings]
+        due = [end_ns for end_ns, _ in self.machine.endings]
         firing = self.machine.faults.next_firing_ns(_MOMENTS)
         if firing is not None:
             due.append(firing)
@@ -272,11 +271,7 @@ class Engine:
     # --- faults -----------------------------------------------------------------------------------------------
 
     def _strike_by_time(self, now_ns: int) -> None:
-        over = [ending for ending in self._endings if ending[0] <= now_ns]
-        if over:
-            self._endings = [ending for ending in self._endings if ending[0] > now_ns]
-            for _, undo in over:
-                undo()
+        self.machine.end_faults(now_ns)
         firing = self.machine.faults.next_firing_ns(_MOMENTS)
         if firing is not None and firing <= now_ns:
             self._strike_moments(now_ns)
@@ -303,7 +298,7 @@ class Engine:
                 self._suffer(fault)
             undo = self._apply(fault)
             if undo is not None and end_ns is not None:
-                self._endings.append((end_ns, undo))
+                self.machine.endings.append((end_ns, undo))
 
     def _apply(self, fault: FaultBase) -> Callable[[], None] | None:
         """Do to the GPU what a fault says; how to undo it."""

@@ -61,7 +61,7 @@ class Files:
         self._folders: dict[Folder, OrderedDict[tuple[str, str], Recipe | bytes]] = {
             folder: OrderedDict() for folder in FOLDERS
         }
-        self._counters: dict[tuple[Folder, str], int] = {}
+        self._counters: OrderedDict[tuple[Folder, str], int] = OrderedDict()
         self._uploaded_bytes = 0
         self._drawn: OrderedDict[Place, bytes] = OrderedDict()
 
@@ -69,6 +69,9 @@ class Files:
         """A new name as ComfyUI counts them: `prefix_00001_.png`; a slash in `prefix` makes a subfolder."""
         subfolder, _, name = prefix.rpartition("/")
         number = self._counters[folder, prefix] = self._counters.get((folder, prefix), 0) + 1
+        self._counters.move_to_end((folder, prefix))
+        if len(self._counters) > MOST_FILES:  # one put away so long ago that its files are gone as well
+            self._counters.popitem(last=False)
         return Place(f"{name}_{number:05}_.{extension}", subfolder, folder)
 
     def put(self, place: Place, content: Recipe | bytes) -> None:
@@ -77,7 +80,7 @@ class Files:
         folder[place.subfolder, place.filename] = content
         self._drawn.pop(place, None)
         if len(folder) > MOST_FILES:
-            folder.popitem(last=False)
+            self._forget_oldest(place.type)
 
     def upload(self, place: Place, content: bytes, *, overwrite: bool) -> Place:
         """Write an uploaded file; without `overwrite` other bytes of the same name get a new name."""
@@ -92,7 +95,7 @@ class Files:
             self._uploaded_bytes += len(content) - len(self.read(free) or b"")
         self.put(free, content)
         while self._uploaded_bytes > MOST_INPUT_BYTES and len(self._folders["input"]) > 1:
-            self._forget_oldest_input()
+            self._forget_oldest("input")
         return free
 
     def read(self, place: Place) -> bytes | None:
@@ -136,9 +139,10 @@ class Files:
         """What a server does when it starts."""
         self._folders["temp"].clear()
 
-    def _forget_oldest_input(self) -> None:
-        _, content = self._folders["input"].popitem(last=False)
-        self._uploaded_bytes -= len(content) if isinstance(content, bytes) else 0
+    def _forget_oldest(self, folder: Folder) -> None:
+        _, content = self._folders[folder].popitem(last=False)
+        if folder == "input" and isinstance(content, bytes):
+            self._uploaded_bytes -= len(content)
 
 
 def _drawn(recipe: Recipe) -> bytes:

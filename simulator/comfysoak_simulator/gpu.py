@@ -134,6 +134,7 @@ class Gpu:
     def busy(self, from_ns: int, until_ns: int, level: float) -> None:
         """Note that it works at `level` (0 to 1) in this stretch."""
         if until_ns > from_ns:
+            self._forget_before(from_ns - _UTILISATION_WINDOW_NS)  # perhaps nobody ever reads it
             self._busy.append((from_ns, until_ns, level))
 
     def idle_from(self, now_ns: int) -> None:
@@ -186,14 +187,17 @@ class Gpu:
 
     def _utilisation(self, now_ns: int) -> float:
         since = now_ns - _UTILISATION_WINDOW_NS
-        while self._busy and self._busy[0][1] <= since:
-            self._busy.popleft()
+        self._forget_before(since)
         worked = sum(
             max(min(until, now_ns) - max(start, since), 0) * level
             for start, until, level in self._busy
             if start < now_ns
         )
         return min(worked / _UTILISATION_WINDOW_NS, 1.0)
+
+    def _forget_before(self, since_ns: int) -> None:
+        while self._busy and self._busy[0][1] <= since_ns:
+            self._busy.popleft()
 
     def _make_room(self, size_bytes: int, keep: Collection[Model]) -> tuple[Model, ...]:
         unloaded = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from comfysoak_core.clock import Clock
@@ -31,6 +32,7 @@ class Machine:
     log: Logbook
     faults: Faults
     leaked: list[bytearray] = field(default_factory=list)  # memory a leak of the process really holds
+    endings: list[tuple[int, Callable[[], None]]] = field(default_factory=list)  # when faults that last are undone
 
     def end_of_process(self) -> None:
         """The server's process is gone: what it held of GPU, memory and temporary files is free again."""
@@ -39,6 +41,13 @@ class Machine:
             self.gpu.recover()
         self.files.purge_temp()
         self.leaked.clear()
+
+    def end_faults(self, now_ns: int) -> None:
+        """Undo the faults whose time is over; a GPU that is throttled does not care which process runs."""
+        over = [undo for end_ns, undo in self.endings if end_ns <= now_ns]
+        self.endings[:] = [ending for ending in self.endings if ending[0] > now_ns]
+        for undo in over:
+            undo()
 
     def leak(self, size_bytes: int, *, of_gpu: bool) -> None:
         """Lose memory: of the GPU until the process ends, or of this very process."""

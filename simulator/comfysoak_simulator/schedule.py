@@ -71,16 +71,19 @@ class Schedule:
         began = self._firing_ns(firing)
         return began is not None and now_ns < began + round((self.fault.lasting or 0.0) * NS_PER_S)
 
-    def take(self, now_ns: int) -> bool:
-        """Whether it strikes at this opportunity; if so, that counts."""
+    def take(self, now_ns: int, *, is_moment: bool = False) -> bool:
+        """Whether it strikes at this opportunity; if so, that counts.
+
+        A moment of the clock (`is_moment`) is one opportunity: it does not come back when chance was against it.
+        """
         if not self.active(now_ns):
             return False
         chance = self.fault.probability
-        if chance is not None and self._random.random() >= chance:
-            return False
-        self.struck += 1
-        self._firing_done = self._firing_at(now_ns) if self.timed else -1
-        return True
+        lucky = chance is None or self._random.random() < chance
+        self.struck += lucky
+        if lucky or is_moment:
+            self._firing_done = self._firing_at(now_ns) if self.timed else -1
+        return lucky
 
     def worth_a_note(self, now_ns: int) -> bool:
         """Whether this strike is news: each one, but only the first of a stretch in which it always strikes."""
@@ -154,8 +157,8 @@ class Faults:
         return next((fault for _, fault in self._strikes(kind, now_ns, opportunity)), None)
 
     def strike_with_end(self, kind: type[F], now_ns: int) -> tuple[F, int | None] | None:
-        """The same, with the moment its stretch ends."""
-        struck = self._strikes(kind, now_ns, _Opportunity())
+        """The same at a moment of the clock, with the moment its stretch ends."""
+        struck = self._strikes(kind, now_ns, _Opportunity(), is_moment=True)
         return next(((fault, schedule.end_ns(now_ns)) for schedule, fault in struck), None)
 
     def next_firing_ns(self, kinds: tuple[type[FaultBase], ...]) -> int | None:
@@ -163,10 +166,12 @@ class Faults:
         times = (schedule.next_firing_ns() for schedule in self.schedules if isinstance(schedule.fault, kinds))
         return min((time for time in times if time is not None), default=None)
 
-    def _strikes(self, kind: type[F], now_ns: int, opportunity: _Opportunity) -> Iterator[tuple[Schedule, F]]:
+    def _strikes(
+        self, kind: type[F], now_ns: int, opportunity: _Opportunity, *, is_moment: bool = False
+    ) -> Iterator[tuple[Schedule, F]]:
         for schedule in self.schedules:
             fault = schedule.fault
-            if isinstance(fault, kind) and opportunity.suits(fault) and schedule.take(now_ns):
+            if isinstance(fault, kind) and opportunity.suits(fault) and schedule.take(now_ns, is_moment=is_moment):
                 if schedule.worth_a_note(now_ns):
                     self._note(fault, opportunity.subject)
                 yield schedule, fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_simulator.engine import Engine
+from comfysoak_simulator.gpu import Gpu
 from comfysoak_simulator.schedule import Schedule
 from tests.simulator.driving import Driven, diffusion_graph, end_of, picture_graph, steps_graph, took_s
 
@@ -203,3 +205,35 @@ def test_faults_of_sockets_are_handed_to_the_edge_at_their_time() -> None:
     driven = Driven(faults=[{"kind": "drop-sockets", "at": "20s"}, {"kind": "restart", "every": "60s"}])
     driven.run(130)
     assert [fault.CODE for fault in driven.suffered] == ["WS_ABNORMAL", "SERVER_RESTARTED", "SERVER_RESTARTED"]
+
+
+def test_a_moment_that_chance_was_against_is_over() -> None:
+    """`every` with a probability: one throw a moment, and nothing due before the next one."""
+    driven = Driven(faults=[{"kind": "drop-sockets", "every": "10s", "probability": "20%"}])
+    driven.run(1000)
+    assert 5 < len(driven.suffered) < 40  # 100 throws
+    due_ns = driven.engine.advance()
+    assert due_ns is not None
+    assert due_ns > driven.clock.now_ns()
+
+
+@pytest.mark.parametrize(
+    ("fault", "undone"),
+    [
+        ({"kind": "throttle", "at": "1s", "for": "10s"}, lambda gpu: gpu.slowdown == 1.0),
+        ({"kind": "foreign-memory", "at": "1s", "for": "10s"}, lambda gpu: gpu.foreign_bytes == 0),
+    ],
+)
+def test_what_befalls_the_gpu_ends_in_time_also_when_the_server_is_started_again(
+    fault: dict[str, Any], undone: Callable[[Gpu], bool]
+) -> None:
+    """The new process finds the GPU as it was left, and the fault ends when it was to end."""
+    driven = Driven(faults=[fault])
+    driven.run(5)
+    gpu = driven.machine.gpu
+    assert gpu is not None
+    assert not undone(gpu)
+    driven.machine.end_of_process()
+    driven.engine = Engine(driven.machine, driven.messages.append, driven.suffered.append)
+    driven.run(10)
+    assert undone(gpu)
