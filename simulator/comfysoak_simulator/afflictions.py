@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from random import Random
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -24,11 +25,9 @@ from comfysoak_core.scenario.faults import (
     ZombieSockets,
 )
 from comfysoak_simulator.hostility import rubbish
+from comfysoak_simulator.machine import Machine
 from comfysoak_simulator.messages import Message
-from comfysoak_simulator.sockets import Connection, frame_of
-
-if TYPE_CHECKING:
-    from comfysoak_simulator.server import Server
+from comfysoak_simulator.sockets import Connection, Sockets, frame_of
 
 TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
 _SILENCE_S, _FREEZE_S = 10.0, 5.0
@@ -36,10 +35,29 @@ _IDLE_LOOK_S = 0.25
 _FOR_EVER_S = 365 * 86_400.0
 
 
+class Afflicted(Protocol):
+    """The server as its faults see it."""
+
+    machine: Machine
+    sockets: Sockets
+
+    async def begin(self) -> None:
+        """The process is there."""
+
+    async def kill(self) -> None:
+        """The process is gone."""
+
+    def stir(self) -> None:
+        """The engine may have something to do."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside all else."""
+
+
 class Afflictions:
     """The faults of one server's edge."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Afflicted) -> None:
         machine = server.machine
         self._server = server
         self._faults = machine.faults

@@ -11,8 +11,8 @@ from aiohttp import web
 from PIL import Image, UnidentifiedImageError
 
 from comfysoak_simulator import pictures
+from comfysoak_simulator.answers import answer
 from comfysoak_simulator.files import FOLDERS, Files, Folder, Place
-from comfysoak_simulator.routes import answer
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-import orjson
 from aiohttp import web
 
 from comfysoak_simulator import facts, jobs
+from comfysoak_simulator.answers import answer, body_of
+from comfysoak_simulator.engine import Engine
+from comfysoak_simulator.machine import Machine
 from comfysoak_simulator.metrics import as_prometheus_text
 from comfysoak_simulator.models import FOLDERS, NEWER_FOLDERS
 
-if TYPE_CHECKING:
-    from comfysoak_simulator.server import Server
-
 Json = Any
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_JSON = {"Content-Type": "application/json; charset=utf-8"}
 _DISABLED = {
     "error": {
         "code": "SERVICE_DISABLED",
@@ -30,25 +27,25 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>ComfySoak
 <h1>ComfySoak simulator</h1><p>A simulated ComfyUI server: the API is here, the editor is not.</p></html>"""
 
 
-def answer(value: Json, status: int = 200) -> web.Response:
-    """A JSON answer."""
-    body = orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
-    return web.Response(body=body, status=status, headers=_JSON)
+class Asked(Protocol):
+    """The server as its routes see it."""
 
+    machine: Machine
+    engine: Engine
+    argv: list[str]
+    log_readers: set[str]  # client ids that get each new line of the log
 
-async def body_of(request: web.Request) -> Json:
-    """The JSON of a request, whatever its content type; ValueError for none."""
-    raw = await request.read()
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return json.loads(raw.decode(request.charset or "utf-8"))  # takes NaN and what else Python takes
+    def stir(self) -> None:
+        """Something was asked of the engine."""
+
+    def object_info(self) -> dict[str, Json]:
+        """The answer to GET /object_info."""
 
 
 class Routes:
     """The handlers of one server."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Asked) -> None:
         self._server = server
 
     def add_to(self, app: web.Application) -> None:

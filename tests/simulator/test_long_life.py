@@ -13,7 +13,7 @@ def test_work_is_forgotten_although_no_probe_ever_reads_the_gpu() -> None:
     gpu = Gpu(VirtualGpu(), 0)
     for second in range(10_000):
         gpu.busy(second * NS_PER_S, second * NS_PER_S + NS_PER_S // 2, 1.0)
-    assert len(gpu._busy) < 10  # noqa: SLF001  # what must not grow is seen from inside only
+    assert len(gpu._busy) < 10  # what must not grow is seen from inside only
     assert gpu.read(10_000 * NS_PER_S).utilisation == 0.5
 
 
@@ -23,7 +23,7 @@ def test_names_of_files_are_counted_for_as_long_as_there_are_files() -> None:
     for number in range(2 * MOST_FILES):
         files.put(files.next_place("temp", f"once-{number}", "png"), b"x")
         files.put(files.next_place("output", "always", "png"), b"x")
-    assert len(files._counters) <= MOST_FILES  # noqa: SLF001  # as above
+    assert len(files._counters) <= MOST_FILES  # as above
     assert files.next_place("output", "always", "png").filename == f"always_{2 * MOST_FILES + 1:05}_.png"
 
 
@@ -34,4 +34,4 @@ def test_uploads_that_made_room_for_others_do_not_count_any_more() -> None:
     for number in range(MOST_FILES + 2_000):
         files.upload(Place(f"{number}.png", "", "input"), kilobyte, overwrite=False)
     assert len(files.input_names()) == MOST_FILES
-    assert files._uploaded_bytes == MOST_FILES * len(kilobyte)  # noqa: SLF001  # it decides what is thrown away
+    assert files._uploaded_bytes == MOST_FILES * len(kilobyte)  # it decides what is thrown away
