@@ -1,10 +1,13 @@
-"""Where progress goes: a panel that renews itself in a terminal, a line every ten seconds elsewhere; always stderr."""
+"""Where progress goes: a panel that renews itself in a terminal, a line every ten seconds elsewhere; always stderr.
+
+A terminal that is closed, or a pipe nobody reads any more, ends the showing and never the run.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -41,11 +44,29 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._showing(self._stop)
 
     def say(self, words: str) -> None:
         """A line of its own, for a moment worth telling."""
+        self._showing(lambda: self._say(words))
+
+    def show(self, doing: str, batches: Sequence[NewRows]) -> None:
+        """Take new rows of the journal and show the state when it is time to."""
+        self._showing(lambda: self._show(doing, batches))
+
+    def _showing(self, step: Callable[[], None]) -> None:
+        """Take a step that writes; when nobody is there any more, stay quiet from now on."""
+        try:
+            step()
+        except OSError:  # EIO of a closed terminal, EPIPE of a closed pipe
+            self._quiet = True
+            self._live = None
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _say(self, words: str) -> None:
         if self._quiet:
             return
         if self._live is not None:
@@ -53,8 +74,7 @@ class Screen:
         else:
             print(words, file=sys.stderr, flush=True)
 
-    def show(self, doing: str, batches: Sequence[NewRows]) -> None:
-        """Take new rows of the journal and show the state when it is time to."""
+    def _show(self, doing: str, batches: Sequence[NewRows]) -> None:
         if doing != self._doing:
             self._begin(doing)
         for batch in batches:
@@ -75,4 +95,4 @@ class Screen:
         if doing == "ending" and self._live is not None:
             self._live.update("", refresh=True)
         words = {"starting": "starting", "running": "load begins", "ending": "load has ended", "sealing": "sealing"}
-        self.say(words.get(doing, doing))
+        self._say(words.get(doing, doing))

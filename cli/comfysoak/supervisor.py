@@ -71,19 +71,25 @@ class Interruption:
     def take(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: remember the first."""
         if self.end is None:
-            interrupted = number == signal.SIGINT
-            self.end = (
-                End(EndReason.INTERRUPTED, ExitCode.INTERRUPTED, "Ctrl-C")
-                if interrupted
-                else End(EndReason.TERMINATED, ExitCode.TERMINATED, "SIGTERM")
-            )
+            self.end = _ENDS[signal.Signals(number)]
+
+
+_ENDS = {
+    signal.SIGINT: End(EndReason.INTERRUPTED, ExitCode.INTERRUPTED, "Ctrl-C"),
+    signal.SIGTERM: End(EndReason.TERMINATED, ExitCode.TERMINATED, "SIGTERM"),
+    signal.SIGHUP: End(EndReason.TERMINATED, ExitCode.TERMINATED, "SIGHUP, as when a terminal is closed"),
+}
 
 
 @contextmanager
 def signals_remembered() -> Iterator[Interruption]:
-    """SIGINT and SIGTERM end the run in good order instead of ending this process."""
+    """SIGINT, SIGTERM and SIGHUP end the run in good order instead of ending this process.
+
+    One that is ignored stays so: that is what `nohup` is for.
+    """
     interruption = Interruption()
-    before = {number: signal.signal(number, interruption.take) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interruption.take) for number in heeded}
     try:
         yield interruption
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -99,9 +100,14 @@ def _run(plan: Plan, out: Path, *, processes: int, web: bool, quiet: bool, as_js
 
 
 def _tell(verdict: dict[str, object], run_dir: Path, *, as_json: bool) -> None:
+    """The verdict on stdout; the exit code says it all the same when nobody reads that any more."""
     from comfysoak.telling import tell_verdict
 
-    if as_json:
-        click.echo(json.dumps(verdict, indent=2))
-    else:
-        tell_verdict(verdict, run_dir)
+    try:
+        if as_json:
+            click.echo(json.dumps(verdict, indent=2))
+        else:
+            tell_verdict(verdict, run_dir)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
