@@ -120,7 +120,7 @@ def _run(locustfile: str, settings: dict[str, str], server: str, folder: str) ->
 def _simulator() -> Iterator[str]:
     """A simulator that takes next to no time for its nodes; its base URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "comfysoak_simulator", "--port", "0", "--speed", "1000"],
+        [sys.executable, "-m", "comfysoak", "sim", "--port", "0", "--speed", "1000"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.errors import UsageError
 from comfysoak_simulator import facts
 from comfysoak_simulator.afflictions import TROUBLE, Afflictions
 from comfysoak_simulator.engine import Engine
@@ -245,8 +246,12 @@ class _LogFile:
     """The log as a file; `{}` in the path stands for the number of the server."""
 
     def __init__(self, path: Path, index: int) -> None:
-        self._path = Path(str(path).replace("{}", str(index)))
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        place = Path(str(path).replace("{}", str(index)))
+        try:
+            self._file = place.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            what = f"the log file {place} cannot be written: {error.strerror}"
+            raise UsageError(what, "Name a file in a folder that is there: target.embedded.log.") from None
 
     def write(self, line: Line) -> None:
         """Append a line."""

@@ -14,6 +14,7 @@ import orjson
 
 from comfysoak_core import lifeline
 from comfysoak_core.clock import Anchor, AnchoredClock
+from comfysoak_core.errors import UsageError
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.embedded import Embedded
@@ -35,7 +36,7 @@ def run(
     """Serve until SIGTERM or SIGINT; `ready` hears the base URLs once all answer.
 
     `ports`: one for each server, or one for the first and the following ones for the others, or 0 for free ones.
-    With a run directory each fault that strikes becomes a row of `events`. OSError when a port is taken.
+    With a run directory each fault that strikes becomes a row of `events`. UsageError when it cannot listen there.
     """
     asyncio.run(_serve(embedded, host, _ports(ports, embedded.servers), ready or _say_ready, run_directory))
 
@@ -66,7 +67,7 @@ async def _serve(
         for index, port in enumerate(ports):
             server = Server(Machine.assemble(embedded, index, clock, notes.of(index)), host, port)
             servers.append(server)
-            await server.start()
+            await _listen(server)
             notes.urls[index] = server.url
         ready([server.url for server in servers])
         await _until(ended, notes)
@@ -74,6 +75,14 @@ async def _serve(
         for server in servers:
             await server.stop()
         notes.close()
+
+
+async def _listen(server: Server) -> None:
+    try:
+        await server.start()
+    except (OSError, OverflowError) as error:  # the second: a port beyond 65535
+        what = f"cannot listen on {server.host}:{server.port}: {getattr(error, 'strerror', None) or error}"
+        raise UsageError(what, "Name another --port, or 0.") from None
 
 
 async def _until(ended: asyncio.Event, notes: _Notes) -> None:

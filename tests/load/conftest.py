@@ -15,7 +15,7 @@ import pytest
 def simulated(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A simulator of its own; its base URL and process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "comfysoak_simulator", "--port", "0", "--speed", "100", *options],
+        [sys.executable, "-m", "comfysoak", "sim", "--port", "0", "--speed", "100", *options],
         stdout=subprocess.PIPE,
         text=True,
     )

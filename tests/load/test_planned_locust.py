@@ -100,7 +100,7 @@ def test_a_server_that_is_killed_and_comes_back_is_loaded_again(own_simulator: o
         server.kill()
         server.wait()
         time.sleep(1.0)
-        command = [sys.executable, "-m", "comfysoak_simulator", "--port", port, "--speed", "100"]
+        command = [sys.executable, "-m", "comfysoak", "sim", "--port", port, "--speed", "100"]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as again:
             ended(process)
             again.kill()

@@ -27,7 +27,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(port: int, version: str = "0.33.0") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "comfysoak_simulator", "--port", str(port), "--version", version]
+        command = [sys.executable, "-m", "comfysoak", "sim", "--port", str(port), "--version", version]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
         started.append(process)
         assert process.stdout is not None

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -32,19 +33,23 @@ MODULE = [sys.executable, "-m", "comfysoak_simulator"]
 
 @contextmanager
 def process(
-    *arguments: str, environment: dict[str, str] | None = None
+    settings: Json = None, environment: dict[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A simulator process that answers, and its base URLs."""
-    started = subprocess.Popen(
-        [*MODULE, "--port", "0", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
-    try:
+    """A simulator process with these settings that answers, and its base URLs."""
+    with NamedTemporaryFile("w", suffix=".json") as config:
+        json.dump(settings or {}, config)
+        config.flush()
+        started = subprocess.Popen(
+            [*MODULE, "--port", "0", "--config", config.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
         assert started.stdout is not None
-        yield started, json.loads(started.stdout.readline())["servers"]
+        ready = started.stdout.readline()
+    try:
+        yield started, json.loads(ready)["servers"]
     finally:
         started.kill()
         started.wait()
@@ -63,7 +68,7 @@ def ask(url: str, body: Json = None) -> Json:
 @pytest.mark.parametrize("version", ["0.3.64", "0.33.0"])
 def test_the_pattern_of_the_websocket_api_example_works(version: str) -> None:
     """Connect, queue, wait for executing null, fetch history, view: as ComfyUI's public example does."""
-    with process("--version", version) as (_, servers):
+    with process({"version": version}) as (_, servers):
         address = servers[0].removeprefix("http://")
         client_id = str(uuid.uuid4())
         connection = websocket.WebSocket()
@@ -109,7 +114,7 @@ def test_comfy_cli_runs_a_workflow(tmp_path: Path) -> None:
 
 def test_each_server_has_a_port_and_a_gpu_of_its_own() -> None:
     """Two servers: two addresses, two GPUs by UUID, and a prompt of one is unknown to the other."""
-    with process("--servers", "2") as (_, servers):
+    with process({"servers": 2}) as (_, servers):
         prompt_id = ask(f"{servers[0]}/prompt", {"prompt": picture_graph()})["prompt_id"]
         assert prompt_id not in ask(f"{servers[1]}/history")
         texts = [urllib.request.urlopen(f"{server}/metrics", timeout=10).read().decode() for server in servers]
@@ -138,9 +143,8 @@ def test_it_ends_with_its_supervisor() -> None:
 
 def test_faults_are_journalled_in_the_run(tmp_path: Path) -> None:
     """Each fault that strikes is a row of events: code, server, kind, and what it was."""
-    config = tmp_path / "embedded.json"
-    config.write_text(json.dumps({"faults": [{"kind": "node-error", "times": 1, "message": "told to"}]}))
-    with process("--config", str(config), environment={"COMFYSOAK_RUN_DIR": str(tmp_path)}) as (_, servers):
+    settings = {"faults": [{"kind": "node-error", "times": 1, "message": "told to"}]}
+    with process(settings, environment={"COMFYSOAK_RUN_DIR": str(tmp_path)}) as (_, servers):
         prompt_id = ask(f"{servers[0]}/prompt", {"prompt": picture_graph()})["prompt_id"]
         while prompt_id not in ask(f"{servers[0]}/history"):
             pass
@@ -158,6 +162,7 @@ def test_faults_are_journalled_in_the_run(tmp_path: Path) -> None:
         ('{"faults": [{"kind": "no-such"}]}', "no-such"),
         ('{"costs": {"KSampler": {"seconds": "{steps} ** 2"}}}', "expected arithmetic"),
         ('{"costs": "absent.yaml"}', "absent.yaml"),
+        ('{"log": "absent/server.log"}', "absent/server.log cannot be written"),
         ("[1, 2]", "expected an object"),
         ("{broken", "cannot read"),
     ],
@@ -175,13 +180,16 @@ def test_a_wrong_configuration_is_told_in_one_piece(
     assert out == ""
 
 
-def test_a_taken_port_is_told() -> None:
+def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A port somebody else listens on: exit code 2 and what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        done = subprocess.run([*MODULE, "--port", port], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "cannot listen" in done.stderr
-    assert "Traceback" not in done.stderr
+        assert main(["--port", str(taken.getsockname()[1])]) == 2
+    assert "cannot listen" in capsys.readouterr().err
+
+
+def test_a_port_beyond_the_last_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also the second server's, which follows the first's."""
+    assert main(["--port", "70000"]) == 2
+    assert "cannot listen on 127.0.0.1:70000" in capsys.readouterr().err

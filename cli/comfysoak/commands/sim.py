@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from comfysoak_core.errors import ScenarioError, UsageError
+from comfysoak_core.errors import ScenarioError
 
 EPILOG = """\b
 Examples:
@@ -42,11 +42,7 @@ def command(
 
     given = {"servers": servers, "version": comfyui_version, "speed": speed, "costs": costs, "object_info": object_info}
     options = {name: value for name, value in given.items() if value is not None}
-    try:
-        run(_embedded(scenario, options), host=listen, ports=[port])
-    except OSError as error:
-        what = f"cannot listen on {listen}:{port}: {error.strerror}"
-        raise UsageError(what, "Name another --port, or 0.") from None
+    run(_embedded(scenario, options), host=listen, ports=[port])
     return 0
 
 
