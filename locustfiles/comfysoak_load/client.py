@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 
@@ -19,8 +20,25 @@ from comfysoak_load.workloads import PreparedWorkload
 
 FIRST_PAUSE_S = 0.5  # after a submission that failed; each further one in a row doubles it
 LONGEST_PAUSE_S = 10.0
+SOCKET_WITHIN_S = 2.0  # an arrival waits so long for a socket that is still opening
 
 Fire = Callable[..., None]  # Locust's `events.request.fire`
+
+
+def fire_of(environment: Any) -> Fire:
+    """Locust's one seam, with the names its statistics show."""
+
+    def fire(kind: str, name: str, milliseconds: float, size_bytes: int, error: Exception | None) -> None:
+        environment.events.request.fire(
+            request_type=kind,
+            name=name,
+            response_time=milliseconds,
+            response_length=size_bytes,
+            exception=error,
+            context={},
+        )
+
+    return fire
 
 
 class LoadError(Exception):
@@ -62,7 +80,21 @@ class ComfyClient:
         numbers = self._process.draw(self._number, self._count)
         self._count += 1
         workload = self._named(workflow) if workflow is not None else self._process.pick(numbers)
-        self._run = run = self._prepare(workload, numbers)
+        row = self._run_through(self._prepare(workload, numbers, self._process.clock.now_ns()))
+        self.think_s = numbers.uniform(*workload.think_s)
+        self._pause_after(row)
+        return row
+
+    def await_socket(self) -> None:
+        """Wait a little for a socket that is still opening; an arrival is then sent without: it does not wait."""
+        self._connection.is_open.wait(SOCKET_WITHIN_S)
+
+    def send(self, numbers: random.Random, due_ns: int) -> Prompt:
+        """Send one prompt of the mix that was due at `due_ns`, and stay with it to its end; its row as recorded."""
+        return self._run_through(self._prepare(self._process.pick(numbers), numbers, due_ns))
+
+    def _run_through(self, run: PromptRun) -> Prompt:
+        self._run = run
         self._process.begin(run)
         try:
             row = run.run()
@@ -70,8 +102,6 @@ class ComfyClient:
             self._process.end(run)
             self._run = None
         self._note(run, row)
-        self.think_s = numbers.uniform(*workload.think_s)
-        self._pause_after(row)
         return row
 
     def _named(self, name: str) -> PreparedWorkload:
@@ -81,9 +111,8 @@ class ComfyClient:
         names = ", ".join(workload.name for workload in self._process.workloads)
         raise ValueError(f"no workflow is called {name!r}; there are: {names}")
 
-    def _prepare(self, workload: PreparedWorkload, numbers: random.Random) -> PromptRun:
+    def _prepare(self, workload: PreparedWorkload, numbers: random.Random, due_ns: int) -> PromptRun:
         process, connection = self._process, self._connection
-        now = process.clock.now_ns()
         drawn = workload.draw(numbers)
         prompt_id = str(uuid.uuid4())
         prompt = Prompt(
@@ -95,11 +124,11 @@ class ComfyClient:
             phase=process.phase,
             variation=drawn.variation,
             expected=workload.expected,
-            scheduled_ns=now,
-            deadline_ns=now + round(workload.deadline_s * NS_PER_S),
+            scheduled_ns=due_ns,
+            deadline_ns=due_ns + round(workload.deadline_s * NS_PER_S),
             outputs_expected=files_expected(drawn.expected),
         )
-        life = PromptLife(prompt, workload.shape, fetch=workload.fetch)
+        life = PromptLife(prompt, workload.shape, fetch=workload.fetch, socket=connection.is_open.is_set())
         order = Order(drawn.body(prompt_id, connection.client_id), drawn.expected, workload.noise)
         return PromptRun(prompt, life, order, connection, process)
 

@@ -21,13 +21,15 @@ from locust.exception import StopTest
 from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from comfysoak_core import lifeline
-from comfysoak_core.clock import Anchor, AnchoredClock
+from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.built_in import plain_plan
+from comfysoak_load.client import fire_of
+from comfysoak_load.dispatcher import Dispatcher
 from comfysoak_load.handles import check_handles
 from comfysoak_load.load_process import LoadProcess, new_journal
 from comfysoak_load.own_run import OwnRun, check_writable
@@ -92,6 +94,8 @@ class Harness:
         self.environment = environment
         self.clock = AnchoredClock(Anchor.from_environment())
         self.process: LoadProcess | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._entered: dict[str, Any] | None = None  # the stage that goes on, as its message told
         self._given = os.environ.get(RUN_DIRECTORY_VARIABLE, "")
         self._run_dir: Path | None = Path(self._given) if self._given else None
         self._own: OwnRun | None = None
@@ -126,18 +130,28 @@ class Harness:
     @property
     def in_flight(self) -> int:
         """Prompts that are open now, in all processes as far as known."""
-        own = self.process.in_flight if self.process is not None else 0
+        own = self._own_in_flight()
         return own + sum(self._in_flight_of.values())
 
-    def enter(self, number: int) -> None:
-        """A stage of the plan begins: journal it, and tell all processes its phase."""
+    def _own_in_flight(self) -> int:
+        begun = self.process.in_flight if self.process is not None else 0
+        return max(begun, self._dispatcher.on_their_way if self._dispatcher is not None else 0)
+
+    def enter(self, number: int, since_s: float = 0.0) -> None:
+        """A stage of the plan began `since_s` ago: journal it, and tell all processes."""
         if number == self._stage:
             return
         stage = self.plan.stages[number]
         self._stage = number
         if self.process is not None:
             self.process.enter(stage, number)
-        self.environment.runner.send_message(_PHASE_MESSAGE, {"phase": stage.phase})
+        runner = self.environment.runner
+        told = {
+            "number": number,
+            "started_ns": self.clock.now_ns() - round(since_s * NS_PER_S),
+            "parts": runner.worker_count if self._is_master else 1,
+        }
+        runner.send_message(_PHASE_MESSAGE, told)
 
     def _set_watchers(self) -> None:
         """As many watchers as the plan has; without any their class is taken out, or Locust would pick it by weight."""
@@ -194,6 +208,7 @@ class Harness:
         journal = new_journal(self._run_dir, self.clock, name)
         self.process = LoadProcess(self.plan, journal, self.clock, name=name, index=index)
         self.process.start()
+        self._begin_stage()
         if self._stage is not None:
             self.process.enter(self.plan.stages[self._stage], self._stage)
 
@@ -208,6 +223,9 @@ class Harness:
 
     def _test_stop(self) -> None:
         process, self.process, self._stage = self.process, None, None
+        dispatcher, self._dispatcher, self._entered = self._dispatcher, None, None
+        if dispatcher is not None:
+            dispatcher.stop()
         if process is not None:
             process.stop(self._grace_s())
             if process.own_errors:
@@ -243,8 +261,22 @@ class Harness:
     # Messages between processes
 
     def _on_phase(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
-        if self.process is not None:
-            self.process.phase = msg.data["phase"]
+        self._entered = dict(msg.data)
+        self._begin_stage()
+
+    def _begin_stage(self) -> None:
+        """The stage last told, in this process; its message may have come before the test began here."""
+        if self.process is None or self._entered is None or self._is_master:
+            return
+        number = int(self._entered["number"])
+        stage = self.plan.stages[number]
+        self.process.phase = stage.phase
+        if self._dispatcher is None and stage.arrivals is not None:
+            parts = max(int(self._entered["parts"]), self.process.index + 1)
+            fire = fire_of(self.environment)
+            self._dispatcher = Dispatcher(self.process, fire, part=self.process.index, parts=parts)
+        if self._dispatcher is not None:
+            self._dispatcher.enter(stage, number, int(self._entered["started_ns"]))
 
     def _on_run(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
         self._run_dir = Path(msg.data["directory"])
@@ -253,7 +285,7 @@ class Harness:
         self._interrupted = EndReason(msg.data["reason"])
 
     def _report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:  # noqa: ARG002  # Locust's signature
-        data[_IN_FLIGHT] = self.process.in_flight if self.process is not None else 0
+        data[_IN_FLIGHT] = self._own_in_flight()
 
     def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         self._in_flight_of[client_id] = int(data.get(_IN_FLIGHT, 0))

@@ -98,8 +98,8 @@ class LoadProcess:
             connection.leave()
             self._parting = {found for found in (*self._parting, connection) if not found.is_closed}
 
-    def draw(self, user: int, count: int) -> random.Random:
-        """The random numbers of a user's prompt number `count`: the same in each run with the same seed."""
+    def draw(self, user: int | str, count: int) -> random.Random:
+        """The random numbers of prompt number `count` of a user or a stage: the same in each run with the same seed."""
         return random.Random(f"{self.plan.seed}/{self.index}/{user}/{count}")
 
     def pick(self, numbers: random.Random) -> PreparedWorkload:
@@ -124,13 +124,10 @@ class LoadProcess:
 
     def enter(self, stage: Stage, number: int) -> None:
         """A stage begins; to be called in one process only, as it is journalled."""
-        users = f"{stage.users_from} users"
-        if stage.users_to != stage.users_from:
-            users = f"{stage.users_from} to {stage.users_to} users"
         self.event(
             "phase",
             subject=stage.phase,
-            detail=f"stage {number + 1} of {len(self.plan.stages)}: {users} for {stage.duration_s:g} s",
+            detail=f"stage {number + 1} of {len(self.plan.stages)}: {_in_words(stage)} for {stage.duration_s:g} s",
         )
 
     def event(
@@ -213,3 +210,15 @@ def _headers(plan: Plan) -> Mapping[str, str]:
     """The authorisation the plan names by its environment variable."""
     token = os.environ.get(plan.token_variable or "", "")
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _in_words(stage: Stage) -> str:
+    """How much load a stage is."""
+    arrivals = stage.arrivals
+    if arrivals is not None:
+        return f"{_span(arrivals.rate_from_per_s, arrivals.rate_to_per_s)} prompts a second"
+    return f"{_span(stage.users_from, stage.users_to)} users"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

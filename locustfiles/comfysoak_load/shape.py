@@ -47,7 +47,7 @@ class PlanShape(LoadTestShape):  # type: ignore[misc]  # Locust is not typed her
         number = plan.stages.index(stage)
         if number != self._stage:
             self._stage = number
-            harness.enter(number)
+            harness.enter(number, since_s)
         return self._towards(stage.users_at(since_s) + plan.watchers)
 
     def _drain(self, harness: Harness, since_s: float) -> tuple[int, float] | None:

@@ -22,7 +22,7 @@ import gevent
 from locust import User, task
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from comfysoak_load.client import ComfyClient
+from comfysoak_load.client import ComfyClient, fire_of
 from comfysoak_load.harness import process_of
 from comfysoak_load.load_process import LoadProcess
 
@@ -54,7 +54,7 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.process: LoadProcess = process_of(environment)
-        self.client = ComfyClient(self.process, _fire(environment))
+        self.client = ComfyClient(self.process, fire_of(environment))
 
     def on_start(self) -> None:
         """Begin to open the socket."""
@@ -109,19 +109,3 @@ class WatcherUser(User):  # type: ignore[misc]  # Locust is not typed here
     def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002, ARG002  # Locust's signature
         """There is nothing to finish."""
         return bool(super().stop(force=True))
-
-
-def _fire(environment: Any) -> Any:
-    """Locust's one seam, with the names its statistics show."""
-
-    def fire(kind: str, name: str, milliseconds: float, size_bytes: int, error: Exception | None) -> None:
-        environment.events.request.fire(
-            request_type=kind,
-            name=name,
-            response_time=milliseconds,
-            response_length=size_bytes,
-            exception=error,
-            context={},
-        )
-
-    return fire

@@ -14,11 +14,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from comfysoak_core.comfyui.vary import SeedMode
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.goals import parse_goal
 from comfysoak_core.scenario.plan import Route
-from comfysoak_core.scenario.quantities import Seconds, parse_duration
+from comfysoak_core.scenario.quantities import Rate, Seconds, parse_duration
 
+RATE_MOST_PER_S = 10_000.0
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -70,6 +72,10 @@ def _check_seed(value: object) -> object:
     if value in get_args(SeedMode) or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     raise ValueError(f"expected random, increment, fixed or a number, got {value!r}")
+
+
+def _as_rate_ramp(value: object) -> object:
+    return {"from": value, "to": value} if isinstance(value, str | float | int) else value
 
 
 def _as_source(value: object) -> object:
@@ -180,11 +186,27 @@ class Ramp(_Section):
     end: int = Field(alias="to", ge=0, examples=[40])
 
 
-class StageSection(_Section):
-    """A stretch of load."""
+class RateRamp(_Section):
+    """A rate rising or falling in a straight line."""
 
-    users: Annotated[Ramp, BeforeValidator(_as_ramp)] = Field(
-        description="a number, or {from, to}", examples=[{"from": 1, "to": 40}]
+    start: Rate = Field(alias="from", ge=0, le=RATE_MOST_PER_S, examples=["1/min"])
+    end: Rate = Field(alias="to", ge=0, le=RATE_MOST_PER_S, examples=["2/s"])
+
+
+class StageSection(_Section):
+    """A stretch of load: so many users, or prompts that arrive at a rate."""
+
+    users: Annotated[Ramp, BeforeValidator(_as_ramp)] | None = Field(
+        None, description="closed load: a number, or {from, to}", examples=[{"from": 1, "to": 40}]
+    )
+    arrivals: Annotated[RateRamp, BeforeValidator(_as_rate_ramp)] | None = Field(
+        None,
+        description="open load: prompts come at this rate, whether or not earlier ones have ended",
+        examples=["30/min"],
+    )
+    process: Process = Field("poisson", description="how arrivals are spaced: poisson or constant")
+    in_flight_most: int = Field(
+        1000, ge=1, description="with more on their way than this, an arrival is recorded as not sent", examples=[200]
     )
     duration: Seconds = Field(alias="for", gt=0, description="how long it lasts", examples=["20m"])
     phase: str = Field(
@@ -194,6 +216,15 @@ class StageSection(_Section):
         description="`warmup` is recorded and left out of goals",
         examples=["warmup"],
     )
+
+    @model_validator(mode="after")
+    def _users_or_arrivals(self) -> Self:
+        if (self.users is None) == (self.arrivals is None):
+            raise ValueError("expected one of `users: 8` (closed load) and `arrivals: 30/min` (open load)")
+        only_open = self.model_fields_set & {"process", "in_flight_most"}
+        if self.users is not None and only_open:
+            raise ValueError(f"expected {min(only_open)!r} only beside arrivals, got it beside users")
+        return self
 
 
 class SessionsSection(_Section):

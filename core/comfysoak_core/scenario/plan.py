@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from comfysoak_core.comfyui.vary import Vary
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.embedded import Embedded
 
 WARMUP = "warmup"
@@ -35,12 +36,25 @@ class Workload(_Frozen):
     think_s: tuple[float, float] = (0.0, 0.0)
 
 
+class Arrivals(_Frozen):
+    """Open load: prompts are due at a rate that goes in a straight line, however many are still on their way.
+
+    More than `in_flight_most` at once are not sent, and recorded as such.
+    """
+
+    rate_from_per_s: float
+    rate_to_per_s: float
+    process: Process = "poisson"
+    in_flight_most: int = 1000
+
+
 class Stage(_Frozen):
-    """A stretch of load: users go from `users_from` to `users_to` in a straight line."""
+    """A stretch of load: users go from `users_from` to `users_to` in a straight line, or prompts arrive."""
 
     duration_s: float
-    users_from: int
-    users_to: int
+    users_from: int = 0
+    users_to: int = 0
+    arrivals: Arrivals | None = None
     phase: str = "load"
 
     def users_at(self, elapsed_s: float) -> int:
@@ -112,9 +126,14 @@ class Plan(_Frozen):
         return max((max(stage.users_from, stage.users_to) for stage in self.stages), default=0)
 
     @property
+    def in_flight_most(self) -> int:
+        """The largest number of prompts of open load at any moment; each holds a socket."""
+        return max((stage.arrivals.in_flight_most for stage in self.stages if stage.arrivals), default=0)
+
+    @property
     def sockets_most(self) -> int:
         """The largest number of WebSockets at any moment."""
-        return self.users_most + self.watchers
+        return max(self.users_most, self.in_flight_most) + self.watchers
 
     def stage_at(self, elapsed_s: float) -> tuple[Stage, float] | None:
         """The stage at `elapsed_s` since the start of load, and how long it has lasted; None when all are over."""

@@ -16,8 +16,8 @@ from comfysoak_core.comfyui.vary import NodeMapping, Range, Vary
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
 from comfysoak_core.scenario.embedded import Embedded
-from comfysoak_core.scenario.model import Scenario, VarySection, WorkloadSection, check_url
-from comfysoak_core.scenario.plan import GpuSource, Plan, Probes, Stage, Workload
+from comfysoak_core.scenario.model import Scenario, StageSection, VarySection, WorkloadSection, check_url
+from comfysoak_core.scenario.plan import Arrivals, GpuSource, Plan, Probes, Stage, Workload
 from comfysoak_core.scenario.read import Document, Path_
 
 T = TypeVar("T")
@@ -58,12 +58,7 @@ class _Resolver:
             route=scenario.target.route,
             token_variable=scenario.target.token_variable,
             workloads=tuple(workload for workload in workloads if workload),
-            stages=tuple(
-                Stage(
-                    duration_s=stage.duration, users_from=stage.users.start, users_to=stage.users.end, phase=stage.phase
-                )
-                for stage in scenario.load
-            ),
+            stages=tuple(_stage(stage) for stage in scenario.load),
             watchers=scenario.sessions.watchers,
             probes=_probes(scenario),
             goals=scenario.goals,
@@ -167,6 +162,19 @@ _MAPPING_REMEDY = (
     'For example: [{"type": "prompt", "key": "text", "node_ids": ["6"]},'
     ' {"type": "seed", "key": "seed", "node_ids": ["3"]}]'
 )
+
+
+def _stage(part: StageSection) -> Stage:
+    if part.users is not None:
+        return Stage(duration_s=part.duration, users_from=part.users.start, users_to=part.users.end, phase=part.phase)
+    assert part.arrivals is not None  # noqa: S101  # the model has seen to one of the two
+    arrivals = Arrivals(
+        rate_from_per_s=part.arrivals.start,
+        rate_to_per_s=part.arrivals.end,
+        process=part.process,
+        in_flight_most=part.in_flight_most,
+    )
+    return Stage(duration_s=part.duration, arrivals=arrivals, phase=part.phase)
 
 
 def _probes(scenario: Scenario) -> Probes:

@@ -78,6 +78,43 @@ def test_stages_ramp_and_hold(tmp_path: Path) -> None:
     assert plan.stage_at(40) is None
 
 
+def test_open_load(tmp_path: Path) -> None:
+    """Arrivals have a rate in prompts a second and sockets to be sent by; users leave meanwhile."""
+    (tmp_path / "w.json").write_text(json.dumps(GRAPH), encoding="utf-8")
+    path = tmp_path / "open.yaml"
+    closed = "load:\n  - {users: 3, for: 5s}\n"
+    stages = closed + "  - {arrivals: {from: 6/min, to: 2/s}, process: constant, in_flight_most: 40, for: 1m}\n"
+    text = SCENARIO.format(vary="{}", target="{comfyui: http://a:1}")
+    path.write_text(text.split("\nload:\n")[0] + "\n" + stages, encoding="utf-8")
+    plan = resolve(*read_scenario(path))
+    arrivals = plan.stages[1].arrivals
+    assert arrivals is not None
+    assert (arrivals.rate_from_per_s, arrivals.rate_to_per_s) == pytest.approx((0.1, 2.0))
+    assert (arrivals.process, plan.stages[1].users_at(30)) == ("constant", 0)
+    assert (plan.users_most, plan.sockets_most) == (3, 40)
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("{for: 5s}", "expected one of `users: 8`"),
+        ("{users: 3, arrivals: 1/s, for: 5s}", "expected one of `users: 8`"),
+        ("{users: 3, process: poisson, for: 5s}", "'process' only beside arrivals"),
+        ("{arrivals: often, for: 5s}", "expected a rate such as 2/s, 30/min or 100/h, got 'often'"),
+        ("{arrivals: 20000/s, for: 5s}", "less than or equal to 10000"),
+    ],
+)
+def test_mistakes_of_open_load(tmp_path: Path, stage: str, words: str) -> None:
+    """A stage is closed or open load, and says how much."""
+    path = tmp_path / "open.yaml"
+    head = "target: {comfyui: http://a:1}\nworkload:\n  - {workflow: w.json}\nload:\n"
+    path.write_text(f"{head}  - {stage}\n", encoding="utf-8")
+    with pytest.raises(ScenarioError) as caught:
+        read_scenario(path)
+    assert words in str(caught.value)
+    assert "open.yaml:5" in str(caught.value)
+
+
 def test_a_plan_is_scaled(tmp_path: Path) -> None:
     """Stretched in time and in users it keeps its shape; nobody is rounded away."""
     plan = plan_of(tmp_path).with_duration(8).with_users(3)
