@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -190,7 +191,8 @@ class Supervisor:
         arguments = ["-f", str(places.locustfile()), "--host", self.plan.servers[0], "--exit-code-on-error", "0"]
         arguments += ["--autostart", "--autoquit", "0"] if self.options.web else ["--headless"]
         if self.options.processes > 1:
-            arguments += ["--processes", str(self.options.processes)]
+            port = str(_free_port())  # two runs on one host must not share their workers
+            arguments += ["--processes", str(self.options.processes), "--master-bind-port", port, "--master-port", port]
         return [*arguments, "--loglevel", "WARNING", "--skip-log"]
 
     def _wait_for_samples(self) -> None:
@@ -269,3 +271,9 @@ class Supervisor:
 def new_clock() -> AnchoredClock:
     """The clock of a new run."""
     return AnchoredClock(Anchor.take())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
