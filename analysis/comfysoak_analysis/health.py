@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.frames import Run
+from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration, format_size
 
 Pairs = tuple[tuple[str, str], ...]
@@ -17,6 +18,15 @@ Pairs = tuple[tuple[str, str], ...]
 def configuration(run: Run) -> Pairs:
     """What was to be run, against what, on what."""
     return tuple(_configuration(run))
+
+
+def _most_load(plan: Plan) -> str:
+    """Users, arrivals, or both, at their most."""
+    rates = [
+        max(stage.arrivals.rate_from_per_s, stage.arrivals.rate_to_per_s) for stage in plan.stages if stage.arrivals
+    ]
+    parts = [f"{plan.users_most:,} users"] if plan.users_most or not rates else []
+    return ", ".join([*parts, f"{60 * max(rates):,.4g} arrivals a minute"] if rates else parts)
 
 
 def health(run: Run) -> Pairs:
@@ -30,10 +40,7 @@ def _configuration(run: Run) -> Iterator[tuple[str, str]]:
     if facts.argv:
         yield "Command", " ".join(facts.argv)
     if plan is not None:
-        yield (
-            "Planned",
-            f"{format_duration(plan.duration_s)}, up to {plan.users_most:,} users and {plan.watchers:,} watchers",
-        )
+        yield "Planned", f"{format_duration(plan.duration_s)}, up to {_most_load(plan)} and {plan.watchers:,} watchers"
         yield "Goals", "; ".join(plan.goals) or "none named: the default ones"
         yield "If undecided", plan.on_undecided
         sources = ", ".join(source.kind + (f" {source.url}" if source.url else "") for source in plan.probes.gpu)

@@ -127,7 +127,7 @@ class LoadProcess:
         self.event(
             "phase",
             subject=stage.phase,
-            detail=f"stage {number + 1} of {len(self.plan.stages)}: {_in_words(stage)} for {stage.duration_s:g} s",
+            detail=f"stage {number + 1} of {len(self.plan.stages)}: {stage.load_in_words} for {stage.duration_s:g} s",
         )
 
     def event(
@@ -210,15 +210,3 @@ def _headers(plan: Plan) -> Mapping[str, str]:
     """The authorisation the plan names by its environment variable."""
     token = os.environ.get(plan.token_variable or "", "")
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _in_words(stage: Stage) -> str:
-    """How much load a stage is."""
-    arrivals = stage.arrivals
-    if arrivals is not None:
-        return f"{_span(arrivals.rate_from_per_s, arrivals.rate_to_per_s)} prompts a second"
-    return f"{_span(stage.users_from, stage.users_to)} users"
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

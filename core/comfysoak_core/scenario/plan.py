@@ -57,6 +57,14 @@ class Stage(_Frozen):
     arrivals: Arrivals | None = None
     phase: str = "load"
 
+    @property
+    def load_in_words(self) -> str:
+        """How much load it is: `1 to 8 users`, `0.5 prompts a second, poisson`."""
+        if self.arrivals is None:
+            return f"{_span(self.users_from, self.users_to)} users"
+        rates = _span(self.arrivals.rate_from_per_s, self.arrivals.rate_to_per_s)
+        return f"{rates} prompts a second, {self.arrivals.process}"
+
     def users_at(self, elapsed_s: float) -> int:
         """How many users there should be `elapsed_s` after the stage began."""
         share = 1.0 if self.duration_s <= 0 else min(max(elapsed_s / self.duration_s, 0.0), 1.0)
@@ -142,3 +150,7 @@ class Plan(_Frozen):
                 return stage, elapsed_s
             elapsed_s -= stage.duration_s
         return None
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
