@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from comfysoak_core.errors import ComfySoakError, ExitCode
+from comfysoak_core.recording.redaction import redact
 
 VERBS = {
     "run": "load, watch, record, report: the main job",
@@ -73,7 +74,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.INTERRUPTED)
     except ComfySoakError as error:
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {redact(str(problem))}", err=True)
         return int(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
@@ -85,9 +86,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 def _our_error(error: Exception) -> int:
     details = Path(tempfile.mkstemp(prefix="comfysoak-error-", suffix=".txt")[1])
-    details.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    details.write_text(redact("".join(traceback.format_exception(error))), encoding="utf-8")
     click.echo(
-        f"error: {type(error).__name__}: {error}\n"
+        f"error: {type(error).__name__}: {redact(str(error))}\n"
         f"    This is a mistake of ComfySoak, not of yours. Please report it with the details in {details}",
         err=True,
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from comfysoak_core.comfyui.client import ComfyClient
-
 from comfysoak_core.errors import ScenarioError, TargetError
+from comfysoak_core.recording.redaction import hide_value_of
 from comfysoak_core.recording.run_file import ServerFacts
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.handles import check_handles
 
 TIMEOUT_S = 10.0
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;<=>?@^_`{|}~\[\]-]+")
 
 
 def token_headers(plan: Plan) -> dict[str, str]:
@@ -25,6 +27,12 @@ def token_headers(plan: Plan) -> dict[str, str]:
         raise ScenarioError(
             f"token_variable names {plan.token_variable}, which is not set", f"export {plan.token_variable}=..."
         )
+    if not _TOKEN.fullmatch(token):
+        raise ScenarioError(
+            f"{plan.token_variable} holds characters that no token has: spaces, quotes, or others beyond ASCII",
+            "Look for a line break at its end, or quotes that belong to the shell.",
+        )
+    hide_value_of(plan.token_variable)
     return {"Authorization": f"Bearer {token}"}
 
 

@@ -37,9 +37,12 @@ def command(
 ) -> int:
     """Watch GPU, host and, if named, ComfyUI servers, in a live table; Ctrl-C ends it."""
     from comfysoak.commands.options import as_seconds, as_url
+    from comfysoak_core.recording.redaction import hide_value_of
     from comfysoak_probes.config import SamplerConfig
     from comfysoak_probes.live import probe
 
+    if token_variable:
+        hide_value_of(token_variable)
     config = SamplerConfig(
         nvml=nvml,
         dcgm=tuple(as_url(url, "--dcgm") for url in dcgm),

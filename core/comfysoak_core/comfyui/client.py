@@ -40,6 +40,9 @@ from comfysoak_core.errors import TargetError
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
+_NO_COMFYUI: Final = "Check host and port; ComfyUI answers GET /system_stats with JSON (default port 8188)."
+_NO_ENTRY: Final = "It wants a token: name the environment variable that holds it in target.token_variable."
+_REMEDIES: Final[Mapping[int, str]] = {401: _NO_ENTRY, 403: _NO_ENTRY}
 _REWRITTEN: Final = "Is this address a ComfyUI, and nothing in between that rewrites answers?"
 VIEW_BYTES: Final = 256 * 1024 * 1024
 
@@ -79,7 +82,7 @@ class ComfyClient:
         if isinstance(stats, SystemStats) and (stats.comfyui_version or stats.devices):
             return stats
         what = f"expected a ComfyUI at {self.base_url}; its /system_stats came as {answer!s}"
-        raise TargetError(what, "Check host and port; ComfyUI answers GET /system_stats with JSON (default port 8188).")
+        raise TargetError(what, _REMEDIES.get(answer.status, _NO_COMFYUI))
 
     def system_stats(self) -> SystemStats:
         """GET /system_stats."""

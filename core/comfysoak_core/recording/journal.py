@@ -25,6 +25,7 @@ import orjson
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.recording.lock import mark_as_written
+from comfysoak_core.recording.redaction import HIDDEN, hide, known_secrets
 from comfysoak_core.recording.stretch import FORMAT, Batch, Stretch, read_batches, stretches
 from comfysoak_core.rows import Row
 
@@ -61,6 +62,7 @@ class Journal:
         self._process = f"{safe_name(process)}-{os.getpid()}-{os.urandom(3).hex()}"
         self._clock = clock
         self._tables: dict[str, _TableFile] = {}
+        self._secrets = [orjson.dumps(secret)[1:-1] for secret in known_secrets()]
         self.errors = 0  # writes the disk refused
         self.rows_dropped = 0  # rows given up because it went on refusing
         self.values_dropped = 0  # values no JSON can hold, written as text or null
@@ -148,9 +150,12 @@ class _TableFile:
 
     def _encoded(self, batch: list[tuple[Any, ...]]) -> bytes:
         try:
-            return orjson.dumps(batch)
+            line = orjson.dumps(batch)
         except TypeError:  # text of a server with half a character, a number beyond 64 bits
-            return orjson.dumps([tuple(map(self._encodable, row)) for row in batch])
+            line = orjson.dumps([tuple(map(self._encodable, row)) for row in batch])
+        for secret in self._journal._secrets:  # noqa: SLF001  # one class in two halves
+            line = hide(line, secret, HIDDEN.encode())  # a server may say the token it was sent
+        return line
 
     def _encodable(self, value: Any) -> Any:  # whatever a producer took from a server
         try:

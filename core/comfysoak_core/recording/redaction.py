@@ -1,12 +1,23 @@
-"""Secrets never reach a recording: command lines, URLs and settings pass through here before they are kept."""
+"""Secrets never reach a recording: command lines, URLs and settings pass through here before they are kept.
+
+Most are known by their look or by the name before them. The token of the target is known by its value: the processes
+of a run find the names of the variables that hold such values in COMFYSOAK_SECRET_VARIABLES, and whatever a server
+says of it is hidden in all they write.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, AnyStr
 
 HIDDEN = "[redacted]"
+
+SECRET_VARIABLES = "COMFYSOAK_SECRET_VARIABLES"  # noqa: S105  # names of variables, by commas; no secret
+_ALWAYS = ("COMFYSOAK_TOKEN",)  # what plain Locust takes its token from
+_SHORTEST = 6  # what is shorter would be found in any text
+_TELLING = 8  # so much of the beginning gives a secret away, as where a server's words were cut off
 
 # The last word of a name says whether it holds a secret: `api_key` and `HF_TOKEN` do, `token_normalization` not.
 _SECRET_WORD = r"(?:key|keys|token|tokens|password|passwd|passphrase|pwd|secret|secrets|credential|credentials|auth|authorization|cookie|signature)"  # noqa: E501, S105  # one alternation; a pattern, no password
@@ -31,12 +42,47 @@ _SECRET_NAME = re.compile(rf"(?:{_NAME})\Z", re.IGNORECASE)
 _SECRET_OPTION = re.compile(rf"-{{1,2}}(?:{_NAME})\Z", re.IGNORECASE)
 
 
+def hide_value_of(variable: str) -> None:
+    """From now on, in this process and in those it starts, the value of this environment variable is a secret."""
+    names = _names()
+    if variable not in names:
+        os.environ[SECRET_VARIABLES] = ",".join((*names, variable))
+
+
+def known_secrets() -> tuple[str, ...]:
+    """The values that are secret by themselves, whatever stands before them."""
+    values = (os.environ.get(name, "") for name in (*_names(), *_ALWAYS))
+    return tuple(dict.fromkeys(value for value in values if len(value) >= _SHORTEST))
+
+
+def hide(text: AnyStr, secret: AnyStr, hidden: AnyStr) -> AnyStr:
+    """`text` with `hidden` in the place of the secret, and of a beginning of it that is long enough to tell."""
+    head = secret[:_TELLING]
+    tail = secret[_TELLING:]
+    if head not in text:
+        return text
+    first, *rest = text.split(head)
+    return hidden.join([first, *(part[_common(part, tail) :] for part in rest)])
+
+
+def _common(part: AnyStr, tail: AnyStr) -> int:
+    """How many characters both begin with."""
+    most = min(len(part), len(tail))
+    return next((length for length in range(most, 0, -1) if part[:length] == tail[:length]), 0)
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(name for name in os.environ.get(SECRET_VARIABLES, "").split(",") if name)
+
+
 def redact(text: str) -> str:
     """`text` with userinfo of URLs, values of secret options and variables, and bearer tokens replaced.
 
     What is taken for a secret by its name: the value after `--api-key`, `--hf-token=`, `PASSWORD=`, `?token=`,
     `"secret": ` and their like.
     """
+    for secret in known_secrets():
+        text = hide(text, secret, HIDDEN)
     text = _USERINFO.sub(rf"\g<head>{HIDDEN}@", text)
     for pattern in (_HEADER, _BEARER, _QUOTED, _ASSIGNED, _OPTION):
         text = pattern.sub(rf"\g<head>{HIDDEN}", text)
