@@ -24,13 +24,21 @@ _STILL_SAMPLING = 0.5  # of the host readings due in a gap
 def gaps(run: Run) -> Iterator[Doubt]:
     """The doubts about each GPU: one for gaps of the sampler, one for those of its exporter."""
     every = run.plan.probes.every_s if run.plan is not None else 0.1
-    for uuid, part in run.gpu.groupby("uuid"):
+    for uuid, samples in run.gpu.groupby("uuid"):
+        part = _to_the_end(run, samples)
         lasted = part["at"].diff().dt.total_seconds()
         usual = max(every, float(np.nanmedian(lasted)) if len(lasted) > 1 else every)
         long = part.assign(lasted_s=lasted)[lasted > max(GAP_LEAST_S, 10 * usual)]
         silent = np.array([_exporter_was_silent(run, *row) for row in _ends(long)], dtype=bool)
         yield from _ours(run, str(uuid), long[~silent]["lasted_s"])
         yield from _its(run, str(uuid), long[silent]["lasted_s"])
+
+
+def _to_the_end(run: Run, part: pd.DataFrame) -> pd.DataFrame:
+    """`part` with the end of load as its last row, where that is later: what is never read again is a gap, too."""
+    end = min(pd.Timestamp(run.load_end_ns), run.end)
+    last = part.tail(1)
+    return part if end <= last["at"].iloc[0] else pd.concat([part, last.assign(at=end)], ignore_index=True)
 
 
 def _ends(long: pd.DataFrame) -> Iterator[tuple[pd.Timestamp, float, str]]:

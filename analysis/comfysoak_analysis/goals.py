@@ -212,8 +212,9 @@ def _memory_max_share(evidence: Evidence) -> Measured:
 
 
 def _utilisation_mean(evidence: Evidence) -> Measured:
-    known = evidence.run.gpu["utilisation_ratio"].dropna()
-    return Measured(float(known.mean()) if len(known) else math.nan, len(known), "no utilisation was read")
+    means = [gpu.utilisation_mean for gpu in gpus(evidence.run) if not math.isnan(gpu.utilisation_mean)]
+    samples = int(evidence.run.gpu["utilisation_ratio"].notna().sum())
+    return Measured(sum(means) / len(means) if means else math.nan, samples, "no utilisation was read")
 
 
 _MEASURES: dict[str, Callable[[Evidence], Measured]] = {

@@ -43,6 +43,7 @@ class GpuStates:
         busy = [part.utilisation for part in parts if part.utilisation is not None]
         return GpuState(
             at_ns,
+            gpus=len(self._series),
             vram_share=max(shares) if shares else None,
             vram_used_bytes=fullest.used_bytes,
             utilisation_ratio=float(np.mean(busy)) if busy else None,

@@ -18,6 +18,7 @@ from comfysoak_analysis.prompts import judged
 from comfysoak_core.rows import Outcome
 
 TIMES = ("latency", "service", "queue_wait", "fetch")
+HELD_MOST_S = 2.0  # a reading says nothing about a gap longer than this, unless its source is slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +240,23 @@ def sockets(run: Run) -> Sockets:
     )
 
 
+def mean_over_time(run: Run, samples: pd.DataFrame, column: str) -> float:
+    """The mean of a column of one GPU's samples while there was load, each held until the next; NaN where unknown.
+
+    Not the mean of the samples: of an exporter there are ten a second while its values change and one while not.
+    """
+    known = samples[["at", column]].dropna()
+    known = known[(known["at"] >= run.start) & (known["at"] <= pd.Timestamp(run.load_end_ns))]
+    if len(known) < 2:
+        return float(known[column].mean())
+    held_s = known["at"].diff().shift(-1).dt.total_seconds()
+    held_s = held_s.fillna(0.0).clip(upper=max(HELD_MOST_S, 3 * float(held_s.median())))
+    values = known[column].to_numpy(dtype=float)
+    return float(np.average(values, weights=held_s)) if held_s.sum() > 0 else float(values.mean())
+
+
 def gpus(run: Run) -> tuple[GpuFigures, ...]:
-    """Each GPU that was watched, in order of host and index."""
+    """Each GPU that was watched, in order of host and index; means are those over the time of load."""
     names = run.gpu_slow.dropna(subset=["name"]).drop_duplicates("uuid").set_index("uuid")["name"]
     found = []
     for uuid, part in run.gpu.groupby("uuid", sort=True):
@@ -254,9 +270,9 @@ def gpus(run: Run) -> tuple[GpuFigures, ...]:
                 name=str(names.get(uuid, "")),
                 samples=len(part),
                 memory_max_bytes=float(part["memory_used_bytes"].max()),
-                memory_mean_bytes=float(part["memory_used_bytes"].mean()),
+                memory_mean_bytes=mean_over_time(run, part, "memory_used_bytes"),
                 memory_total_bytes=float(part["memory_total_bytes"].max()),
-                utilisation_mean=float(part["utilisation_ratio"].mean()),
+                utilisation_mean=mean_over_time(run, part, "utilisation_ratio"),
                 utilisation_max=float(part["utilisation_ratio"].max()),
             )
         )

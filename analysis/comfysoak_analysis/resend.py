@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from comfysoak_core.recording.redaction import redact_json
 from comfysoak_core.scenario.plan import Plan
 
 LONGEST_CALL = 60_000
@@ -31,12 +32,13 @@ def varied_graph(plan: Plan, workflow: str, variation: str) -> dict[str, Any] | 
 def call(plan: Plan | None, server: str, workflow: str, variation: str) -> str | None:
     """A command for a shell that queues the same prompt again; None where the recording does not hold it.
 
-    The JSON is one line, so that no text in it can end the here-document it stands in.
+    The JSON is one line, so that no text in it can end the here-document it stands in. What looks like a secret is
+    hidden: who sends it again has to put it in.
     """
     graph = None if plan is None else varied_graph(plan, workflow, variation)
     if graph is None:
         return None
-    body = orjson.dumps({"prompt": graph}).decode()
+    body = orjson.dumps({"prompt": redact_json(graph)}).decode()
     if len(body) > LONGEST_CALL:
         return None
     url = shlex.quote(f"{server.rstrip('/')}/prompt")

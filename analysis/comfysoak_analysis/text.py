@@ -13,7 +13,9 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 _SPACE = re.compile(r"\s+")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~@&:.-])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~@&])")
+_ADDRESS = re.compile(r"(?::(?=//)|(?<=www)\.)", re.IGNORECASE)  # what would become a link by itself
+_REFERENCE = re.compile(r"(?<=[@#])(?=\w)")  # GitHub looks for @name and #12 after it has taken out backslashes
 
 
 def bounded(text: object, most: int = LONGEST) -> str:
@@ -29,7 +31,8 @@ def for_chart(text: object, most: int = LONGEST) -> str:
 
 def for_markdown(text: object, most: int = LONGEST) -> str:
     """`text` for a cell of a markdown table: no link, no tag, no mention, no end of the cell."""
-    return _MARKDOWN.sub(r"\\\1", bounded(text, most)).replace("\\.", ".").replace("\\-", "-").replace("\\:", ":")
+    escaped = _MARKDOWN.sub(r"\\\1", bounded(text, most))
+    return _REFERENCE.sub("&#8203;", _ADDRESS.sub(r"\\\g<0>", escaped))
 
 
 def for_xml(text: object, most: int = 4_000) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from comfysoak_analysis import measures
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import GpuFigures
+from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.quantities import format_duration, format_size
 
 
@@ -26,13 +27,7 @@ class Tile:
 def tiles(run: Run) -> Iterator[Tile]:
     """The six figures people ask for first."""
     group, sockets, gpus = measures.whole(run), measures.sockets(run), measures.gpus(run)
-    left_out = group.intended - group.judged - group.cached
-    yield Tile(
-        "Prompts measured",
-        f"{group.judged:,}",
-        "",
-        f"{left_out:,} more in warm-up" if left_out > 0 else f"{group.cached:,} cached",
-    )
+    yield Tile("Prompts measured", f"{group.judged:,}", "", _left_out(run))
     failed = "—" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
     yield Tile(
         "Failed",
@@ -52,6 +47,19 @@ def tiles(run: Run) -> Iterator[Tile]:
         f" · longest silence {sockets.longest_silence_s:.0f} s" if sockets.longest_silence_s > 1 else ""
     )
     yield Tile("Sockets dropped", f"{sockets.dropped:,}", "", dropped, "warn" if sockets.dropped else "")
+
+
+def _left_out(run: Run) -> str:
+    """What is in no figure, and why: `40 in warm-up · 3 cached · 2 unended`."""
+    prompts = run.prompts
+    counts = {
+        "in warm-up": prompts["intended"] & ~prompts["measured"],
+        "cached": prompts["measured"] & ~prompts["work"] & ~prompts["ok"],
+        "unended": prompts["outcome"].isna() | (prompts["outcome"] == Outcome.ABORTED.value),
+        "never sent": prompts["outcome"] == Outcome.NOT_SENT.value,
+    }
+    said = [f"{int(chosen.sum()):,} {name}" for name, chosen in counts.items() if chosen.any()]
+    return f"beside {' · '.join(said)}" if said else "all there were"
 
 
 def _memory_tile(gpus: tuple[GpuFigures, ...]) -> Tile:

@@ -22,6 +22,7 @@ from comfysoak_analysis.tiles import Tile, tiles
 from comfysoak_analysis.verdict import Conclusion, Doubt, GoalResult, Verdict
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Severity
+from comfysoak_core.recording.redaction import redact_json
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.plan import Stage, Workload
 from comfysoak_core.scenario.quantities import format_duration
@@ -294,5 +295,5 @@ def _plan_text(run: Run) -> str:
     stored = run.recording.run.plan
     if not stored:
         return ""
-    text = json.dumps(stored, indent=1, ensure_ascii=False)
+    text = json.dumps(redact_json(stored), indent=1, ensure_ascii=False)  # a workflow may hold a key of an API
     return text if len(text) <= LONGEST_PLAN else text[:LONGEST_PLAN] + "\n…"

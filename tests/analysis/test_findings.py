@@ -12,7 +12,7 @@ from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.findings.detectors import find_all
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_core.rows import Event, GpuProcess, GpuSlow, Row, Server, ServerLog, Session
+from comfysoak_core.rows import Event, Gpu, GpuProcess, GpuSlow, Row, Server, ServerLog, Session
 from tests.analysis.planted import GIB, SERVER, START_NS, plant
 from tests.analysis.test_frames import S, prompt
 
@@ -47,6 +47,19 @@ def test_out_of_memory_says_how_full_the_gpu_was(story: Run) -> None:
     assert abs(finding.first_ns - (START_NS + 30 * S)) < 3 * S
 
 
+def test_of_several_gpus_the_state_says_that_it_is_the_fullest_one(directory: Path) -> None:
+    """Which GPU a server uses is not known: another one's memory must not pass for its own."""
+    other = Gpu(
+        at_ns=START_NS, read_cost_ns=1, host="h", source="nvml", uuid="GPU-2", memory_used_bytes=23 * GIB,
+        memory_total_bytes=24 * GIB, utilisation_ratio=0.0,
+    )  # fmt: skip
+    rows = [replace(other, at_ns=START_NS + second * S) for second in range(30)]
+    finding = with_rows(directory, *rows, oom_at_s=(15,))["OOM"]
+    assert "of the fullest of 2 GPUs" in finding.evidence
+    assert "on the fullest of 2 GPUs" in finding.states[0].in_words()
+    assert "2 GPUs busy" in finding.states[0].in_words()
+
+
 def test_a_burst_of_drops_points_to_the_server(story: Run) -> None:
     """All sockets of a server within a moment."""
     finding = found(story)["WS_ABNORMAL"]
@@ -78,14 +91,24 @@ def test_one_model_that_is_loaded_once_is_not_thrashing(directory: Path) -> None
     assert "MODEL_THRASH" not in with_rows(directory)
 
 
-def test_a_number_that_falls_back_is_a_restart(directory: Path) -> None:
-    """The server counts from the start again."""
+def test_a_restart_that_the_sampler_saw_is_one(directory: Path) -> None:
+    """It says how it showed."""
+    event = Event(
+        at_ns=START_NS + 3 * S, source="sampler", kind="server_restarted", server="http://gpu-2:8188",
+        code="SERVER_RESTARTED", detail="queue numbers fell from 41 to 0",
+    )  # fmt: skip
+    finding = with_rows(directory, event)["SERVER_RESTARTED"]
+    assert (finding.count, finding.first_ns) == (1, START_NS + 3 * S)
+    assert finding.evidence == "http://gpu-2:8188: queue numbers fell from 41 to 0."
+
+
+def test_a_queue_number_that_falls_is_no_restart(directory: Path) -> None:
+    """A client may choose a number, delete the last prompt of the queue, or send one to its front."""
     rows = [
         Server(at_ns=START_NS + second * S, server="http://gpu-2:8188", highest_number=float(number))
-        for second, number in ((1, 40), (2, 41), (3, 0), (4, 1))
+        for second, number in ((1, 40), (2, 1000), (3, 41), (4, -42))
     ]
-    finding = with_rows(directory, *rows)["SERVER_RESTARTED"]
-    assert (finding.count, finding.first_ns) == (1, START_NS + 3 * S)
+    assert with_rows(directory, *rows) == {}
 
 
 def test_refused_connections_are_a_server_that_is_down(directory: Path) -> None:

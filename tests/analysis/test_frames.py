@@ -12,7 +12,7 @@ import pytest
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.frames import DURATIONS
 from comfysoak_core.errors import RecordingError
-from comfysoak_core.rows import TABLES, Outcome, Prompt
+from comfysoak_core.rows import TABLES, Outcome, Prompt, Row
 from tests.analysis.planted import SERVER, START_NS, plant
 
 S = 1_000_000_000
@@ -32,8 +32,8 @@ def prompt(number: int, **changes: object) -> Prompt:
     return Prompt(**values)  # type: ignore[arg-type]  # a test says what it needs
 
 
-def only(directory: Path, *rows: Prompt) -> Run:
-    """A run with these prompts alone."""
+def only(directory: Path, *rows: Row) -> Run:
+    """A run with these rows alone."""
     return open_run(plant(directory, prompts_most=0, users=0, watchers=0, gpu=False, other_rows=rows))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis import Run, measures, open_run
+from comfysoak_analysis.goals import Evidence, measure
+from comfysoak_core.rows import Gpu
 from tests.analysis.planted import START_NS, plant
 from tests.analysis.test_frames import S, only, prompt
 
@@ -97,6 +99,20 @@ def test_gpu_figures(story: Run) -> None:
     (gpu,) = measures.gpus(story)
     assert gpu.memory_max_bytes == story.gpu["memory_used_bytes"].max()
     assert gpu.memory_max_share == pytest.approx(0.985, abs=0.01)
+
+
+def test_a_mean_of_a_gpu_is_one_over_time(directory: Path) -> None:
+    """An exporter tells more often while its values change: a busy second in ten is a tenth, not half of it."""
+    busy = [(tenth / 10, 1.0) for tenth in range(10)]
+    idle = [(float(second), 0.0) for second in range(1, 11)]
+    rows = [
+        Gpu(at_ns=START_NS + round(at * S), read_cost_ns=1, host="h", source="dcgm", uuid="GPU-1", utilisation_ratio=u)
+        for at, u in busy + idle
+    ]
+    run = only(directory, ended(1, 10.0), *rows)
+    (gpu,) = measures.gpus(run)
+    assert gpu.utilisation_mean == pytest.approx(0.1)
+    assert measure("gpu.utilisation.mean", Evidence(run, ())).value == pytest.approx(0.1)
 
 
 def test_an_empty_run_has_figures_of_nothing(empty: Run) -> None:

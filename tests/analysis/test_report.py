@@ -18,10 +18,11 @@ from plotly.offline import get_plotlyjs_version
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.page import FONT, PLOTLY
 from comfysoak_analysis.report import build, documents
+from comfysoak_analysis.tiles import tiles
 from comfysoak_core.errors import RecordingError
 from comfysoak_core.recording.recording import Recording
 from tests.analysis.planted import plant
-from tests.analysis.test_frames import prompt
+from tests.analysis.test_frames import only, prompt
 
 FILES = {"report.html", "summary.md", "junit.xml", "verdict.json"}
 EVIL = "</script><script>document.title='owned'</script><img src=http://evil.example/x onerror=alert(1)>|[x](http://evil.example)"
@@ -250,3 +251,29 @@ def test_a_live_page_renews_itself(directory: Path) -> None:
     Recording.open(directory).seal("finished", None)
     build(directory)
     assert 'http-equiv="refresh"' not in (directory / "report.html").read_text()
+
+
+def test_a_key_of_an_api_in_a_workflow_reaches_no_file(directory: Path) -> None:
+    """The plan needs it to be run; the report is passed on."""
+    secret = "sk-0123456789abcdef0123"
+    run = open_run(plant(directory, node_error_at_s=(20,)))
+    plan = run.recording.run.plan
+    for workload in plan["workloads"]:
+        workload["graph"]["6"]["inputs"]["api_key"] = secret
+    run.recording.save(run.recording.run.model_copy(update={"plan": plan}))
+    _, files = documents(open_run(directory))
+    assert b"[redacted]" in files["report.html"]
+    assert not [name for name, content in files.items() if secret.encode() in content]
+
+
+def test_what_is_in_no_figure_is_told_beside_those_that_are(directory: Path) -> None:
+    """Warm-up, cache, prompts without an end: a reader sees how many each leaves out."""
+    rows = (
+        prompt(1, outcome="success", phase="warmup"),
+        prompt(2, outcome="cached"),
+        prompt(3, outcome="aborted"),
+        prompt(4, outcome="success"),
+        prompt(5, outcome="not_sent"),
+    )
+    first = next(iter(tiles(only(directory, *rows))))
+    assert (first.value, first.note) == ("1", "beside 1 in warm-up · 1 cached · 1 unended · 1 never sent")

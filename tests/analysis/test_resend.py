@@ -52,3 +52,12 @@ def test_without_a_plan_there_is_no_call() -> None:
 def test_an_unknown_workflow_has_no_call(story: Run) -> None:
     """The plan does not hold it."""
     assert call(story.plan, "http://h", "nobody knows", "{}") is None
+
+
+def test_a_key_of_an_api_in_a_workflow_is_not_shown(story: Run) -> None:
+    """A report is passed on; the call in it says where the key has to be put in."""
+    secret = "sk-0123456789abcdef0123"
+    command = call(story.plan, "http://127.0.0.1:8188/", "sketch-sd15", json.dumps({"6.api_key": secret}))
+    assert command is not None
+    assert secret not in command
+    assert '"api_key":"[redacted]"' in command

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from comfysoak_analysis.text import LONGEST, bounded, for_chart, for_markdown, for_script, for_xml
 
@@ -44,6 +47,18 @@ def test_no_cell_link_tag_or_mention_ends_up_in_markdown(text: str) -> None:
     said = for_markdown(text)
     for sign in "<>|[]!@":
         assert said.count(sign) == said.count("\\" + sign)
+
+
+@pytest.mark.parametrize(
+    "text", ["https://evil.example/x", "WWW.evil.example", "a@evil.example", "@octocat", "see #12"]
+)
+def test_nothing_in_markdown_becomes_a_link_by_itself(text: str) -> None:
+    """GitHub links addresses, names and numbers of issues without being asked; the reader still sees what was said."""
+    said = for_markdown(text)
+    assert not re.search(r"(?<!\\)://|www\.", said, re.IGNORECASE)
+    shown = html.unescape(MarkdownIt("commonmark").render(said))
+    assert not re.search(r"[@#]\w", shown)
+    assert shown.replace("\u200b", "") == f"<p>{text}</p>\n"
 
 
 @given(st.text(st.characters(), max_size=200))

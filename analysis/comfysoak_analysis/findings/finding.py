@@ -14,6 +14,7 @@ class GpuState:
     """The GPUs within two seconds of a moment; None where no sample was near enough, with the reason in `unknown`."""
 
     at_ns: int
+    gpus: int = 1  # how many were watched; which of them a server uses is not known
     vram_share: float | None = None  # the fullest GPU, 0 to 1
     vram_used_bytes: int | None = None
     utilisation_ratio: float | None = None  # mean of the samples in the window
@@ -26,9 +27,12 @@ class GpuState:
             return f"GPU state unknown: {self.unknown}"
         parts = []
         if self.vram_share is not None:
-            parts.append(f"VRAM {self.vram_share:.0%}")
+            parts.append(
+                f"VRAM {self.vram_share:.0%}" + (f" on the fullest of {self.gpus} GPUs" if self.gpus > 1 else "")
+            )
         if self.utilisation_ratio is not None:
-            parts.append(f"GPU busy {self.utilisation_ratio:.0%}")
+            whose = f"{self.gpus} GPUs busy {{:.0%}} on average" if self.gpus > 1 else "GPU busy {:.0%}"
+            parts.append(whose.format(self.utilisation_ratio))
         if self.loaded_models:
             parts.append("loaded: " + ", ".join(self.loaded_models))
         return " · ".join(parts) or "no GPU readings"

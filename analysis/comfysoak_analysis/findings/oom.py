@@ -30,10 +30,11 @@ def _words(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
     nodes = mostly(rows["node_class"])
     said += f", in {nodes}." if nodes else "."
     looked_at = list(rows["moment"].head(MOST_STATES))
-    shares = [state.vram_share for state in states.each(looked_at, [None] * len(looked_at))]
-    known = [share for share in shares if share is not None]
+    seen = states.each(looked_at, [None] * len(looked_at))
+    known = [state.vram_share for state in seen if state.vram_share is not None]
     if known:
-        said += f" VRAM reached {max(known):.0%} of the GPU within 2 s of it."
+        which = "the GPU" if seen[0].gpus == 1 else f"the fullest of {seen[0].gpus} GPUs"
+        said += f" VRAM reached {max(known):.0%} of {which} within 2 s of it."
     return said + _price(run, rows)
 
 
@@ -48,4 +49,7 @@ def _price(run: Run, rows: pd.DataFrame) -> str:
             ratios.append(float(after["service_s"].iloc[0] / medians[after["workflow"].iloc[0]]))
     if not ratios or max(ratios) < 1.5:
         return ""
-    return f" The next success took {max(ratios):.1f} times the median of its workflow, for loading models again."
+    often = "" if len(ratios) == 1 else "up to "
+    return (
+        f" The next success took {often}{max(ratios):.1f} times the median of its workflow, for loading models again."
+    )

@@ -1,4 +1,8 @@
-"""SERVER_RESTARTED and SERVER_DOWN: by the queue number that falls back, by refused connections, by what probes say."""
+"""SERVER_RESTARTED and SERVER_DOWN: by what load and probes say, and by refused connections.
+
+That queue numbers fall is no proof of a restart: clients may choose them, delete prompts and send some to the front.
+The sampler, which sees the whole queue, can tell; its event says how.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from comfysoak_analysis.findings.evidence import counted, finding
+from comfysoak_analysis.findings.evidence import counted, finding, mostly
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.told import event_rows, prompt_rows, socket_rows
 from comfysoak_analysis.frames import Run
@@ -18,30 +22,14 @@ _REFUSED = "refused"
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding of each."""
-    fallen = _fallen_numbers(run)
-    told = _told(run, Code.SERVER_RESTARTED)
-    if not fallen.empty or not told.empty:
-        words = "".join(
-            f"The queue number of {server} fell back {counted(len(part), 'time')}, as it does only when a "
-            "server starts anew. "
-            for server, part in fallen.groupby("server")
-        )
-        words += _told_words(told)
-        rows = fallen if not fallen.empty else told
-        yield finding(Code.SERVER_RESTARTED, rows, words.strip(), states)
+    restarted = _told(run, Code.SERVER_RESTARTED)
+    if not restarted.empty:
+        yield finding(Code.SERVER_RESTARTED, restarted, _restarted_words(run, restarted), states)
     down = pd.concat(
         [rows for rows in (_refusals(run), _told(run, Code.SERVER_DOWN)) if not rows.empty] or [_nothing()]
     )
     if not down.empty:
         yield finding(Code.SERVER_DOWN, down, _down_words(down), states)
-
-
-def _fallen_numbers(run: Run) -> pd.DataFrame:
-    """Readings whose highest queue number is below an earlier one of the same server."""
-    rows = run.server.dropna(subset=["highest_number"])
-    fell = rows.groupby("server")["highest_number"].diff() < 0
-    rows = rows[fell]
-    return rows.assign(id=rows["server"], moment=rows["at"])[["id", "moment", "server"]]
 
 
 def _refusals(run: Run) -> pd.DataFrame:
@@ -61,8 +49,12 @@ def _nothing() -> pd.DataFrame:
     return pd.DataFrame({"id": [], "moment": pd.Series([], dtype="datetime64[ns]"), "server": []})
 
 
-def _told_words(told: pd.DataFrame) -> str:
-    return f"{counted(len(told), 'row')} of load and probes say so." if not told.empty else ""
+def _restarted_words(run: Run, restarted: pd.DataFrame) -> str:
+    events = event_rows(run)
+    events = events[events["code"] == Code.SERVER_RESTARTED.value]
+    said = [f"{server}: {mostly(part['detail'])}." for server, part in events.groupby("server")]
+    others = len(restarted) - len(events)
+    return " ".join(said + ([f"{counted(others, 'prompt or socket')} ended by it."] if others else []))
 
 
 def _down_words(down: pd.DataFrame) -> str:
