@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +96,15 @@ def start(role: str, module_arguments: Sequence[str], environment: Mapping[str, 
     return Child(role, process, log)
 
 
-def wait_for_line(child: Child, prefix: str, within_s: float) -> str:
-    """The first line of its log that begins with `prefix`; ComfySoakError with its last words if none comes."""
+def wait_for_line(child: Child, prefix: str, within_s: float, *, give_up: Callable[[], bool]) -> str | None:
+    """The first line of its log that begins with `prefix`, None when asked to give up.
+
+    ComfySoakError with its last words if none comes in time.
+    """
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
+        if give_up():
+            return None
         for line in child.log.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith(prefix):
                 return line

@@ -138,21 +138,28 @@ class Supervisor:
         return (self.report or ReportProcess(self.recording.path)).make()
 
     def _start(self) -> None:
-        if self.plan.embedded is not None:
-            self._start_simulator()
+        """Start one after the other, for as long as nobody asks for the end."""
+        if self._is_interrupted() or (self.plan.embedded is not None and not self._start_simulator()):
+            return
         self.children["recorder"] = self._child("recorder")
         self.children["sampler"] = self._child("sampler")
         self._wait_for_samples()
-        if self.interruption.end is None:
+        if not self._is_interrupted():
             self.children["load"] = self._child("load")
 
-    def _start_simulator(self) -> None:
+    def _is_interrupted(self) -> bool:
+        return self.interruption.end is not None
+
+    def _start_simulator(self) -> bool:
+        """Whether it answers; False when the run was interrupted before."""
         assert self.plan.embedded is not None  # noqa: S101  # the caller looked
         config = self.recording.layout.logs / "simulator.json"
         config.write_text(self.plan.embedded.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
         simulator = self.children["simulator"] = self._child("simulator")
-        ready = json.loads(wait_for_line(simulator, '{"servers"', READY_WITHIN_S))
-        servers = tuple(ready["servers"])
+        ready = wait_for_line(simulator, '{"servers"', READY_WITHIN_S, give_up=self._is_interrupted)
+        if ready is None:
+            return False
+        servers = tuple(json.loads(ready)["servers"])
         probes = self.plan.probes
         if not probes.gpu:
             exporters = tuple(GpuSource(kind="dcgm", url=f"{server}/metrics") for server in servers)
@@ -162,6 +169,7 @@ class Supervisor:
             "plan": self.plan.model_dump(mode="json"),
             "servers": tuple(server_facts(ComfyClient(server), server) for server in servers),
         }))  # fmt: skip
+        return True
 
     def _child(self, role: str) -> Child:
         run_dir = self.recording.path
@@ -198,7 +206,7 @@ class Supervisor:
     def _wait_for_samples(self) -> None:
         """Load begins when watching has begun, so that the report shows the machine before it."""
         deadline = time.monotonic() + FIRST_SAMPLE_WITHIN_S
-        while time.monotonic() < deadline and self.interruption.end is None:
+        while time.monotonic() < deadline and not self._is_interrupted():
             batches = self._look("starting")
             if any(batch.table in ("host", "gpu", "server") for batch in batches):
                 return

@@ -80,16 +80,16 @@ def _run(plan: Plan, out: Path, *, processes: int, web: bool, quiet: bool, as_js
         click.echo(f"warning: {warning}", err=True)
     found = servers_as_found(plan)
     clock = new_clock()
-    recording = Recording.create(
-        out,
-        plan.name,
-        clock=clock,
-        plan=plan.model_dump(mode="json"),
-        argv=sys.argv,
-        hosts=[this_host(anchor=clock.anchor)],
-    )
-    recording.save(recording.run.model_copy(update={"servers": found}))
     with signals_remembered() as interruption, Screen(plan, clock, quiet=quiet) as screen:
+        recording = Recording.create(
+            out,
+            plan.name,
+            clock=clock,
+            plan=plan.model_dump(mode="json"),
+            argv=sys.argv,
+            hosts=[this_host(anchor=clock.anchor)],
+        )
+        recording.save(recording.run.model_copy(update={"servers": found}))
         screen.say(f"recording to {recording.path}")
         supervisor = Supervisor(recording, plan, Options(processes, web), interruption, clock, screen.show)
         end = supervisor.run()
