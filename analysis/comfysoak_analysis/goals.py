@@ -94,7 +94,8 @@ def _too_few(answer: Answer, cases: int) -> str:
         return ""
     if answer.more_cases is None:
         return f"too close to the limit to tell with {cases:,} prompts"
-    return f"too few prompts to tell: {cases:,} were measured, about {answer.more_cases:,} more would"
+    were = "was" if cases == 1 else "were"
+    return f"too few prompts to tell: {cases:,} {were} measured, about {answer.more_cases:,} more would"
 
 
 def _bounded(goal: Goal, evidence: Evidence) -> Answer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET  # written here, never parsed
 
+from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.text import for_xml
 from comfysoak_analysis.verdict import Doubt, GoalResult, Standing, Verdict, Weight
 from comfysoak_core.clock import NS_PER_S
@@ -63,7 +64,8 @@ def _findings(verdict: Verdict) -> ET.Element:
         _child(
             case,
             stream,
-            f"{finding.count} times. {finding.evidence}\n{finding.remedy}\nExamples: {', '.join(finding.examples)}",
+            f"{counted(finding.count, 'time')}. {finding.evidence}\n{finding.remedy}\n"
+            f"Examples: {', '.join(finding.examples)}",
         )
         cases.append(case)
     return _suite("findings", verdict, cases)

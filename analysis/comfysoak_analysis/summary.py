@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comfysoak_analysis import measures
+from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_markdown as md
@@ -58,7 +59,7 @@ def _findings(verdict: Verdict) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    head = f"- **{md(finding.code.value)}** ({finding.severity.value}, {finding.count:,} times)"
+    head = f"- **{md(finding.code.value)}** ({finding.severity.value}, {counted(finding.count, 'time')})"
     return f"{head}: {md(finding.evidence, 500)} {md(finding.remedy)}"
 
 

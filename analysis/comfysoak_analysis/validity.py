@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gaps import gaps
 from comfysoak_analysis.verdict import Doubt, Weight
@@ -104,7 +105,8 @@ def _prompts(run: Run, *, live: bool) -> Iterator[Doubt]:
         yield Doubt(
             "few prompts",
             Weight.CAUTION,
-            f"Only {measured:,} prompts were measured; percentiles of so few say little.",
+            f"Only {counted(measured, 'prompt')} {'was' if measured == 1 else 'were'} measured; "
+            "percentiles of so few say little.",
             "A longer run, more users, or a shorter warm-up.",
         )
 

@@ -121,6 +121,20 @@ def test_each_server_has_a_port_and_a_gpu_of_its_own() -> None:
         assert len({text[text.index("UUID=") :][:48] for text in texts}) == 2
 
 
+def test_an_address_of_ipv6_is_told_as_a_url() -> None:
+    """What it prints can be asked as it stands."""
+    started = subprocess.Popen([*MODULE, "--port", "0", "--listen", "::1"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert started.stdout is not None
+        (url,) = json.loads(started.stdout.readline())["servers"]
+        assert url.startswith("http://[::1]:")
+        with urllib.request.urlopen(f"{url}/system_stats") as answer:
+            assert json.load(answer)["system"]["comfyui_version"]
+    finally:
+        started.kill()
+        started.communicate()
+
+
 def test_sigterm_ends_it_without_close_frames() -> None:
     """As of a real server: sockets see the end of the stream, and the process is gone with exit code 0."""
     with process() as (started, servers):

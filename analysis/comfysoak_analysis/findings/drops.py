@@ -53,6 +53,6 @@ def _burst_words(run: Run, server: str, group: pd.DataFrame) -> str:
     open_then = int(((everyone["opened"] <= first) & (everyone["closed"].isna() | (everyone["closed"] >= first))).sum())
     at, lasted = (first - run.start).total_seconds(), (last - first).total_seconds()
     return (
-        f"{len(group):,} of {open_then:,} open sockets to {server} ended within {lasted:.2g} s, "
+        f"{len(group):,} of {open_then:,} open sockets to {server} ended within {max(lasted, 0.01):.2g} s, "
         f"{at:.0f} s into the run: this points to the server or a proxy before it."
     )

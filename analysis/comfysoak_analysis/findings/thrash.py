@@ -43,7 +43,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
             f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
             f"({_by_model(again)}). Loading took {lost_s:.0f} s in all, by {again[0].source.value}."
         )
-        rows += [(load.model, load.started, server) for load in paid]
+        rows += [(prompt_id, load.started, server) for load, prompt_id in paid]
     if rows:
         yield finding(Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states)
 
@@ -65,12 +65,13 @@ def _again(loads: list[ModelLoad]) -> list[ModelLoad]:
     return again
 
 
-def _first_of_each_prompt(loads: list[ModelLoad], executed: pd.DataFrame) -> list[ModelLoad]:
-    """The first load within each prompt that had one."""
-    starts = np.sort(executed["start_received"].to_numpy())
+def _first_of_each_prompt(loads: list[ModelLoad], executed: pd.DataFrame) -> list[tuple[ModelLoad, str | None]]:
+    """The first load within each prompt that had one, and the prompt's id (None: before the first prompt)."""
+    executed = executed.sort_values("start_received")
+    starts, ids = executed["start_received"].to_numpy(), [None, *executed["id"]]
     moments = np.array([load.ended.to_datetime64() for load in loads], dtype="datetime64[ns]")
-    _, first = np.unique(np.searchsorted(starts, moments, side="right"), return_index=True)
-    return [loads[index] for index in first]
+    within, first = np.unique(np.searchsorted(starts, moments, side="right"), return_index=True)
+    return [(loads[index], ids[position]) for position, index in zip(within, first, strict=True)]
 
 
 def _by_model(loads: list[ModelLoad]) -> str:

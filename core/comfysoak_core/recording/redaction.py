@@ -65,7 +65,7 @@ def hide(text: AnyStr, secret: AnyStr, hidden: AnyStr) -> AnyStr:
     return hidden.join([first, *(part[_common(part, tail) :] for part in rest)])
 
 
-def _common(part: AnyStr, tail: AnyStr) -> int:
+def _common(part: str | bytes, tail: str | bytes) -> int:
     """How many characters both begin with."""
     most = min(len(part), len(tail))
     return next((length for length in range(most, 0, -1) if part[:length] == tail[:length]), 0)
