@@ -19,6 +19,7 @@ from rich.text import Text
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Generator, Gpu, Outcome, Prompt, Server, Session
 from comfysoak_core.scenario.quantities import format_duration, format_size
+from comfysoak_core.terminal import printable
 
 WINDOW_NS = 60 * NS_PER_S
 SPARK = "▁▂▃▄▅▆▇█"
@@ -65,8 +66,7 @@ class LiveState:
 
     def prompts_per_minute(self, now_ns: int) -> float:
         """Prompts that did their work within the last minute (or since the start), as a rate."""
-        while self.finished_ns and self.finished_ns[0] < now_ns - WINDOW_NS:
-            self.finished_ns.popleft()
+        self._forget_before(now_ns - WINDOW_NS)
         window_ns = min(WINDOW_NS, max(now_ns - self.started_ns, NS_PER_S))
         return len(self.finished_ns) * 60 * NS_PER_S / window_ns
 
@@ -89,8 +89,13 @@ class LiveState:
         self.outcomes[outcome] += 1
         if outcome == Outcome.SUCCESS:
             self.finished_ns.append(row[place["finished_ns"]] or row[place["scheduled_ns"]])
+            self._forget_before(self.finished_ns[-1] - WINDOW_NS)  # a quiet run never asks for the rate
         if outcome not in (row[place["expected"]], Outcome.CACHED):
             self.codes[row[place["code"]] or outcome] += 1
+
+    def _forget_before(self, since_ns: int) -> None:
+        while self.finished_ns and self.finished_ns[0] < since_ns:
+            self.finished_ns.popleft()
 
     def _session(self, row: Sequence[Any], place: dict[str, int]) -> None:
         if row[place["closed_ns"]] is not None and row[place["code"]]:
@@ -122,7 +127,7 @@ class LiveState:
             self.phase = str(row[place["subject"]] or "")
         elif kind != "fault":  # what a scenario injects is for the report; here people watch what is seen
             code = row[place["code"]]
-            self.notes.append(f"{code or kind}: {detail}"[:200] if detail else str(code or kind))
+            self.notes.append(printable(f"{code or kind}: {detail}" if detail else str(code or kind))[:200])
 
 
 _READERS = {

@@ -14,6 +14,7 @@ import click
 
 from comfysoak_core.errors import ComfySoakError, ExitCode
 from comfysoak_core.recording.redaction import redact
+from comfysoak_core.terminal import printable
 
 VERBS = {
     "run": "load, watch, record, report: the main job",
@@ -74,7 +75,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.INTERRUPTED)
     except ComfySoakError as error:
         for problem in error.problems:
-            click.echo(f"error: {redact(str(problem))}", err=True)
+            for line in f"error: {redact(str(problem))}".splitlines():
+                click.echo(printable(line), err=True)
         return int(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit

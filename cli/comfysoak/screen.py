@@ -70,7 +70,7 @@ class Screen:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.console.print(words, style="dim", highlight=False)
+            self._live.console.print(words, style="dim", highlight=False, markup=False)
         else:
             print(words, file=sys.stderr, flush=True)
 

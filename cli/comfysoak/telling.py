@@ -12,7 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from comfysoak_core.terminal import printable
+
 PLAIN_WIDTH = 160
+LONGEST = 300  # characters of a cell
 _COLOURS = {
     "passed": "green",
     "failed": "red",
@@ -32,7 +35,9 @@ def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     conclusion = str(verdict["conclusion"])
     console.print(
-        Text.assemble((conclusion.upper(), f"bold {_COLOURS.get(conclusion, '')}"), "  ", str(verdict["sentence"]))
+        Text.assemble(
+            (conclusion.upper(), f"bold {_COLOURS.get(conclusion, '')}"), "  ", printable(str(verdict["sentence"]))
+        )
     )
     console.print(_rows(verdict["goals"], ("standing", "text", "value_text", "reason")))
     if verdict["findings"]:
@@ -50,10 +55,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
         grid.add_column(overflow="fold")
     for row in rows:
         first, *rest = (str(row.get(column) if row.get(column) is not None else "") for column in columns)
-        grid.add_row("", Text(first, style=_COLOURS.get(first, "")), *(Text(_one_line(part)) for part in rest))
+        grid.add_row(
+            "", Text(first, style=_COLOURS.get(first, "")), *(Text(printable(part)[:LONGEST]) for part in rest)
+        )
     return grid
-
-
-def _one_line(text: str) -> str:
-    """No control characters: a server's words must not steer the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)[:300]

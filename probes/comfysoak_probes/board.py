@@ -12,7 +12,7 @@ from rich.text import Text
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Gpu, GpuSlow, Host, Process, Row, Server, ServerLog
-from comfysoak_probes.terminal import printable
+from comfysoak_core.terminal import printable
 
 GIB = 1024**3
 STALE_NS = 5 * NS_PER_S

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, AnchoredClock
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import ClockReading, Event, Row
+from comfysoak_core.terminal import printable
 from comfysoak_probes.source import SAMPLER, Cadence, Source
-from comfysoak_probes.terminal import printable
 from comfysoak_probes.worker import Grid, Scheduled, Worker
 
 DRAIN_S = 0.2

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from io import StringIO
 
 from rich.console import Console
+from rich.text import Text
 
 from comfysoak.live import LiveState, line, panel
 from comfysoak_core.clock import NS_PER_S
@@ -113,3 +115,23 @@ def test_rows_of_other_tables_are_passed_over() -> None:
     state = LiveState(START_NS, 60)
     state.take("nodes", ("id",), [["x"]])
     assert state.outcomes.total() == 0
+
+
+def test_a_server_s_words_do_not_steer_the_terminal() -> None:
+    """Escape sequences in an event do not reach the panel."""
+    state = LiveState(START_NS, 60)
+    take(state, Event(at_ns=START_NS, source="x", kind="bad_answer", detail="got \x1b]0;owned\x07\x9b2J"))
+    console = Console(width=100, force_terminal=True, color_system=None, file=StringIO())
+    console.print(Text(state.notes[0]))
+    assert isinstance(console.file, StringIO)
+    assert "owned" in console.file.getvalue()
+    assert not set(console.file.getvalue()) & set("\x1b\x07\x9b")
+
+
+def test_nothing_grows_while_nobody_looks() -> None:
+    """A quiet run of days keeps the prompts of the last minute, as one that is shown does."""
+    state = LiveState(START_NS, 86_400)
+    for second in range(10_000):
+        take(state, prompt(second, "success", finished_ns=START_NS + second * NS_PER_S))
+    assert len(state.finished_ns) == 61
+    assert state.prompts_per_minute(START_NS + 9_999 * NS_PER_S) == 61

@@ -12,10 +12,10 @@ from rich.console import Console
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.errors import ExitCode, UsageError
 from comfysoak_core.rows import Event, Gpu, GpuSlow, Host, Row, Server, ServerLog
+from comfysoak_core.terminal import printable
 from comfysoak_probes.board import Board
 from comfysoak_probes.config import SamplerConfig
 from comfysoak_probes.live import probe
-from comfysoak_probes.terminal import printable
 
 GIB = 1024**3
 
