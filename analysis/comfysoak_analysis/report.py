@@ -31,7 +31,9 @@ def build(run_dir: Path, *, live: bool = False) -> Verdict:
     """
     run = open_run(run_dir)
     verdict, files = documents(run, live=live)
-    for name, content in files.items():
+    for name, content in sorted(
+        files.items(), key=lambda file: len(file[1])
+    ):  # a full disk has room for the small ones
         _replace(run_dir / name, content)
     return verdict
 
@@ -52,10 +54,14 @@ def _replace(path: Path, content: bytes) -> None:
     """All of the new file or all of the old one, whoever is killed."""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        Path(temporary).replace(path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                os.fchmod(file.fileno(), 0o644)
+            Path(temporary).replace(path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise RecordingError(
             f"{path} cannot be written: {error.strerror}", "Free space, or check the permissions of the folder."

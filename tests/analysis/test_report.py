@@ -19,7 +19,7 @@ from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.page import FONT, PLOTLY
 from comfysoak_analysis.report import build, documents
 from comfysoak_analysis.tiles import tiles
-from comfysoak_core.errors import RecordingError
+from comfysoak_core.errors import ExitCode, RecordingError
 from comfysoak_core.recording.recording import Recording
 from tests.analysis.planted import plant
 from tests.analysis.test_frames import only, prompt
@@ -38,6 +38,22 @@ def test_four_files_are_written_whole(directory: Path) -> None:
         for path in directory.iterdir()
         if path.name.startswith(".") and "." in path.name[1:] and path.suffix in {".html", ".md", ".xml", ".json"}
     ]
+
+
+def test_a_full_disk_leaves_the_small_files_and_no_scraps(directory: Path) -> None:
+    """Where the page does not fit, the verdict does; it is told in one sentence, and half a page is removed."""
+    plant(directory)
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 100; exec {sys.executable} -m comfysoak_analysis {directory}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == ExitCode.NOT_VALID
+    assert "report.html cannot be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in directory.iterdir()} >= FILES - {"report.html"}
+    assert not list(directory.glob(".*.html*"))
 
 
 def test_a_report_can_be_made_again_from_a_sealed_recording(directory: Path) -> None:
