@@ -78,7 +78,6 @@ class ServerSource:
         self._down = Outage("queue", server)
         self._odd = Outage("queue", server)
         self._restarts = RestartWatch()
-        self._stats: SystemStats | None = None
 
     def read(self, tick: Tick) -> list[Row]:
         """One row; without values, but with the reason, when the server does not answer."""

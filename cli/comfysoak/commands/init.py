@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import click
+import yaml
+
+from comfysoak.commands.options import as_url
 from comfysoak_core.comfyui.workflow import Workflow
 
 _SCENARIO = """\
@@ -38,5 +43,20 @@ def command(workflow: Path, target: str, name: str | None) -> None:
     Workflow.load(workflow)
     title = name or workflow.stem
     click.echo(
-        _SCENARIO.format(file=f"{title}.yaml", name=title, target=target, workflow=workflow.as_posix()), nl=False
+        _SCENARIO.format(
+            file=shlex.quote(" ".join(f"{title}.yaml".split())),
+            name=_as_yaml(title),
+            target=_as_yaml(as_url(target, "--target")),
+            workflow=_as_yaml(workflow.as_posix()),
+        ),
+        nl=False,
     )
+
+
+def _as_yaml(text: str) -> str:
+    """`text` as a value of YAML: bare where that reads as the same text, else in quotes."""
+    try:
+        is_bare = yaml.safe_load(f"key: {text}") == {"key": text}
+    except yaml.YAMLError:
+        is_bare = False
+    return text if is_bare else json.dumps(text, ensure_ascii=False)
