@@ -72,6 +72,7 @@ class Tail:
         """The stretches with bytes not yet read, in order, and their sizes."""
         grown: list[tuple[_Followed, int]] = []
         seen: set[str] = set()
+        ignored: set[str] = set()
         try:
             entries = os.scandir(self._directory)
         except OSError:
@@ -79,6 +80,8 @@ class Tail:
         with entries:
             for entry in entries:
                 followed = self._follow(entry.name)
+                if followed is None:
+                    ignored.add(entry.name)
                 if followed is None or not entry.is_file():
                     continue
                 seen.add(entry.name)
@@ -88,6 +91,7 @@ class Tail:
                     continue
                 if size > followed.offset and not followed.damaged:
                     grown.append((followed, size))
+        self._ignored = ignored  # those that still exist: names come and go for days
         for name in self._followed.keys() - seen:
             del self._followed[name]
         return sorted(grown, key=lambda pair: pair[0].stretch)

@@ -7,6 +7,7 @@ that does not is refused with the nearest one that does.
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -39,9 +40,12 @@ class Unit(StrEnum):
             return float(parse_size(text))
         bare = _SUFFIX[self].sub("", text.strip()) if self in _SUFFIX else text.strip()
         try:
-            return float(bare)
+            number = float(bare)
         except ValueError:
-            raise ValueError(f"expected a number such as {_EXAMPLE[self]}, got {text!r}") from None
+            number = math.nan
+        if not 0 <= number < math.inf:
+            raise ValueError(f"expected a number such as {_EXAMPLE[self]}, got {text!r}")
+        return number
 
     def show(self, value: float) -> str:
         """`value` for a reader."""

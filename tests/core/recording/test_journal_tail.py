@@ -107,3 +107,15 @@ def test_the_live_view_loads_no_data_frames() -> None:
         "assert not {'pyarrow', 'pandas', 'pydantic', 'gevent'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_names_of_stretches_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    """Those that are not read, too: in a run of days thousands come and go."""
+    tail = Tail(tmp_path, tables=("prompts",))
+    for number in range(50):
+        passing = tmp_path / f"h~p~gpu~{number:06d}.jsonl"
+        passing.touch()
+        tail.poll()
+        passing.unlink()
+    tail.poll()
+    assert not tail._ignored  # what must not grow is seen from inside only
