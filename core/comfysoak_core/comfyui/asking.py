@@ -6,7 +6,7 @@ neither is gone: the second history is asked after the first queue, so a prompt 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -46,6 +46,12 @@ class Patience:
     race_ns: int = 100 * NS_PER_MS  # before asking again for the entry of a prompt that has ended; doubled each time
     race_tries: int = 6
     last_look_ns: int = 5 * NS_PER_S  # for the answer to the one question asked at the deadline
+
+    def within(self, deadline_ns: int | None) -> Patience:
+        """The same for a prompt that has so long: the first question is asked early enough to tell why it hangs."""
+        if deadline_ns is None:
+            return self
+        return replace(self, first_look_ns=min(self.first_look_ns, max(deadline_ns // 3, self.again_ns)))
 
 
 class Asking:

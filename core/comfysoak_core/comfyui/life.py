@@ -89,7 +89,8 @@ class PromptLife:
         self.heard = self._account.heard  # what its socket told
         self._fetch = fetch
         self._ask_history = ask_history
-        self._patience = patience or Patience()
+        given_ns = None if prompt.deadline_ns is None else prompt.deadline_ns - prompt.scheduled_ns
+        self._patience = patience or Patience().within(given_ns)
         self._asking = Asking(self._patience, socket=socket)
         self.server_id = prompt.id  # what the server calls it: our id, or on old servers one of its own
         self._phase = _Phase.DUE

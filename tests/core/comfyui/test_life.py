@@ -343,6 +343,23 @@ def test_a_message_ends_the_asking() -> None:
     assert _need(one) == Need.WAIT
 
 
+@pytest.mark.parametrize("deadline_s", [3, 5, 20])
+def test_a_prompt_that_is_gone_before_a_short_deadline_vanishes(deadline_s: int) -> None:
+    """Its cause is found before its time is up: it is in neither queue nor history, which is no timeout."""
+    one = PromptLife(prompt(deadline_ns=s(deadline_s)), SHAPE)
+    one.sent(s(0.1))
+    one.answered(200, json.dumps({"prompt_id": ID, "number": 7, "node_errors": {}}).encode(), s(0.2))
+    while (step := one.next).need is not Need.DONE:
+        if step.need is Need.ASK_HISTORY:
+            one.history(NoEntry(), step.due_ns)
+        elif step.need is Need.ASK_QUEUE:
+            one.queue(EMPTY_QUEUE, step.due_ns)
+        else:
+            one.tick(step.due_ns)
+    assert one.next.due_ns < s(deadline_s)
+    assert _end(one) == (Outcome.VANISHED, Code.LB_MISROUTED)
+
+
 def test_a_prompt_that_was_deleted_vanishes() -> None:
     """Seen in the queue, then in neither queue nor history over two polls."""
     one = accepted()
