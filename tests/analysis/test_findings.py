@@ -68,6 +68,22 @@ def test_a_burst_of_drops_points_to_the_server(story: Run) -> None:
     assert "points to the server" in finding.evidence
 
 
+@pytest.mark.parametrize(("broken", "is_poisoned"), [(4, True), (2, False)])
+def test_cuda_errors_in_a_row_are_a_poisoned_process(directory: Path, broken: int, *, is_poisoned: bool) -> None:
+    """Every prompt fails from the first on; one or two are a bad node."""
+    errors = [
+        prompt(number, outcome="failed", code="NODE_ERROR", scheduled_ns=START_NS + (100 + number) * S,
+               finished_ns=START_NS + (101 + number) * S, error_message="CUDA error: an illegal memory access")
+        for number in range(broken)
+    ]  # fmt: skip
+    findings = with_rows(directory, *errors)
+    assert ("CUDA_POISONED" in findings) == is_poisoned
+    if is_poisoned:
+        assert "4 prompts in a row" in findings["CUDA_POISONED"].evidence
+    lost = Event(at_ns=START_NS + 99 * S, source="sampler", kind="gpu_lost", subject="GPU-0", code="GPU_LOST")
+    assert "CUDA_POISONED" not in with_rows(directory / "lost", *errors, lost)
+
+
 def test_a_single_drop_points_to_the_network(directory: Path) -> None:
     """The others lived on."""
     drop = Session(

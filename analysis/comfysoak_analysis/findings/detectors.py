@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from comfysoak_analysis.findings import cache, degraded, drops, foreign, gpu_lost, oom, restarts, thrash, told
+from comfysoak_analysis.findings import cache, degraded, drops, foreign, gpu_lost, oom, poisoned, restarts, thrash, told
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
@@ -18,6 +18,7 @@ DETECTORS: tuple[Detector, ...] = (
     drops.find,
     restarts.find,
     gpu_lost.find,
+    poisoned.find,
     thrash.find,
     degraded.find,
     foreign.find,
