@@ -57,12 +57,12 @@ def known_secrets() -> tuple[str, ...]:
 
 def hide(text: AnyStr, secret: AnyStr, hidden: AnyStr) -> AnyStr:
     """`text` with `hidden` in the place of the secret, and of a beginning of it that is long enough to tell."""
-    head = secret[:_TELLING]
-    tail = secret[_TELLING:]
-    if head not in text:
+    if secret[:_TELLING] not in text:
         return text
-    first, *rest = text.split(head)
-    return hidden.join([first, *(part[_common(part, tail) :] for part in rest)])
+    kept = text.split(secret[:_TELLING])
+    for index in range(1, len(kept)):
+        kept[index] = kept[index][_common(kept[index], secret[_TELLING:]) :]
+    return hidden.join(kept)
 
 
 def _common(part: str | bytes, tail: str | bytes) -> int:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from comfysoak_core.recording.redaction import redact, redact_argv, redact_json
+from comfysoak_core.recording.redaction import (
+    SECRET_VARIABLES,
+    hide_value_of,
+    known_secrets,
+    redact,
+    redact_argv,
+    redact_json,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +100,22 @@ def test_json_keeps_its_shape() -> None:
         "empty": {"password": ""},
         "nothing": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("no entry for Zq7xVw9Kt3Lm5", "no entry for [redacted]"),
+        ("twice: Zq7xVw9Kt3Lm5, Zq7xVw9Kt3Lm5.", "twice: [redacted], [redacted]."),
+        ("cut off: Zq7xVw9Kt3…", "cut off: [redacted]…"),
+        ("something else: Zq7xVw", "something else: Zq7xVw"),
+    ],
+)
+def test_a_value_that_is_known_to_be_secret_goes(monkeypatch: pytest.MonkeyPatch, text: str, kept: str) -> None:
+    """Whatever stands before it, whole or cut off; a beginning that tells nothing stays."""
+    monkeypatch.setenv("SOAK_TOKEN", "Zq7xVw9Kt3Lm5")
+    monkeypatch.setenv(SECRET_VARIABLES, "")
+    assert redact(text) == text
+    hide_value_of("SOAK_TOKEN")
+    assert known_secrets() == ("Zq7xVw9Kt3Lm5",)
+    assert redact(text) == kept
