@@ -150,7 +150,7 @@ def group(name: str, prompts: pd.DataFrame, measured_s: float) -> Group:
         judged=len(counted),
         succeeded=int(done.sum()),
         failed=int((~counted["ok"]).sum()),
-        cached=int((prompts["intended"] & ~prompts["work"]).sum()),
+        cached=int((prompts["measured"] & ~prompts["work"]).sum()),
         per_minute=float(done.sum()) / measured_s * 60 if measured_s > 0 else float("nan"),
         latency=spread(timed["latency_s"]),
         service=spread(timed["service_s"]),
@@ -214,9 +214,10 @@ def _failure_rows(wrong: pd.DataFrame, judged_count: int, examples: int) -> Iter
 
 
 def node_times(run: Run) -> tuple[NodeTimes, ...]:
-    """How long each class of node ran, the one that took most of all first."""
+    """How long each class of node ran in measured prompts, the one that took most of all first."""
     found = []
-    for name, part in run.nodes.groupby(run.nodes["node_class"].fillna("(unknown)")):
+    nodes = run.nodes[run.nodes["prompt_id"].isin(run.prompts.loc[run.prompts["measured"], "id"])]
+    for name, part in nodes.groupby(nodes["node_class"].fillna("(unknown)")):
         lasted = part["lasted_s"].dropna().to_numpy(dtype=float)
         if lasted.size:
             median, p95 = (float(quantile) for quantile in np.quantile(lasted, (0.5, 0.95)))

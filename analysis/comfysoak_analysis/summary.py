@@ -48,7 +48,7 @@ def _figures(run: Run) -> str:
 
 def _figure(group: measures.Group) -> tuple[str, ...]:
     times = (group.latency.p50, group.latency.p95, group.service.p50, group.service.p95)
-    counts = (f"{group.intended:,}", f"{group.failed:,}", number_text(group.per_minute))
+    counts = (f"{group.judged:,}", f"{group.failed:,}", number_text(group.per_minute))
     return (md(group.name, 80), *counts, *(seconds_text(time) for time in times))
 
 

@@ -94,6 +94,16 @@ def test_node_times_by_class(story: Run) -> None:
     assert found[0].median_s <= found[0].p95_s <= found[0].max_s
 
 
+def test_a_warmup_is_in_no_time_of_a_node(story: Run) -> None:
+    """The first prompts read models from the disk; that is what a warm-up is for."""
+    nodes, prompts = story.nodes, story.prompts
+    warm = nodes["prompt_id"].isin(prompts.loc[prompts["phase"] == "warmup", "id"])
+    assert warm.any()
+    samplers = nodes[~warm & (nodes["node_class"] == "KSampler")]["lasted_s"].dropna()
+    found = {row.node_class: row for row in measures.node_times(story)}["KSampler"]
+    assert (found.count, found.max_s) == (len(samplers), samplers.max())
+
+
 def test_gpu_figures(story: Run) -> None:
     """The highest sample of the GPU, and of how much."""
     (gpu,) = measures.gpus(story)

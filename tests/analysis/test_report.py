@@ -293,3 +293,14 @@ def test_what_is_in_no_figure_is_told_beside_those_that_are(directory: Path) -> 
     )
     first = next(iter(tiles(only(directory, *rows))))
     assert (first.value, first.note) == ("1", "beside 1 in warm-up · 1 cached · 1 unended · 1 never sent")
+
+
+def test_the_prompts_of_a_table_are_those_its_figures_are_about(directory: Path) -> None:
+    """One failure among two measured prompts is half of them, however long the warm-up was."""
+    warm = [prompt(number, outcome="success", phase="warmup") for number in range(50)]
+    run = only(directory, *warm, prompt(60, outcome="success"), prompt(61, outcome="failed", code="NODE_ERROR"))
+    _, files = documents(run)
+    assert "| sketch-sd15 | 2 | 1 |" in files["summary.md"].decode()
+    row = re.search(r"<tr><td>sketch-sd15</td>(.*?)</tr>", files["report.html"].decode())
+    assert row is not None
+    assert re.findall(r">([^<]+)</td>", row[1])[:2] == ["2", "50 %"]
