@@ -248,10 +248,13 @@ class Connection:
 _REFUSED: Mapping[FailureKind, Code] = {
     FailureKind.REFUSED: Code.SERVER_DOWN,
     FailureKind.UNREACHABLE: Code.SERVER_DOWN,
+    FailureKind.UNRESOLVED: Code.SERVER_DOWN,
+    FailureKind.TLS: Code.WS_ABNORMAL,
     FailureKind.RESET: Code.WS_ABNORMAL,
     FailureKind.TIMEOUT: Code.WS_ABNORMAL,
     FailureKind.STATUS: Code.BAD_MESSAGE,
     FailureKind.BAD_ANSWER: Code.BAD_MESSAGE,
+    FailureKind.TOO_BIG: Code.BAD_MESSAGE,
 }
 
 

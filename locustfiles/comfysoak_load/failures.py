@@ -33,15 +33,25 @@ class Failure:
     status: int | None = None
     sent: bool = False
 
+    @property
+    def never_arrived(self) -> bool:
+        """Whether the server cannot have acted upon it: there was no connection, or nothing had left yet."""
+        return self.kind in _NO_CONNECTION and not self.sent
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}" if self.detail else str(self.kind)
+
+
+_NO_CONNECTION = frozenset({FailureKind.REFUSED, FailureKind.UNRESOLVED, FailureKind.UNREACHABLE, FailureKind.TLS})
 
 
 def failure_of(error: Exception, *, sent: bool = False) -> Failure:
     """The failure an exception of a socket stands for."""
     detail = str(error)[:MAX_DETAIL]
     kind = FailureKind.RESET
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        kind = FailureKind.RESET  # a connection that had been there, and ended
+    elif isinstance(error, ssl.SSLError):
         kind = FailureKind.TLS
     elif isinstance(error, ConnectionRefusedError):
         kind = FailureKind.REFUSED

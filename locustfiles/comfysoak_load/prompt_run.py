@@ -28,7 +28,7 @@ from comfysoak_core.comfyui.messages import (
 )
 from comfysoak_core.rows import Prompt
 from comfysoak_load.connection import Connection
-from comfysoak_load.failures import Failure, FailureKind
+from comfysoak_load.failures import Failure
 from comfysoak_load.http_answers import Answer
 from comfysoak_load.outputs import Expected, problem_of
 from comfysoak_load.stamps import Arrival
@@ -176,7 +176,7 @@ class PromptRun:
         now = self._process.clock.now_ns()
         self.submit_ms = (now - sent_ns) / 1e6
         if isinstance(answer, Failure):
-            self.life.submit_failed(str(answer), now, refused=answer.kind in _NEVER_ARRIVED)
+            self.life.submit_failed(str(answer), now, refused=answer.never_arrived)
             return
         self.life.answered(answer.status, answer.body, now, self.target.queue_remaining)
         submission = parse_submission(answer.status, answer.body)
@@ -211,7 +211,7 @@ class PromptRun:
         problem, code = self._count_problem(files), Code.OUTPUT_WRONG
         for file in files:
             answer = self.target.view(file)
-            if isinstance(answer, Failure) and answer.kind in _NEVER_ARRIVED:
+            if isinstance(answer, Failure) and answer.never_arrived:
                 self.life.server_gone(self._process.clock.now_ns())
                 return
             found, found_code = self._check(file, answer)
@@ -240,6 +240,3 @@ class PromptRun:
         images = self._order.images.get(file.node_id, UNKNOWN)
         problem = problem_of(file.filename, answer.body, Expected(images.width, images.height, self._order.noise))
         return (None if problem is None else f"{file.filename}: {problem}"), Code.OUTPUT_WRONG
-
-
-_NEVER_ARRIVED = frozenset({FailureKind.REFUSED, FailureKind.UNRESOLVED, FailureKind.UNREACHABLE, FailureKind.TLS})

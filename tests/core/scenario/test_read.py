@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfysoak_core.errors import ExitCode, ScenarioError
+from comfysoak_core.scenario.model import Ramp
 from comfysoak_core.scenario.read import apply_setting, read_scenario
 
 GOOD = """\
@@ -29,6 +30,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+def users(start: int, end: int) -> Ramp:
+    return Ramp.model_validate({"from": start, "to": end})
+
+
 def problems(folder: Path, text: str) -> list[str]:
     with pytest.raises(ScenarioError) as caught:
         read_scenario(write(folder, text))
@@ -46,9 +51,9 @@ def test_a_good_scenario_is_read(tmp_path: Path) -> None:
     assert (workload.deadline, workload.think, workload.vary.seed) == (180.0, (1.0, 3.0), 7)
     assert workload.vary.inputs["3.steps"].values == (20, 30)
     assert (workload.vary.inputs["4.cfg"].low, workload.vary.inputs["4.cfg"].high) == (1.0, 8.0)
-    assert [(stage.users.start, stage.users.end, stage.duration, stage.phase) for stage in scenario.load] == [
-        (1, 1, 120.0, "warmup"),
-        (1, 40, 1200.0, "load"),
+    assert [(stage.users, stage.duration, stage.phase) for stage in scenario.load] == [
+        (users(1, 1), 120.0, "warmup"),
+        (users(1, 40), 1200.0, "load"),
     ]
 
 
@@ -122,7 +127,7 @@ def test_settings_change_the_scenario(tmp_path: Path) -> None:
     scenario, _ = read_scenario(
         write(tmp_path, GOOD), ["load.1.for=30s", "load.1.users.to=2", "sessions.watchers=5", "name=other"]
     )
-    assert (scenario.load[1].duration, scenario.load[1].users.end) == (30.0, 2)
+    assert (scenario.load[1].duration, scenario.load[1].users) == (30.0, users(1, 2))
     assert (scenario.sessions.watchers, scenario.name) == (5, "other")
 
 
