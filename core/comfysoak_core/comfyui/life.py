@@ -235,6 +235,8 @@ class PromptLife:
         if isinstance(answer, HistoryEntry):
             self._take_entry(answer, at_ns)
         elif self._phase is _Phase.ENDED:
+            if isinstance(answer, Damaged):
+                self.heard.note_bad(f"/history answered {answer.status}: {answer.reason}")
             if self._asking.entry_missing(at_ns):
                 self._account.disagree("the prompt has ended, but history never had it")
                 self._conclude(at_ns)

@@ -287,6 +287,16 @@ def test_what_did_not_run_was_not_needed() -> None:
         assert one.row.outcome == outcome
 
 
+def test_history_that_answers_with_an_error_first_is_no_race() -> None:
+    """A route that breaks is told as such, and not as the race every server has."""
+    one = accepted(fetch=False)
+    tell(one, *begin(), *run("1", "2", "3"), *success())
+    one.history(Damaged(500, "expected 200 with an object", ""), s(3))
+    one.history(entry(), s(3.1))
+    assert _end(one) == (Outcome.SUCCESS, Code.BAD_MESSAGE)
+    assert one.row.error_message == "/history answered 500: expected 200 with an object"
+
+
 def test_history_that_fills_on_the_second_asking() -> None:
     """An entry that was not there at the end and came soon after is a race, and a success."""
     one = accepted(fetch=False)
@@ -298,14 +308,15 @@ def test_history_that_fills_on_the_second_asking() -> None:
     assert _end(one) == (Outcome.SUCCESS, Code.HISTORY_RACE)
 
 
-def test_history_that_never_has_it() -> None:
-    """The socket's word stands, and the disagreement is told."""
+@pytest.mark.parametrize(("broken", "code"), [(False, None), (True, Code.BAD_MESSAGE)])
+def test_history_that_never_has_it(*, broken: bool, code: Code | None) -> None:
+    """The socket's word stands, and the disagreement is told; so are answers that were none."""
     one = accepted(fetch=False)
     tell(one, *begin(), *run("1", "2", "3"), *success())
     for number in range(Patience().race_tries):
         assert _need(one) == Need.ASK_HISTORY
-        one.history(NoEntry() if number % 2 else BROKEN, s(3 + number))
-    assert _end(one) == (Outcome.SUCCESS, None)
+        one.history(BROKEN if broken and number % 2 else NoEntry(), s(3 + number))
+    assert _end(one) == (Outcome.SUCCESS, code)
     assert one.disagreements == ("the prompt has ended, but history never had it",)
 
 
