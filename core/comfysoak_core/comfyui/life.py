@@ -235,7 +235,7 @@ class PromptLife:
         if isinstance(answer, HistoryEntry):
             self._take_entry(answer, at_ns)
         elif self._phase is _Phase.ENDED:
-            if isinstance(answer, Damaged):
+            if isinstance(answer, Damaged) and answer.status:  # none: it was another route that did not answer
                 self.heard.note_bad(f"/history answered {answer.status}: {answer.reason}")
             if self._asking.entry_missing(at_ns):
                 self._account.disagree("the prompt has ended, but history never had it")
