@@ -155,10 +155,8 @@ class Harness:
 
     def _set_watchers(self) -> None:
         """As many watchers as the plan has; without any their class is taken out, or Locust would pick it by weight."""
-        from comfysoak_load.users import WatcherUser
-
         classes = self.environment.user_classes
-        for user_class in [found for found in classes if issubclass(found, WatcherUser)]:
+        for user_class in [found for found in classes if getattr(found, "watches", False)]:
             if self._plan is not None:
                 user_class.fixed_count = self._plan.watchers
             if user_class.fixed_count == 0:

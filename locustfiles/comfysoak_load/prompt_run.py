@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import gevent.event
 
-from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.clock import NS_PER_S, AnchoredClock
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.answers import Accepted, parse_submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Need, Step
@@ -26,6 +26,7 @@ from comfysoak_core.comfyui.messages import (
     ProgressState,
     Status,
 )
+from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Prompt
 from comfysoak_load.connection import Connection
 from comfysoak_load.failures import Failure
@@ -33,9 +34,6 @@ from comfysoak_load.http_answers import Answer
 from comfysoak_load.outputs import Expected, problem_of
 from comfysoak_load.stamps import Arrival
 from comfysoak_load.target import Target
-
-if TYPE_CHECKING:
-    from comfysoak_load.load_process import LoadProcess
 
 OWN_TIMER_BELOW_NS = NS_PER_S // 2
 
@@ -52,6 +50,37 @@ class Order:
     body: bytes
     images: Mapping[str, ExpectedImages]
     noise: bool = False
+
+
+class Lateness(Protocol):
+    """Where the harness keeps how late it was."""
+
+    lateness_max_ns: int
+
+
+class Process(Protocol):
+    """What a prompt on its way asks of the load process it runs in."""
+
+    clock: AnchoredClock
+    journal: Journal
+
+    @property
+    def self_check(self) -> Lateness:
+        """Where it says how late it left."""
+
+    def event(
+        self,
+        kind: str,
+        *,
+        server: str | None = None,
+        subject: str | None = None,
+        code: Code | None = None,
+        detail: str = "",
+    ) -> None:
+        """Journal an event."""
+
+    def restarted(self, target: Target, witness: PromptRun) -> None:
+        """`witness` was given a number that shows that its server was restarted."""
 
 
 class PromptRun:
@@ -71,7 +100,7 @@ class PromptRun:
     )
 
     def __init__(
-        self, prompt: Prompt, life: PromptLife, order: Order, connection: Connection, process: LoadProcess
+        self, prompt: Prompt, life: PromptLife, order: Order, connection: Connection, process: Process
     ) -> None:
         self.prompt = prompt
         self.life = life

@@ -89,6 +89,7 @@ class WatcherUser(User):  # type: ignore[misc]  # Locust is not typed here
     """
 
     abstract = True
+    watches = True  # by this the harness knows them
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
