@@ -28,7 +28,7 @@ MISDEEDS: dict[str, tuple[str, str | None]] = {
     "html_for_submit": ("failed", "SUBMIT_ERROR"),
     "error_for_submit": ("failed", "SUBMIT_ERROR"),
     "hang_up_on_submit": ("failed", "SUBMIT_ERROR"),
-    "html_for_history": ("success", None),
+    "html_for_history": ("success", "BAD_MESSAGE"),
     "html_for_picture": ("failed", "OUTPUT_WRONG"),
     "two_pictures": ("failed", "OUTPUT_WRONG"),
     "no_picture": ("failed", "OUTPUT_MISSING"),
