@@ -26,13 +26,13 @@ from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor, AnchoredClock
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.errors import ComfySoakError, ExitCode
 from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.recording.tail import NewRows, Tail
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.plan import GpuSource, Plan
 
-RUN_DIR_VARIABLE = "COMFYSOAK_RUN_DIR"
 TICK_S = 0.25
 READY_WITHIN_S = 30.0
 FIRST_SAMPLE_WITHIN_S = 10.0
@@ -173,7 +173,7 @@ class Supervisor:
 
     def _child(self, role: str) -> Child:
         run_dir = self.recording.path
-        environment = {ANCHOR_VARIABLE: self.clock.anchor.to_environment(), RUN_DIR_VARIABLE: str(run_dir)}
+        environment = {ANCHOR_VARIABLE: self.clock.anchor.to_environment(), RUN_DIRECTORY_VARIABLE: str(run_dir)}
         arguments = self._arguments(role)
         return start(role, arguments, environment, self.recording.layout.logs)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Row
-
-Emit = Callable[[Row], None]
 
 SAMPLER = "sampler"  # who says so, in events
 

@@ -11,7 +11,6 @@ from comfysoak_core.scenario.formula import Evaluate, parse_formula
 from comfysoak_simulator.values import Images, Latent, Token, Value, pixels
 
 GIB = 1024**3
-_FREE = Cost()
 
 # Times of a mid-range card, rounded: enough for the shape of a run to be right, not a promise about any GPU.
 BUILT_IN: dict[str, Cost] = {

@@ -16,6 +16,7 @@ from comfysoak_core import lifeline
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.errors import UsageError
 from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.faults import FaultBase
@@ -138,5 +139,5 @@ class _Notes:
 
 def run_directory_from_environment() -> Path | None:
     """The run this process belongs to; None when it stands alone."""
-    named = os.environ.get("COMFYSOAK_RUN_DIR", "")
+    named = os.environ.get(RUN_DIRECTORY_VARIABLE, "")
     return Path(named) if named else None

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from comfysoak_core.errors import ExitCode
+from tests.cli import runs
 
-ROOT = Path(__file__).parents[2]
-WORKFLOWS = ROOT / "scenarios" / "workflows"
+comfysoak = partial(runs.comfysoak, timeout=60)
+WORKFLOWS = runs.ROOT / "scenarios" / "workflows"
 SCENARIO = """\
 name: bad-input
 target: {{comfyui: {target}}}
@@ -27,20 +28,6 @@ workload:
 load:
   - {{users: 1, for: 2s}}
 """
-
-
-def comfysoak(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command as a person calls it."""
-    return subprocess.run(
-        [sys.executable, "-m", "comfysoak", *arguments],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def run_scenario(
