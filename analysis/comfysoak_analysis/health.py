@@ -22,9 +22,7 @@ def configuration(run: Run) -> Pairs:
 
 def _most_load(plan: Plan) -> str:
     """Users, arrivals, or both, at their most."""
-    rates = [
-        max(stage.arrivals.rate_from_per_s, stage.arrivals.rate_to_per_s) for stage in plan.stages if stage.arrivals
-    ]
+    rates = [stage.arrivals.rate_per_s.highest for stage in plan.stages if stage.arrivals]
     parts = [f"{plan.users_most:,} users"] if plan.users_most or not rates else []
     return ", ".join([*parts, f"{60 * max(rates):,.4g} arrivals a minute"] if rates else parts)
 

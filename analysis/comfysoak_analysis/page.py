@@ -17,8 +17,8 @@ from comfysoak_analysis.text import bounded, for_script
 from comfysoak_analysis.tiles import number_text, seconds_text
 from comfysoak_analysis.view import View
 from comfysoak_core.comfyui.vary import Range
-from comfysoak_core.scenario.plan import Workload
 from comfysoak_core.scenario.quantities import format_size
+from comfysoak_core.scenario.workload import Workload
 
 _HERE = Path(__file__).parent
 TEMPLATES = _HERE / "templates"

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.plan import WARMUP
+from comfysoak_core.scenario.stage import WARMUP
 
 NOT_MEASURED_PHASES = (WARMUP, "settle")
 NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)

@@ -24,8 +24,9 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Severity
 from comfysoak_core.recording.redaction import redact_json
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.plan import Stage, Workload
 from comfysoak_core.scenario.quantities import format_duration
+from comfysoak_core.scenario.stage import Stage
+from comfysoak_core.scenario.workload import Workload
 
 LONGEST_PLAN = 200_000
 MOST_MARKS = 40  # lines across the charts

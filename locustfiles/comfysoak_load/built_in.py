@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from comfysoak_core.comfyui.vary import Range, Vary
 from comfysoak_core.errors import UsageError
-from comfysoak_core.scenario.plan import Plan, Workload
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.workload import Workload
 
 NAME = "plain-locust"
 TOKEN_VARIABLE = "COMFYSOAK_TOKEN"  # noqa: S105  # the name of a variable, no token

@@ -16,7 +16,7 @@ import gevent.pool
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.arrivals import arrival_offsets
-from comfysoak_core.scenario.plan import Arrivals, Stage
+from comfysoak_core.scenario.stage import Arrivals, Stage
 from comfysoak_load.client import ComfyClient, Fire
 
 if TYPE_CHECKING:
@@ -66,14 +66,13 @@ class Dispatcher:
         numbers = random.Random(f"{self._process.plan.seed}/arrivals/{number}/{self._part}")
         offsets = arrival_offsets(
             stage.duration_s,
-            arrivals.rate_from_per_s,
-            arrivals.rate_to_per_s,
+            arrivals.rate_per_s,
             arrivals.process,
             numbers,
             part=self._part,
             parts=self._parts,
         )
-        ready = max(arrivals.rate_from_per_s, arrivals.rate_to_per_s) * READY_AHEAD_S / self._parts
+        ready = arrivals.rate_per_s.highest * READY_AHEAD_S / self._parts
         self._keep_ready(min(max(round(ready), READY_LEAST), self._room(arrivals)))
         for count, offset_s in enumerate(offsets):
             due_ns = started_ns + round(offset_s * NS_PER_S)

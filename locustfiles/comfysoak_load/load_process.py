@@ -17,7 +17,8 @@ from comfysoak_core.codes import Code
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.recording.layout import Layout
 from comfysoak_core.rows import Event
-from comfysoak_core.scenario.plan import Plan, Stage
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.connection import Connection
 from comfysoak_load.keepalive import Keepalive
 from comfysoak_load.prompt_run import PromptRun

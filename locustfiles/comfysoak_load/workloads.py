@@ -9,7 +9,7 @@ from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.comfyui.variation import Draw, Variation
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.plan import Workload
+from comfysoak_core.scenario.workload import Workload
 
 _INDEXES_A_PROCESS = 1_000_000  # `seed: increment` counts in each process from another million on
 

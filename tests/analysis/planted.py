@@ -41,7 +41,10 @@ from comfysoak_core.rows import (
     ServerLog,
     Session,
 )
-from comfysoak_core.scenario.plan import Plan, Stage, Workload
+from comfysoak_core.scenario.curve import Line
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.stage import Stage
+from comfysoak_core.scenario.workload import Workload
 
 START_NS = 1_795_000_000 * NS_PER_S
 SERVER = "http://127.0.0.1:8188"
@@ -592,8 +595,8 @@ def _plan(planting: Planting) -> Plan:
         servers=(SERVER,),
         workloads=tuple(Workload(name=name, graph=graph(name), deadline_s=120.0) for name in planting.workflows),
         stages=(
-            Stage(duration_s=planting.warmup_s, users_from=1, users_to=1, phase="warmup"),
-            Stage(duration_s=lasts, users_from=1, users_to=planting.users),
+            Stage(duration_s=planting.warmup_s, users=Line.level(1), phase="warmup"),
+            Stage(duration_s=lasts, users=Line(start=1, end=planting.users)),
         ),
         watchers=planting.watchers,
         goals=planting.goals,

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from comfysoak_core.comfyui.vary import Range, Vary
-from comfysoak_core.scenario.plan import Plan, Stage, Workload
+from comfysoak_core.scenario.curve import Line
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.stage import Stage
+from comfysoak_core.scenario.workload import Workload
 from comfysoak_load.built_in import GRAPH
 from tests.load.hostile_server import hostile_server
 from tests.load.locusting import ended, planned_locust, rows
@@ -49,7 +52,7 @@ def test_a_hostile_server_becomes_rows_and_codes(tmp_path: Path) -> None:
             seed=5,
             servers=(server,),
             workloads=tuple(map(workload, MISDEEDS)),
-            stages=(Stage(duration_s=3, users_from=len(MISDEEDS), users_to=len(MISDEEDS)),),
+            stages=(Stage(duration_s=3, users=Line.level(len(MISDEEDS))),),
         )
         process, recording = planned_locust(tmp_path, plan)
         ended(process)

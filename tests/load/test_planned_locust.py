@@ -10,7 +10,10 @@ import pytest
 
 from comfysoak_core.comfyui.vary import Range, Vary
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.plan import Plan, Stage, Workload
+from comfysoak_core.scenario.curve import Line
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.stage import Stage
+from comfysoak_core.scenario.workload import Workload
 from comfysoak_load.built_in import GRAPH
 from tests.load.locusting import ended, planned_locust, rows, told, wait_until
 
@@ -32,9 +35,9 @@ def plan_for(*servers: str, **changes: object) -> Plan:
             Workload(name="broken", graph=BROKEN, weight=0.2, expected=Outcome.REJECTED, think_s=(0.05, 0.1)),
         ),
         stages=(
-            Stage(duration_s=1.2, users_from=1, users_to=1, phase="warmup"),
-            Stage(duration_s=1.2, users_from=1, users_to=4, phase="load"),
-            Stage(duration_s=1.2, users_from=4, users_to=2, phase="cooling"),
+            Stage(duration_s=1.2, users=Line.level(1), phase="warmup"),
+            Stage(duration_s=1.2, users=Line(start=1, end=4), phase="load"),
+            Stage(duration_s=1.2, users=Line(start=4, end=2), phase="cooling"),
         ),
     )
     return plan.model_copy(update=changes)
@@ -66,7 +69,7 @@ def test_stages_watchers_and_phases_are_as_planned(simulator: str, tmp_path: Pat
 
 def test_the_same_seed_sends_the_same_prompts(simulator: str, tmp_path: Path) -> None:
     """Mix and variation follow from the seed, and another seed gives others."""
-    plan = plan_for(simulator, watchers=0, stages=(Stage(duration_s=1.2, users_from=1, users_to=1),))
+    plan = plan_for(simulator, watchers=0, stages=(Stage(duration_s=1.2, users=Line.level(1)),))
     sent = []
     started = [planned_locust(tmp_path, plan.model_copy(update={"seed": seed})) for seed in (11, 11, 12)]
     for process, recording in started:
@@ -81,7 +84,7 @@ def test_the_same_seed_sends_the_same_prompts(simulator: str, tmp_path: Path) ->
 def test_users_are_spread_over_all_servers(simulator: str, own_simulator: object, tmp_path: Path) -> None:
     """Each user has one server, in turn; every row names it."""
     with own_simulator() as (other, _):  # type: ignore[operator]  # a context manager
-        stages = (Stage(duration_s=2, users_from=4, users_to=4),)
+        stages = (Stage(duration_s=2, users=Line.level(4)),)
         process, recording = planned_locust(tmp_path, plan_for(simulator, other, stages=stages))
         ended(process)
     for table in ("prompts", "nodes", "sessions"):
@@ -94,7 +97,7 @@ def test_a_server_that_is_killed_and_comes_back_is_loaded_again(own_simulator: o
     """Users lose their prompts with the server, wait with growing pauses, and go on when it answers again."""
     with own_simulator("--speed", "1") as (first, server):  # type: ignore[operator]  # a context manager
         port = first.rpartition(":")[2]
-        stages = (Stage(duration_s=6, users_from=3, users_to=3),)
+        stages = (Stage(duration_s=6, users=Line.level(3)),)
         process, recording = planned_locust(tmp_path, plan_for(first, stages=stages))
         wait_until(lambda: told(recording.layout.journal, "prompts", "outcome") >= 3, "three prompts have ended")
         server.kill()

@@ -16,7 +16,8 @@ import pytest
 from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.lifeline import LIFELINE_VARIABLE
 from comfysoak_core.rows import ClockReading, Row
-from comfysoak_core.scenario.plan import GpuSource, Plan, Probes, Workload
+from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
+from comfysoak_core.scenario.workload import Workload
 from comfysoak_probes.config import SamplerConfig
 from comfysoak_probes.sampler import Sampler, Stop
 from tests.probes.answering import answering, free_port, http

@@ -9,7 +9,7 @@ from comfysoak_core.scenario.quantities import parse_duration
 
 def as_url(text: str, option: str) -> str:
     """An http(s) address without a trailing slash; click.BadParameter names the option when it is none."""
-    from comfysoak_core.scenario.model import check_url
+    from comfysoak_core.scenario.written.section import check_url
 
     try:
         return check_url(text)

@@ -16,9 +16,14 @@ from comfysoak_core.comfyui.vary import NodeMapping, Range, Vary
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
 from comfysoak_core.scenario.embedded import Embedded
-from comfysoak_core.scenario.model import Scenario, StageSection, VarySection, WorkloadSection, check_url
-from comfysoak_core.scenario.plan import Arrivals, GpuSource, Plan, Probes, Stage, Workload
+from comfysoak_core.scenario.model import Scenario
+from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
+from comfysoak_core.scenario.stage import Arrivals, Stage
+from comfysoak_core.scenario.workload import Workload
+from comfysoak_core.scenario.written.section import check_url
+from comfysoak_core.scenario.written.stages import StageSection
+from comfysoak_core.scenario.written.workload import VarySection, WorkloadSection
 
 T = TypeVar("T")
 PROMPT_FILE_BYTES = 64 * 1024 * 1024
@@ -166,13 +171,10 @@ _MAPPING_REMEDY = (
 
 def _stage(part: StageSection) -> Stage:
     if part.users is not None:
-        return Stage(duration_s=part.duration, users_from=part.users.start, users_to=part.users.end, phase=part.phase)
+        return Stage(duration_s=part.duration, users=part.users.curve(part.duration), phase=part.phase)
     assert part.arrivals is not None  # noqa: S101  # the model has seen to one of the two
     arrivals = Arrivals(
-        rate_from_per_s=part.arrivals.start,
-        rate_to_per_s=part.arrivals.end,
-        process=part.process,
-        in_flight_most=part.in_flight_most,
+        rate_per_s=part.arrivals.curve(part.duration), process=part.process, in_flight_most=part.in_flight_most
     )
     return Stage(duration_s=part.duration, arrivals=arrivals, phase=part.phase)
 

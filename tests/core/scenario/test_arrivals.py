@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfysoak_core.scenario.arrivals import Process, arrival_offsets
+from comfysoak_core.scenario.curve import Line
 
 RATES = st.floats(min_value=0, max_value=50)
 
@@ -24,7 +25,7 @@ def offsets(
     part: int = 0,
     parts: int = 1,
 ) -> list[float]:
-    return list(arrival_offsets(duration_s, low, high, process, Random(seed), part=part, parts=parts))
+    return list(arrival_offsets(duration_s, Line(start=low, end=high), process, Random(seed), part=part, parts=parts))
 
 
 def test_a_constant_rate_is_evenly_paced() -> None:

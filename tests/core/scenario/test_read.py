@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from comfysoak_core.errors import ExitCode, ScenarioError
-from comfysoak_core.scenario.model import Ramp
 from comfysoak_core.scenario.read import apply_setting, read_scenario
+from comfysoak_core.scenario.written.stages import Levels, Users
 
 GOOD = """\
 name: soak
@@ -30,8 +30,8 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def users(start: int, end: int) -> Ramp:
-    return Ramp.model_validate({"from": start, "to": end})
+def users(start: int, end: int) -> Levels[Users]:
+    return Levels[Users].model_validate({"from": start, "to": end})
 
 
 def problems(folder: Path, text: str) -> list[str]:
@@ -79,7 +79,7 @@ colour: red
         "1: target.comfyui.0: expected an address such as http://gpu-1:8188, got 'gpu-1:8188'",
         "3: unknown key 'wieght' in workload.0 | Did you mean 'weight'?",
         "4: workload.1.deadline: expected a duration such as 90s, 12h or 1h30m, got '3 parsecs'",
-        "6: load.0.users: expected keys with values, got 'many' | Closed load: a number, or {from, to}.",
+        "6: load.0.users: expected keys with values, got 'many' | Closed load: a number, {from, to}, {from, to, steps}",
         "7: missing key 'for' in load.1 | How long it lasts. For example: for: 20m",
         "8: probes.every: expected greater than or equal to 0.01, got 0.001",
         "8: probes.gpu.0: expected keys with values, got 'blah'",

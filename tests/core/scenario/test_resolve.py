@@ -9,6 +9,7 @@ import pytest
 
 from comfysoak_core.comfyui.vary import Range
 from comfysoak_core.errors import ScenarioError
+from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.read import read_scenario
 from comfysoak_core.scenario.resolve import resolve
@@ -89,7 +90,7 @@ def test_open_load(tmp_path: Path) -> None:
     plan = resolve(*read_scenario(path))
     arrivals = plan.stages[1].arrivals
     assert arrivals is not None
-    assert (arrivals.rate_from_per_s, arrivals.rate_to_per_s) == pytest.approx((0.1, 2.0))
+    assert arrivals.rate_per_s == Line(start=0.1, end=2.0)
     assert (arrivals.process, plan.stages[1].users_at(30)) == ("constant", 0)
     assert (plan.users_most, plan.sockets_most) == (3, 40)
 
@@ -119,7 +120,7 @@ def test_a_plan_is_scaled(tmp_path: Path) -> None:
     """Stretched in time and in users it keeps its shape; nobody is rounded away."""
     plan = plan_of(tmp_path).with_duration(8).with_users(3)
     assert [stage.duration_s for stage in plan.stages] == [2, 6]
-    assert [(stage.users_from, stage.users_to) for stage in plan.stages] == [(1, 3), (3, 3)]
+    assert [stage.users for stage in plan.stages] == [Line(start=1, end=3), Line.level(3)]
 
 
 def test_the_platforms_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

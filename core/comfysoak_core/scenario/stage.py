@@ -1,0 +1,61 @@
+"""The stages of a plan: stretches of load, one after the other, each of one kind."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from comfysoak_core.scenario.arrivals import Process
+from comfysoak_core.scenario.curve import Curve
+
+WARMUP = "warmup"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Arrivals(_Frozen):
+    """Open load: prompts are due at a rate, however many are still on their way.
+
+    More than `in_flight_most` at once are not sent, and recorded as such.
+    """
+
+    rate_per_s: Curve
+    process: Process = "poisson"
+    in_flight_most: int = 1000
+
+
+class Stage(_Frozen):
+    """A stretch of load that lasts `duration_s`: users, or prompts that arrive."""
+
+    duration_s: float
+    users: Curve | None = None
+    arrivals: Arrivals | None = None
+    phase: str = "load"
+
+    @property
+    def load_in_words(self) -> str:
+        """How much load it is: `1 to 8 users`, `0.5 prompts a second, poisson`."""
+        if self.arrivals is not None:
+            return f"{self.arrivals.rate_per_s} prompts a second, {self.arrivals.process}"
+        return f"{self.users} users" if self.users is not None else "no load"
+
+    @property
+    def users_most(self) -> int:
+        """The largest number of users at any moment of it."""
+        return round(self.users.highest) if self.users is not None else 0
+
+    @property
+    def in_flight_most(self) -> int:
+        """The largest number of prompts of open load on their way at once; each holds a socket."""
+        return self.arrivals.in_flight_most if self.arrivals is not None else 0
+
+    def users_at(self, elapsed_s: float) -> int:
+        """How many users there should be `elapsed_s` after the stage began."""
+        return round(self.users.at(elapsed_s, self.duration_s)) if self.users is not None else 0
+
+    def with_users_times(self, factor: float) -> Stage:
+        """The same with its users scaled; a stage with users keeps at least one."""
+        if self.users is None:
+            return self
+        return self.model_copy(update={"users": self.users.scaled(factor, whole=True)})

@@ -1,0 +1,1 @@
+"""A scenario as it is written, section by section; `model.Scenario` is the whole."""

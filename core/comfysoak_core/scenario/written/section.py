@@ -1,0 +1,67 @@
+"""What all sections of a scenario share: strictness, and the ways addresses, spans and lists are written."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from comfysoak_core.scenario.quantities import parse_duration
+
+_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Section(BaseModel):
+    """A part of a scenario: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def check_url(url: str) -> str:
+    """`url` without a trailing slash; ValueError when it is no http(s) address or carries a password."""
+    if _VARIABLE.fullmatch(url):
+        return url
+    parts = _url_parts(url)
+    if "@" in parts.netloc or "@" in url:
+        raise ValueError(
+            "the address carries a user name or password, which would reach the recording; "
+            "name an environment variable that holds a token instead: token_variable: COMFYUI_API_KEY"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
+        raise ValueError(f"expected an address such as http://gpu-1:8188, got {url!r}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"expected an address without ? and #, such as http://gpu-1:8188/prefix, got {url!r}")
+    return url.rstrip("/")
+
+
+def _url_parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # reading it checks it
+    except ValueError as error:
+        raise ValueError(f"expected an address such as http://gpu-1:8188, got {url!r} ({error})") from None
+    return parts
+
+
+def as_list(value: object) -> object:
+    """One text as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def as_span(value: object) -> object:
+    """`1s..3s` or `2s` as (low, high) in seconds."""
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, str) and ".." in value:
+        low, high = (parse_duration(part) for part in value.split("..", 1))
+        if low > high:
+            raise ValueError(f"expected the shorter time first, as in 1s..3s, got {value!r}")
+        return (low, high)
+    seconds = parse_duration(value)  # type: ignore[arg-type]  # refuses what is no duration
+    return (seconds, seconds)
+
+
+Url = Annotated[str, AfterValidator(check_url)]
+Span = Annotated[tuple[float, float], BeforeValidator(as_span)]

@@ -1,0 +1,110 @@
+"""`load`: the stages, one after the other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Self, TypeVar
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from comfysoak_core.scenario.arrivals import Process
+from comfysoak_core.scenario.curve import Curve, Line, Spike, Steps, Wave
+from comfysoak_core.scenario.quantities import Rate, Seconds
+from comfysoak_core.scenario.written.section import Section
+
+RATE_MOST_PER_S = 10_000.0
+USERS_MOST = 1_000_000
+
+Level = TypeVar("Level")
+Users = Annotated[int, Field(ge=0, le=USERS_MOST)]
+PromptRate = Annotated[Rate, Field(ge=0, le=RATE_MOST_PER_S)]
+
+_FORMS = (
+    ({"start", "end"}, {"steps"}),
+    ({"low", "high", "wave"}, set[str]()),
+    ({"base", "spike", "lasts"}, {"every"}),
+)
+_FORMS_IN_WORDS = (
+    "expected {from: 1, to: 40}, {from: 10, to: 50, steps: 5}, {low: 2, high: 40, wave: 24h}"
+    " or {base: 4, spike: 40, lasts: 30s, every: 10m}"
+)
+
+
+def _as_users(value: object) -> object:
+    return {"from": value, "to": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_rate(value: object) -> object:
+    return {"from": value, "to": value} if isinstance(value, str | float | int) else value
+
+
+class Levels(Section, Generic[Level]):
+    """How much, over a stage: a ramp (perhaps in steps), waves as of day and night, or spikes."""
+
+    start: Level | None = Field(None, alias="from", description="a ramp begins here")
+    end: Level | None = Field(None, alias="to", description="and ends here")
+    steps: int | None = Field(None, ge=2, le=1000, description="the ramp in so many plateaus", examples=[5])
+    low: Level | None = Field(None, description="a wave's lowest level; it begins there")
+    high: Level | None = Field(None, description="its highest")
+    wave: Seconds | None = Field(None, gt=0, description="from low to high and back", examples=["24h"])
+    base: Level | None = Field(None, description="the level between spikes")
+    spike: Level | None = Field(None, description="the level of a spike")
+    lasts: Seconds | None = Field(None, gt=0, description="how long a spike lasts", examples=["30s"])
+    every: Seconds | None = Field(
+        None, gt=0, description="from spike to spike, the first after half of it; default: one", examples=["10m"]
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = self.model_fields_set
+        if not any(needed <= given <= needed | more for needed, more in _FORMS):
+            raise ValueError(_FORMS_IN_WORDS)
+        if self.lasts is not None and self.every is not None and self.lasts >= self.every:
+            raise ValueError("expected spikes shorter than the time from one to the next (lasts below every)")
+        return self
+
+    def curve(self, duration_s: float) -> Curve:
+        """The curve it stands for, over a stage of this length."""
+        levels = {name: float(getattr(self, name) or 0) for name in ("start", "end", "low", "high", "base", "spike")}
+        if self.wave is not None:
+            return Wave(low=levels["low"], high=levels["high"], period_s=self.wave)
+        if self.lasts is not None:
+            return Spike(base=levels["base"], top=levels["spike"], every_s=self.every or duration_s, lasts_s=self.lasts)
+        if self.steps is not None:
+            return Steps(start=levels["start"], end=levels["end"], count=self.steps)
+        return Line(start=levels["start"], end=levels["end"])
+
+
+class StageSection(Section):
+    """A stretch of load: so many users, or prompts that arrive at a rate."""
+
+    users: Annotated[Levels[Users], BeforeValidator(_as_users)] | None = Field(
+        None,
+        description="closed load: a number, {from, to}, {from, to, steps}, {low, high, wave} or {base, spike, lasts}",
+        examples=[{"from": 1, "to": 40}],
+    )
+    arrivals: Annotated[Levels[PromptRate], BeforeValidator(_as_rate)] | None = Field(
+        None,
+        description="open load: prompts come at this rate, whether or not earlier ones have ended; shapes as for users",
+        examples=["30/min"],
+    )
+    process: Process = Field("poisson", description="how arrivals are spaced: poisson or constant")
+    in_flight_most: int = Field(
+        1000, ge=1, description="with more on their way than this, an arrival is recorded as not sent", examples=[200]
+    )
+    duration: Seconds = Field(alias="for", gt=0, description="how long it lasts", examples=["20m"])
+    phase: str = Field(
+        "load",
+        min_length=1,
+        max_length=40,
+        description="`warmup` is recorded and left out of goals",
+        examples=["warmup"],
+    )
+
+    @model_validator(mode="after")
+    def _users_or_arrivals(self) -> Self:
+        if (self.users is None) == (self.arrivals is None):
+            raise ValueError("expected one of `users: 8` (closed load) and `arrivals: 30/min` (open load)")
+        only_open = self.model_fields_set & {"process", "in_flight_most"}
+        if self.users is not None and only_open:
+            raise ValueError(f"expected {min(only_open)!r} only beside arrivals, got it beside users")
+        return self
