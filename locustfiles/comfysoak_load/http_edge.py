@@ -1,4 +1,4 @@
-"""HTTP to one server: keep-alive connections over plain sockets, a deadline for every exchange, failures as values.
+"""HTTP to one server: keep-alive connections over raw sockets, a deadline for every exchange, failures as values.
 
 One pool per process and server, shared by all users, so that connections do not grow with users. Written on the bare
 socket because that costs a third of the CPU time of the fastest client library (see `benchmarks/`).
@@ -6,26 +6,21 @@ socket because that costs a third of the CPU time of the fastest client library 
 
 from __future__ import annotations
 
-import select
-import socket
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 import gevent
-import gevent.socket
 import gevent.ssl
-from gevent import monkey
 
 from comfysoak_load.failures import Failure, FailureKind, failure_of
 from comfysoak_load.http_answers import MAX_BODY_BYTES, Answer, AnswerReader, BadAnswerError
+from comfysoak_load.wire import Wire
 
 DEADLINE_S = 30.0
 MAX_IDLE_CONNECTIONS = 64
 IDLE_S = 30.0  # aiohttp drops a connection that was idle for 75 s; one we dropped first fails no request
-_READ_BYTES = 256 * 1024
 
 
 class HttpEdge:
@@ -44,7 +39,7 @@ class HttpEdge:
         self._tls = (tls_context or gevent.ssl.create_default_context()) if parts.scheme == "https" else None
         self._head = _common_head(parts.netloc.rpartition("@")[2], headers or {})
         self._open: set[_Exchange] = set()
-        self._idle: list[tuple[float, Any]] = []  # (since when, socket), the last used at the end
+        self._idle: list[tuple[float, Wire]] = []  # (since when, connection), the last used at the end
 
     def get(self, path: str, *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BODY_BYTES) -> Answer | Failure:
         """GET `path` (with its query); it may be asked twice when an idle connection turns out to be closed."""
@@ -74,7 +69,7 @@ class HttpEdge:
         now = time.monotonic()
         for exchange in [found for found in self._open if found.deadline <= now]:
             exchange.expired = True
-            exchange.sock.close()  # whoever waits on it is woken with an OSError
+            exchange.wire.interrupt()
 
     def _exchange(self, request: bytes, deadline_s: float, max_bytes: int, *, repeatable: bool) -> Answer | Failure:
         self.exchanges += 1
@@ -86,23 +81,23 @@ class HttpEdge:
             if isinstance(result, Failure) and result.kind is FailureKind.RESET and repeatable:
                 result = None
         if result is None:
-            sock = self._connect(max(deadline - time.monotonic(), 0.001))
-            result = sock if isinstance(sock, Failure) else self._on_connection(sock, request, max_bytes, deadline)
+            wire = self._connect(max(deadline - time.monotonic(), 0.001))
+            result = wire if isinstance(wire, Failure) else self._on_connection(wire, request, max_bytes, deadline)
         if isinstance(result, Failure):
             self.failures += 1
         return result
 
-    def _on_connection(self, sock: Any, request: bytes, max_bytes: int, deadline: float) -> Answer | Failure:
-        """Send and receive on `sock`, which goes back to the pool if it can be used again, and is closed otherwise."""
+    def _on_connection(self, wire: Wire, request: bytes, max_bytes: int, deadline: float) -> Answer | Failure:
+        """Send and receive on `wire`, which goes back to the pool if it can be used again, and is closed otherwise."""
         reader = AnswerReader(max_bytes)
-        exchange = _Exchange(sock, deadline)
+        exchange = _Exchange(wire, deadline)
         self._open.add(exchange)
         kept = sent = False
         try:
-            sock.sendall(request)
+            wire.send(request)
             sent = True
             while True:
-                data = sock.recv(_READ_BYTES)
+                data = wire.receive()
                 if reader.feed(data) if data else reader.end():
                     break
             kept = reader.reusable and not exchange.expired
@@ -110,62 +105,51 @@ class HttpEdge:
         except BadAnswerError as error:
             return error.failure
         except OSError as error:
-            if exchange.expired:
-                return Failure(FailureKind.TIMEOUT, "the deadline of the request has passed", sent=True)
-            return failure_of(error, sent=sent)
+            return (
+                Failure(FailureKind.TIMEOUT, str(error), sent=True)
+                if exchange.expired
+                else failure_of(error, sent=sent)
+            )
         finally:
             self._open.discard(exchange)
             if kept and len(self._idle) < MAX_IDLE_CONNECTIONS:
-                self._idle.append((time.monotonic(), sock))
+                self._idle.append((time.monotonic(), wire))
             else:
-                sock.close()
+                wire.close()
 
-    def _take_idle(self) -> Any | None:
+    def _take_idle(self) -> Wire | None:
         """The connection used last, if it is still open and has nothing to say."""
         now = time.monotonic()
         while self._idle:
-            since, sock = self._idle.pop()
-            if now - since < IDLE_S and _is_quiet(sock):
-                return sock
-            sock.close()
+            since, wire = self._idle.pop()
+            if now - since < IDLE_S and wire.is_quiet:
+                return wire
+            wire.close()
         return None
 
-    def _connect(self, within_s: float) -> Any | Failure:
+    def _connect(self, within_s: float) -> Wire | Failure:
         timeout = gevent.Timeout.start_new(within_s)
-        sock = None
         try:
-            sock = gevent.socket.create_connection((self._host, self._port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock if self._tls is None else self._tls.wrap_socket(sock, server_hostname=self._host)
+            return Wire.open(self._host, self._port, self._tls)
         except gevent.Timeout as fired:
             if fired is not timeout:
                 raise
-            failure = Failure(FailureKind.TIMEOUT, "no connection in time")
+            return Failure(FailureKind.TIMEOUT, "no connection in time")
         except OSError as error:
-            failure = failure_of(error)
+            return failure_of(error)
         finally:
             timeout.close()
-        if sock is not None:
-            sock.close()
-        return failure
 
 
 class _Exchange:
     """A request on its way."""
 
-    __slots__ = ("deadline", "expired", "sock")
+    __slots__ = ("deadline", "expired", "wire")
 
-    def __init__(self, sock: Any, deadline: float) -> None:
-        self.sock = sock
+    def __init__(self, wire: Wire, deadline: float) -> None:
+        self.wire = wire
         self.deadline = deadline
         self.expired = False
-
-
-def _is_quiet(sock: Any) -> bool:
-    """An idle connection that has something to read was closed by the server, or is out of step."""
-    poll = monkey.get_original("select", "poll")()  # gevent's own would wait
-    poll.register(sock.fileno(), select.POLLIN)
-    return not poll.poll(0)
 
 
 def _common_head(host: str, headers: Mapping[str, str]) -> bytes:

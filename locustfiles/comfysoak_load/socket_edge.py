@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import gevent
 import gevent.event
 import gevent.socket
-from gevent import monkey
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode
@@ -30,6 +29,7 @@ from comfysoak_load.failures import MAX_DETAIL, Failure, FailureKind, failure_of
 from comfysoak_load.frames import MAX_MESSAGE_BYTES, FrameReader, Kind, outgoing
 from comfysoak_load.stamps import ANCILLARY_BYTES, Arrival, ReadTimes, ask_for_stamps
 from comfysoak_load.tls import TlsBytes
+from comfysoak_load.wire import raw_socket
 
 OPEN_DEADLINE_S = 15.0
 CLOSE_DEADLINE_S = 1.0
@@ -324,7 +324,7 @@ def _open(
         surplus = _upgrade(stream, protocol, headers)
         if isinstance(surplus, Failure):
             return surplus
-        return _Opened(_raw_socket(sock), tls, times, protocol, surplus)
+        return _Opened(raw_socket(sock), tls, times, protocol, surplus)
     finally:
         sock.close()  # a no-op once its handle has been taken over
 
@@ -397,15 +397,6 @@ def _upgrade(stream: _Handshake, protocol: ClientProtocol, headers: Mapping[str,
     if refused is not None or protocol.state is not OPEN:
         return Failure(FailureKind.BAD_ANSWER, _bounded(f"no WebSocket handshake: {refused}"))
     return surplus
-
-
-def _raw_socket(sock: Any) -> socket.socket:
-    """The same connection as a socket of Python's own, which never waits by itself."""
-    original = monkey.get_original("socket", "socket")
-    family, kind, number = sock.family, sock.type, sock.proto
-    raw: socket.socket = original(family, kind, number, fileno=sock.detach())
-    raw.settimeout(0)  # never blocks
-    return raw
 
 
 def _told(error: OSError) -> str:
