@@ -12,9 +12,10 @@ A row with an id is open while its `ENDED_BY` column is None; sealing the record
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from comfysoak_core.value import value
 
 
 class Outcome(StrEnum):
@@ -33,7 +34,7 @@ class Outcome(StrEnum):
     ABORTED = "aborted"  # still open when the run ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Row:
     """What all rows have: the name of their table and the column that says they have ended."""
 
@@ -42,7 +43,7 @@ class Row:
     ORDERED_BY: ClassVar[str] = "at_ns"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Prompt(Row):
     """One intended prompt, sent or not, from the moment it was due to the end of its life."""
 
@@ -92,7 +93,7 @@ class Prompt(Row):
     output_problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class NodeRun(Row):
     """One node's execution within a prompt, by the messages about it."""
 
@@ -114,7 +115,7 @@ class NodeRun(Row):
     in_gap: bool = False  # the socket was away when it began or ended: its times are bounds, no measurements
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Session(Row):
     """One WebSocket from the attempt to open it to its end."""
 
@@ -140,7 +141,7 @@ class Session(Row):
     reopened_as: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Gpu(Row):
     """One GPU at one moment, by a source that answers fast (10 Hz)."""
 
@@ -161,7 +162,7 @@ class Gpu(Row):
     missing: str | None = None  # which columns could not be read, and why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class GpuSlow(Row):
     """What changes slowly or costs more to read about one GPU (1 Hz)."""
 
@@ -189,7 +190,7 @@ class GpuSlow(Row):
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class GpuProcess(Row):
     """One process on one GPU (0.2 Hz)."""
 
@@ -207,7 +208,7 @@ class GpuProcess(Row):
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Host(Row):
     """One host at one moment; counters count from boot."""
 
@@ -234,7 +235,7 @@ class Host(Row):
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Process(Row):
     """One process at one moment: the server's, or one of ours."""
 
@@ -256,7 +257,7 @@ class Process(Row):
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Server(Row):
     """What a server says of itself, and how long it took to say it."""
 
@@ -280,7 +281,7 @@ class Server(Row):
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ServerLog(Row):
     """One line of a server's log that is worth keeping, colour codes and level prefix taken off."""
 
@@ -296,7 +297,7 @@ class ServerLog(Row):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Event(Row):
     """Anything else that happened at a moment."""
 
@@ -311,7 +312,7 @@ class Event(Row):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Generator(Row):
     """One load process about itself, over the second before `at_ns`."""
 
@@ -332,7 +333,7 @@ class Generator(Row):
     journal_errors: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class ClockReading(Row):
     """How far a host's system clock has moved from the run's clock."""
 

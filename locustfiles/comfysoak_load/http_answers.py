@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from comfysoak_core.value import value
 from comfysoak_load.failures import Failure, FailureKind
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -11,7 +10,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 _NO_BODY = frozenset({204, 304})
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Answer:
     """A whole answer: its status, its body and what it says the body is (`""` when it says nothing)."""
 
@@ -86,18 +85,18 @@ class AnswerReader:
         self.reusable = parts[0] != b"HTTP/1.0"
         length: int | None = None
         for field in fields.split(b"\r\n"):
-            name, _, value = field.partition(b":")
+            name, _, said = field.partition(b":")
             name = name.lower()
             if name == b"content-length":
-                length = _content_length(value, length)
+                length = _content_length(said, length)
             elif name == b"content-type":
-                self.content_type = value.strip().decode("latin-1")[:200]
+                self.content_type = said.strip().decode("latin-1")[:200]
             elif name == b"connection":
-                self.reusable = self.reusable and b"close" not in value.lower()
-            elif name == b"transfer-encoding" and b"chunked" in value.lower():
+                self.reusable = self.reusable and b"close" not in said.lower()
+            elif name == b"transfer-encoding" and b"chunked" in said.lower():
                 self._chunks = _Chunks()
-            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise BadAnswerError(f"encoded as {value.strip()[:30]!r}, which was not asked for")
+            elif name == b"content-encoding" and said.strip().lower() not in (b"", b"identity"):
+                raise BadAnswerError(f"encoded as {said.strip()[:30]!r}, which was not asked for")
         self._left = 0 if self.status in _NO_BODY else length
         if self._chunks is not None:
             self._left = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_pressure_is_a_share_of_the_last_ten_seconds(text: str, ratio: float | N
 def read(source: HostSource) -> dict[str, object]:
     clock = AnchoredClock(Anchor.take())
     (row,) = source.read(Tick(clock.now_ns(), clock.now_ns()))
-    return {name: getattr(row, name) for name in type(row).__slots__}
+    return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
 def test_what_a_system_does_not_tell_is_missing_with_its_reason(tmp_path: Path) -> None:

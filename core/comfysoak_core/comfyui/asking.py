@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.value import value
 
 FOREVER_NS: Final = 2**62  # a moment that does not come
 
@@ -26,7 +27,7 @@ class Need(StrEnum):
     DONE = "done"  # `row` is final
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Step:
     """What is needed, and when; messages are listened to until then."""
 

@@ -7,13 +7,13 @@ document, so that unknown fields are kept. Valid for ComfyUI 0.3.64 to 0.33.0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from comfysoak_core.comfyui.json_text import excerpt
+from comfysoak_core.value import value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Message:
     """What all messages have: a kind, the prompt they are about (None: about none), and the document as it came."""
 
@@ -39,7 +39,7 @@ class Message:
         return f"{type(self).__name__}({excerpt(str(dict(self.raw)), 120)})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Status(Message):
     """To all sockets, about three times a prompt: how many prompts wait or run, of all clients together."""
 
@@ -50,7 +50,7 @@ class Status(Message):
     sid: str | None  # in the first message after connecting: the clientId the server goes by
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ExecutionStart(Message):
     """The worker has begun with the prompt."""
 
@@ -60,7 +60,7 @@ class ExecutionStart(Message):
     timestamp_ms: int | None  # the server's clock, since 1970
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ExecutionCached(Message):
     """The nodes whose results are still there from earlier prompts; always sent, often empty."""
 
@@ -71,7 +71,7 @@ class ExecutionCached(Message):
     timestamp_ms: int | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Executing(Message):
     """A node begins, or, with `is_end`, the prompt has ended and is in history.
 
@@ -86,7 +86,7 @@ class Executing(Message):
     is_end: bool  # `node` was there and null
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class NodeState:
     """One node in a `progress_state`: "running" or "finished"; `maximum` is 1 until it reports progress."""
 
@@ -96,7 +96,7 @@ class NodeState:
     display_node_id: str | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ProgressState(Message):
     """All nodes begun so far in this prompt, and how far each is.
 
@@ -120,7 +120,7 @@ class ProgressState(Message):
         return NodeState(state, float(value), float(maximum), display if isinstance(display, str) else None)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Progress(Message):
     """How far one node is. 0.33 leaves most of these out: differences of `value` count, not messages."""
 
@@ -132,7 +132,7 @@ class Progress(Message):
     maximum: float | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Executed(Message):
     """A node has output to show: `output` is its `ui` object, not yet looked at."""
 
@@ -144,7 +144,7 @@ class Executed(Message):
     output: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ExecutionSuccess(Message):
     """All nodes have run. Not the end: history is written after it."""
 
@@ -154,7 +154,7 @@ class ExecutionSuccess(Message):
     timestamp_ms: int | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ExecutionError(Message):
     """A node raised; no other node of this prompt runs after it."""
 
@@ -171,7 +171,7 @@ class ExecutionError(Message):
     timestamp_ms: int | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ExecutionInterrupted(Message):
     """Somebody interrupted the prompt; `node_id` is where it noticed, often the node after."""
 
@@ -183,7 +183,7 @@ class ExecutionInterrupted(Message):
     timestamp_ms: int | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class FeatureFlags(Message):
     """What the server can do; only in answer to ours, and only when ours was the first message."""
 
@@ -197,7 +197,7 @@ class FeatureFlags(Message):
         return {}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Logs(Message):
     """Lines of the server's log, to those who asked for them."""
 
@@ -207,7 +207,7 @@ class Logs(Message):
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class PreviewImage(Message):
     """Binary type 1: a picture that names no prompt; it belongs to the last `Progress`."""
 
@@ -223,7 +223,7 @@ class PreviewImage(Message):
         return self.frame[self.offset :]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class PreviewWithMetadata(Message):
     """Binary type 4: a picture that says which node it is of; `raw` is its metadata."""
 
@@ -240,7 +240,7 @@ class PreviewWithMetadata(Message):
         return self.frame[self.offset :]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ProgressText(Message):
     """Binary type 3: a line of text about a node, sent to all clients, without a prompt id."""
 
@@ -250,7 +250,7 @@ class ProgressText(Message):
     text: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Unknown(Message):
     """A message of a kind this version knows nothing of: kept, counted, harmless."""
 
@@ -263,7 +263,7 @@ class Unknown(Message):
         return self.unknown_kind
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class BadMessage(Message):
     """What ComfyUI never sends: broken JSON, no kind, a field of a wrong type, a frame too short."""
 
