@@ -8,6 +8,8 @@ from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.curve import Curve
 
 WARMUP = "warmup"
+SETTLE = "settle"  # while memory is let go and read
+COLD_START = "cold start"
 
 
 class _Frozen(BaseModel):
@@ -25,17 +27,42 @@ class Arrivals(_Frozen):
     in_flight_most: int = 1000
 
 
+class Settle(_Frozen):
+    """Every so often, by the stage's load clock, servers let their memory go and stand idle for `wait_s`."""
+
+    every_s: float
+    wait_s: float = 30.0
+
+
+class ColdStart(_Frozen):
+    """Servers start anew, from process start to the first picture.
+
+    By `command`, run once: a program with its arguments, or text for a shell; None: somebody else restarts them.
+    The first picture is one of each workload, or of the one named.
+    """
+
+    command: tuple[str, ...] | str | None = None
+    workload: str | None = None
+
+
 class Stage(_Frozen):
-    """A stretch of load that lasts `duration_s`: users, or prompts that arrive."""
+    """A stretch of load that lasts `duration_s`: users, or prompts that arrive.
+
+    A cold start has no load; `duration_s` is then its limit.
+    """
 
     duration_s: float
     users: Curve | None = None
     arrivals: Arrivals | None = None
+    settle: Settle | None = None
+    cold_start: ColdStart | None = None
     phase: str = "load"
 
     @property
     def load_in_words(self) -> str:
         """How much load it is: `1 to 8 users`, `0.5 prompts a second, poisson`."""
+        if self.cold_start is not None:
+            return "a cold start"
         if self.arrivals is not None:
             return f"{self.arrivals.rate_per_s} prompts a second, {self.arrivals.process}"
         return f"{self.users} users" if self.users is not None else "no load"
