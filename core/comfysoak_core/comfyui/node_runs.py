@@ -6,7 +6,6 @@ Where the socket was away, a start or an end is only a bound, and the row says s
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from comfysoak_core.comfyui.messages import Progress, ProgressState
@@ -19,6 +18,20 @@ _FINISHED: Final = "finished"
 _RUNNING: Final = "running"
 
 
+class _Run:
+    """A node that runs, or has run since its row was last taken: what its row will say."""
+
+    __slots__ = ("display_node_id", "ended_ns", "first_progress_ns", "in_gap", "started_ns", "steps")
+
+    def __init__(self, started_ns: int, display_node_id: str | None, *, in_gap: bool) -> None:
+        self.started_ns = started_ns
+        self.display_node_id = display_node_id
+        self.in_gap = in_gap
+        self.first_progress_ns: int | None = None
+        self.ended_ns: int | None = None
+        self.steps: float | None = None
+
+
 class NodeRuns:
     """The nodes of one prompt; times are UTC ns of the run's clock."""
 
@@ -28,9 +41,9 @@ class NodeRuns:
         self._prompt = prompt
         self._shape = shape
         self._limit = len(shape.classes) + MAX_EXPANDED
-        self._runs: dict[str, NodeRun] = {}  # those running now
+        self._runs: dict[str, _Run] = {}  # those running now
         self._done: dict[str, bool] = {}  # node id -> whether it did anything, as against coming from the cache
-        self._changed: dict[str, NodeRun] = {}  # rows not yet taken
+        self._changed: dict[str, _Run] = {}  # those whose rows were not taken since they began or ended
         self._after_gap = False
 
     @property
@@ -48,18 +61,8 @@ class NodeRuns:
         """`executing` named it."""
         if node_id in self._runs or node_id in self._done or not self._has_room_for(node_id):
             return
-        row = NodeRun(
-            id=f"{self._prompt.id}/{node_id}",
-            prompt_id=self._prompt.id,
-            node_id=node_id,
-            display_node_id=display_node_id,
-            node_class=self._class_of(node_id),
-            server=self._prompt.server,
-            workflow=self._prompt.workflow,
-            started_ns=at_ns,
-            in_gap=self._after_gap,
-        )
-        self._runs[node_id] = self._changed[node_id] = row
+        run = _Run(at_ns, display_node_id, in_gap=self._after_gap)
+        self._runs[node_id] = self._changed[node_id] = run
 
     def state(self, message: ProgressState, at_ns: int, cached: frozenset[str]) -> None:
         """Look at the nodes of a `progress_state` that are not done yet."""
@@ -85,8 +88,8 @@ class NodeRuns:
     def gap(self) -> None:
         """The socket is gone: what runs now may end unseen, what comes next may have begun unseen."""
         self._after_gap = True
-        for node_id, row in self._runs.items():
-            self._runs[node_id] = replace(row, in_gap=True)
+        for run in self._runs.values():
+            run.in_gap = True
 
     def close(self, at_ns: int) -> None:
         """The prompt has ended: so have its nodes."""
@@ -95,9 +98,25 @@ class NodeRuns:
 
     def take(self) -> list[NodeRun]:
         """Rows that are new or have ended since the last call; a later row of the same id replaces an earlier one."""
-        rows = list(self._changed.values())
-        self._changed = {}
-        return rows
+        changed, self._changed = self._changed, {}
+        return [self._row(node_id, run) for node_id, run in changed.items()]
+
+    def _row(self, node_id: str, run: _Run) -> NodeRun:
+        prompt = self._prompt
+        return NodeRun(
+            id=f"{prompt.id}/{node_id}",
+            prompt_id=prompt.id,
+            node_id=node_id,
+            display_node_id=run.display_node_id,
+            node_class=self._class_of(node_id),
+            server=prompt.server,
+            workflow=prompt.workflow,
+            started_ns=run.started_ns,
+            first_progress_ns=run.first_progress_ns,
+            ended_ns=run.ended_ns,
+            steps=run.steps,
+            in_gap=run.in_gap,
+        )
 
     def _has_room_for(self, node_id: str) -> bool:
         return len(self._runs) + len(self._done) < self._limit and len(node_id) <= MAX_ID
@@ -107,26 +126,25 @@ class NodeRuns:
         return self._shape.classes.get(node_id)
 
     def _steps(self, node_id: str, value: float, maximum: float, at_ns: int) -> None:
-        row = self._runs.get(node_id)
-        if row is None:
+        run = self._runs.get(node_id)
+        if run is None:
             return
-        first = row.first_progress_ns
-        if first is None and value > 0:
-            first = at_ns
-        if row.steps != maximum or first != row.first_progress_ns:
-            self._runs[node_id] = replace(row, steps=maximum, first_progress_ns=first)
+        run.steps = maximum
+        if run.first_progress_ns is None and value > 0:
+            run.first_progress_ns = at_ns
 
     def _finished(self, node_id: str, at_ns: int, maximum: float, cached: frozenset[str]) -> None:
-        row = self._runs.get(node_id)
-        if row is None:  # from the cache, or begun and ended while nobody listened
+        run = self._runs.get(node_id)
+        if run is None:  # from the cache, or begun and ended while nobody listened
             if self._has_room_for(node_id):
                 self._done[node_id] = node_id not in cached
             return
-        if maximum not in {1.0, row.steps}:
-            self._runs[node_id] = replace(row, steps=maximum)
+        if maximum != 1.0:
+            run.steps = maximum
         self._end(node_id, at_ns)
 
     def _end(self, node_id: str, at_ns: int) -> None:
-        row = replace(self._runs.pop(node_id), ended_ns=at_ns)
+        run = self._runs.pop(node_id)
+        run.ended_ns = at_ns
         self._done[node_id] = True
-        self._changed[node_id] = row
+        self._changed[node_id] = run
