@@ -57,8 +57,11 @@ class Anchor:
     def from_environment(cls) -> Anchor:
         """The anchor the supervisor handed down, or a new one where there is no supervisor."""
         text = os.environ.get(ANCHOR_VARIABLE, "")
-        if not text:
-            return cls.take()
+        return cls.from_text(text) if text else cls.take()
+
+    @classmethod
+    def from_text(cls, text: str) -> Anchor:
+        """What `to_environment` has written; ValueError for anything else."""
         monotonic_ns, utc_ns, error_ns = (int(part) for part in text.split(","))
         return cls(monotonic_ns, utc_ns, error_ns)
 
