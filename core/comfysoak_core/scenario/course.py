@@ -13,9 +13,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from comfysoak_core.scenario.parts import ColdStartPart, DrainPart, Facts, LoadPart, Now, Over, Part
+from comfysoak_core.scenario.plan import LAST_PATIENCE_S
 from comfysoak_core.scenario.stage import Stage
-
-LAST_PATIENCE_S = 30.0  # for open prompts once the run has reached its longest duration
 
 
 def part_of(stage: Stage, number: int, began_s: float, errands: Iterator[int], *, patience_s: float) -> Part:

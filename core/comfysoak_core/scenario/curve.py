@@ -37,6 +37,10 @@ class _Curve(BaseModel, ABC):
     def scaled(self, factor: float, *, whole: bool = False) -> Self:
         """The same shape with all levels times `factor`; `whole` rounds them, and keeps at least 1 of what is not 0."""
 
+    def stretched(self, factor: float) -> Self:  # noqa: ARG002  # what follows the stage's length has nothing to change
+        """The same shape over a stage `factor` times as long: as many waves or spikes as before."""
+        return self
+
     @abstractmethod
     def __str__(self) -> str: ...
 
@@ -163,6 +167,10 @@ class Spike(_Curve):
             update={"base": _times(self.base, factor, whole), "top": _times(self.top, factor, whole)}
         )
 
+    def stretched(self, factor: float) -> Self:
+        """As many spikes, each longer."""
+        return self.model_copy(update={"every_s": self.every_s * factor, "lasts_s": self.lasts_s * factor})
+
     @property
     def _first_s(self) -> float:
         return self.every_s / 2
@@ -210,6 +218,10 @@ class Wave(_Curve):
         return self.model_copy(
             update={"low": _times(self.low, factor, whole), "high": _times(self.high, factor, whole)}
         )
+
+    def stretched(self, factor: float) -> Self:
+        """As many waves, each longer."""
+        return self.model_copy(update={"period_s": self.period_s * factor})
 
     def __str__(self) -> str:
         return f"{self.low:.3g} to {self.high:.3g} in waves"

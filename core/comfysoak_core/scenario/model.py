@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from comfysoak_core.scenario.goals import parse_goal
+from comfysoak_core.scenario.quantities import Seconds
 from comfysoak_core.scenario.written.probes import ProbesSection
 from comfysoak_core.scenario.written.section import Section
 from comfysoak_core.scenario.written.sessions import SessionsSection
@@ -34,6 +35,9 @@ class Scenario(Section):
     target: Target = Field(examples=[{"comfyui": "http://gpu-1:8188"}])
     workload: tuple[WorkloadSection, ...] = Field(min_length=1, examples=[[{"workflow": "workflows/sdxl.json"}]])
     load: tuple[StageSection, ...] = Field(min_length=1, examples=[[{"users": 4, "for": "5m"}]])
+    max_duration: Seconds | None = Field(
+        None, gt=0, description="the run ends at the latest then, whatever stage is on", examples=["2h"]
+    )
     sessions: SessionsSection = Field(SessionsSection(), examples=[{"watchers": 50}])
     probes: ProbesSection = Field(ProbesSection(), examples=[{"gpu": ["nvml"], "every": "100ms"}])
     goals: tuple[Goal, ...] = Field(

@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from comfysoak_core.scenario.stage import SETTLE, ColdStart, Settle, Stage
-
-ERRAND_GRACE_S = 10.0  # an errand keeps its limit itself; one that does not is left behind after so long
-FREE_WITHIN_S = 60.0  # a settle waits so long for a server to have let its memory go
+from comfysoak_core.scenario.stage import ERRAND_GRACE_S, SETTLE, ColdStart, Settle, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,7 @@ class LoadPart:
         settle = self._stage.settle
         if settle is None or self._leg.until_s < self._next_settle_s:
             return Over(at_s)
-        errand = Errand(next(self._errands), settle, FREE_WITHIN_S + settle.wait_s)
+        errand = Errand(next(self._errands), settle, settle.limit_s)
         self._pause = _Pause(errand, max(at_s, facts.now_s), self._patience_s)
         self._pause.is_over(facts)
         return self._paused(self._pause)

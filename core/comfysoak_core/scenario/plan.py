@@ -15,6 +15,8 @@ from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 
 Route = Literal["round-robin"]
+DRAIN_MOST_S = 300.0  # what was sent ends by itself or at its deadline; only a longer deadline is cut short
+LAST_PATIENCE_S = 30.0  # for open prompts once the run has reached its longest duration
 
 
 class _Frozen(BaseModel):
@@ -49,16 +51,16 @@ class Plan(_Frozen):
     token_variable: str | None = None  # sent as `Authorization: Bearer`, from the environment
     workloads: tuple[Workload, ...]
     stages: tuple[Stage, ...]
+    max_duration_s: float | None = None
     watchers: int = 0
     probes: Probes = Probes()
     goals: tuple[str, ...] = ()
     on_undecided: Literal["fail", "pass"] = "fail"
 
     def with_duration(self, duration_s: float) -> Plan:
-        """The same shape, stretched or shrunk to `duration_s` in all."""
-        factor = duration_s / self.duration_s
-        stages = (stage.model_copy(update={"duration_s": stage.duration_s * factor}) for stage in self.stages)
-        return self.model_copy(update={"stages": tuple(stages)})
+        """The same shape, stretched or shrunk to `duration_s` in all; limits of cold starts stay."""
+        factor = duration_s / self.duration_s if self.duration_s else 1.0
+        return self.model_copy(update={"stages": tuple(stage.stretched(factor) for stage in self.stages)})
 
     def with_users(self, users_most: int) -> Plan:
         """The same shape, scaled to `users_most` users at its highest; a stage with users keeps at least one."""
@@ -67,8 +69,21 @@ class Plan(_Frozen):
 
     @property
     def duration_s(self) -> float:
-        """How long all stages take together."""
-        return sum(stage.duration_s for stage in self.stages)
+        """How long there is load, in all stages together."""
+        return sum(stage.load_s for stage in self.stages)
+
+    @property
+    def patience_s(self) -> float:
+        """How long open prompts have before a settle, a cold start or the end: all but a very long deadline."""
+        return min(max((workload.deadline_s for workload in self.workloads), default=0.0), DRAIN_MOST_S)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest the run can take from the start of load to its last prompt, whatever servers do."""
+        stages_s = sum(stage.longest_s(self.patience_s) for stage in self.stages) + self.patience_s
+        if self.max_duration_s is None:
+            return stages_s
+        return min(stages_s, self.max_duration_s + LAST_PATIENCE_S)
 
     @property
     def users_most(self) -> int:

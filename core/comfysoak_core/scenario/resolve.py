@@ -19,7 +19,7 @@ from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.model import Scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
-from comfysoak_core.scenario.stage import Arrivals, Stage
+from comfysoak_core.scenario.stage import COLD_START, Arrivals, ColdStart, Settle, Stage
 from comfysoak_core.scenario.workload import Workload
 from comfysoak_core.scenario.written.section import check_url
 from comfysoak_core.scenario.written.stages import StageSection
@@ -50,6 +50,7 @@ class _Resolver:
     def plan(self, scenario: Scenario) -> Plan | None:
         workloads = [self._workload(part, index) for index, part in enumerate(scenario.workload)]
         self._names_differ([workload.name for workload in workloads if workload], scenario)
+        self._names_are_known([workload.name for workload in workloads if workload], scenario)
         servers = [self._try(("target", "comfyui"), lambda url=url: self._server(url))  # type: ignore[misc]  # bound now
                    for url in scenario.target.comfyui or ()]  # fmt: skip
         embedded = self._embedded(scenario.target.embedded)
@@ -64,6 +65,7 @@ class _Resolver:
             token_variable=scenario.target.token_variable,
             workloads=tuple(workload for workload in workloads if workload),
             stages=tuple(_stage(stage) for stage in scenario.load),
+            max_duration_s=scenario.max_duration,
             watchers=scenario.sessions.watchers,
             probes=_probes(scenario),
             goals=scenario.goals,
@@ -162,6 +164,18 @@ class _Resolver:
                             self.document.where(("workload", index)))
                 )  # fmt: skip
 
+    def _names_are_known(self, names: list[str], scenario: Scenario) -> None:
+        """A cold start names a workload there is; with broken workloads nobody knows."""
+        if len(names) < len(scenario.workload):
+            return
+        for index, stage in enumerate(scenario.load):
+            wanted = stage.cold_start.workload if stage.cold_start is not None else None
+            if wanted is not None and wanted not in names:
+                self.problems.append(
+                    Problem(f"no workload is called {wanted!r}", f"There are: {', '.join(names)}.",
+                            self.document.where(("load", index, "cold_start", "workload")))
+                )  # fmt: skip
+
 
 _MAPPING_REMEDY = (
     'For example: [{"type": "prompt", "key": "text", "node_ids": ["6"]},'
@@ -170,13 +184,19 @@ _MAPPING_REMEDY = (
 
 
 def _stage(part: StageSection) -> Stage:
+    if part.cold_start is not None:
+        what = ColdStart(command=part.cold_start.command, workload=part.cold_start.workload)
+        phase = part.phase if "phase" in part.model_fields_set else COLD_START
+        return Stage(duration_s=part.duration, cold_start=what, phase=phase)
+    settle = Settle(every_s=part.settle.every, wait_s=part.settle.wait) if part.settle is not None else None
     if part.users is not None:
-        return Stage(duration_s=part.duration, users=part.users.curve(part.duration), phase=part.phase)
+        curve = part.users.curve(part.duration)
+        return Stage(duration_s=part.duration, users=curve, settle=settle, phase=part.phase)
     assert part.arrivals is not None  # noqa: S101  # the model has seen to one of the two
     arrivals = Arrivals(
         rate_per_s=part.arrivals.curve(part.duration), process=part.process, in_flight_most=part.in_flight_most
     )
-    return Stage(duration_s=part.duration, arrivals=arrivals, phase=part.phase)
+    return Stage(duration_s=part.duration, arrivals=arrivals, settle=settle, phase=part.phase)
 
 
 def _probes(scenario: Scenario) -> Probes:

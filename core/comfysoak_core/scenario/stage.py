@@ -10,6 +10,8 @@ from comfysoak_core.scenario.curve import Curve
 WARMUP = "warmup"
 SETTLE = "settle"  # while memory is let go and read
 COLD_START = "cold start"
+FREE_WITHIN_S = 60.0  # a settle waits so long for a server to have let its memory go
+ERRAND_GRACE_S = 10.0  # a settle or a cold start keeps its limit itself; one that does not is left behind after so long
 
 
 class _Frozen(BaseModel):
@@ -32,6 +34,11 @@ class Settle(_Frozen):
 
     every_s: float
     wait_s: float = 30.0
+
+    @property
+    def limit_s(self) -> float:
+        """The longest it takes once nothing is open any more."""
+        return FREE_WITHIN_S + self.wait_s
 
 
 class ColdStart(_Frozen):
@@ -68,6 +75,20 @@ class Stage(_Frozen):
         return f"{self.users} users" if self.users is not None else "no load"
 
     @property
+    def load_s(self) -> float:
+        """How long there is load."""
+        return self.duration_s if self.cold_start is None else 0.0
+
+    def longest_s(self, patience_s: float) -> float:
+        """The longest it can take, when open prompts have `patience_s` before each settle or cold start."""
+        if self.cold_start is not None:
+            return patience_s + self.duration_s + ERRAND_GRACE_S
+        if self.settle is None:
+            return self.duration_s
+        settles = self.duration_s // self.settle.every_s
+        return self.duration_s + settles * (patience_s + self.settle.limit_s + ERRAND_GRACE_S)
+
+    @property
     def users_most(self) -> int:
         """The largest number of users at any moment of it."""
         return round(self.users.highest) if self.users is not None else 0
@@ -80,6 +101,20 @@ class Stage(_Frozen):
     def users_at(self, elapsed_s: float) -> int:
         """How many users there should be `elapsed_s` after the stage began."""
         return round(self.users.at(elapsed_s, self.duration_s)) if self.users is not None else 0
+
+    def stretched(self, factor: float) -> Stage:
+        """The same, stretched: as many waves, spikes and settles as before. A cold start keeps its limit."""
+        if self.cold_start is not None:
+            return self
+        update: dict[str, object] = {"duration_s": self.duration_s * factor}
+        if self.users is not None:
+            update["users"] = self.users.stretched(factor)
+        if self.arrivals is not None:
+            rate = self.arrivals.rate_per_s.stretched(factor)
+            update["arrivals"] = self.arrivals.model_copy(update={"rate_per_s": rate})
+        if self.settle is not None:
+            update["settle"] = self.settle.model_copy(update={"every_s": self.settle.every_s * factor})
+        return self.model_copy(update=update)
 
     def with_users_times(self, factor: float) -> Stage:
         """The same with its users scaled; a stage with users keeps at least one."""

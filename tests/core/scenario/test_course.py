@@ -8,8 +8,8 @@ import pytest
 
 from comfysoak_core.scenario.course import Course
 from comfysoak_core.scenario.curve import Line
-from comfysoak_core.scenario.parts import ERRAND_GRACE_S, Facts, Leg, Now
-from comfysoak_core.scenario.stage import ColdStart, Settle, Stage
+from comfysoak_core.scenario.parts import Facts, Leg, Now
+from comfysoak_core.scenario.stage import ERRAND_GRACE_S, ColdStart, Settle, Stage
 
 Row = tuple[float, dict[str, int | None]]
 QUIET: dict[str, int | None] = {"in_flight": 0, "users": 0}

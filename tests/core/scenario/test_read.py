@@ -80,7 +80,7 @@ colour: red
         "3: unknown key 'wieght' in workload.0 | Did you mean 'weight'?",
         "4: workload.1.deadline: expected a duration such as 90s, 12h or 1h30m, got '3 parsecs'",
         "6: load.0.users: expected keys with values, got 'many' | Closed load: a number, {from, to}, {from, to, steps}",
-        "7: missing key 'for' in load.1 | How long it lasts. For example: for: 20m",
+        "7: missing key 'for' in load.1 | How long it lasts; of a cold start: at most. For example: for: 20m",
         "8: probes.every: expected greater than or equal to 0.01, got 0.001",
         "8: probes.gpu.0: expected keys with values, got 'blah'",
         "9: goals.0: there is no measure 'prompts.latncy.p95'; did you mean 'prompts.latency.p95'?",

@@ -70,13 +70,10 @@ def test_a_plan_survives_run_json(tmp_path: Path) -> None:
 
 
 def test_stages_ramp_and_hold(tmp_path: Path) -> None:
-    """Users follow a straight line within a stage; after the last there is none."""
+    """Users follow a straight line within a stage."""
     plan = plan_of(tmp_path)
     assert (plan.duration_s, plan.users_most, plan.sockets_most) == (40, 10, 10)
-    found = plan.stage_at(5)
-    assert found is not None
-    assert (found[0].phase, found[0].users_at(found[1])) == ("warmup", 6)
-    assert plan.stage_at(40) is None
+    assert (plan.stages[0].phase, plan.stages[0].users_at(5)) == ("warmup", 6)
 
 
 def test_open_load(tmp_path: Path) -> None:

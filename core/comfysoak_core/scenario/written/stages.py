@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.curve import Curve, Line, Spike, Steps, Wave
 from comfysoak_core.scenario.quantities import Rate, Seconds
+from comfysoak_core.scenario.written.pauses import ColdStartSection, SettleSection, as_cold_start, as_settle
 from comfysoak_core.scenario.written.section import Section
 
 RATE_MOST_PER_S = 10_000.0
@@ -75,7 +76,7 @@ class Levels(Section, Generic[Level]):
 
 
 class StageSection(Section):
-    """A stretch of load: so many users, or prompts that arrive at a rate."""
+    """A stretch of load: so many users, or prompts that arrive at a rate; or a cold start."""
 
     users: Annotated[Levels[Users], BeforeValidator(_as_users)] | None = Field(
         None,
@@ -91,7 +92,19 @@ class StageSection(Section):
     in_flight_most: int = Field(
         1000, ge=1, description="with more on their way than this, an arrival is recorded as not sent", examples=[200]
     )
-    duration: Seconds = Field(alias="for", gt=0, description="how long it lasts", examples=["20m"])
+    settle: Annotated[SettleSection, BeforeValidator(as_settle)] | None = Field(
+        None,
+        description="every so often load pauses and servers unload all, for a reading of memory; or {every, wait}",
+        examples=["90m"],
+    )
+    cold_start: Annotated[ColdStartSection, BeforeValidator(as_cold_start)] | None = Field(
+        None,
+        description="no load; measured from process start to the first picture: {command}, or `wait` for somebody else",
+        examples=[{"command": ["docker", "restart", "comfy"]}],
+    )
+    duration: Seconds = Field(
+        alias="for", gt=0, description="how long it lasts; of a cold start: at most", examples=["20m"]
+    )
     phase: str = Field(
         "load",
         min_length=1,
@@ -101,9 +114,13 @@ class StageSection(Section):
     )
 
     @model_validator(mode="after")
-    def _users_or_arrivals(self) -> Self:
-        if (self.users is None) == (self.arrivals is None):
-            raise ValueError("expected one of `users: 8` (closed load) and `arrivals: 30/min` (open load)")
+    def _one_kind(self) -> Self:
+        if sum(kind is not None for kind in (self.users, self.arrivals, self.cold_start)) != 1:
+            raise ValueError(
+                "expected one of `users: 8` (closed load), `arrivals: 30/min` (open load) and `cold_start: wait`"
+            )
+        if self.cold_start is not None and self.settle is not None:
+            raise ValueError("expected a settle beside users or arrivals, got it beside a cold start")
         only_open = self.model_fields_set & {"process", "in_flight_most"}
         if self.users is not None and only_open:
             raise ValueError(f"expected {min(only_open)!r} only beside arrivals, got it beside users")
