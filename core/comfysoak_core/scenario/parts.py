@@ -20,12 +20,12 @@ from comfysoak_core.scenario.stage import ERRAND_GRACE_S, SETTLE, ColdStart, Set
 class Facts:
     """What is the case at `now_s`.
 
-    `in_flight` are the prompts open in all processes; None until each has said so since the last turn of the course.
-    `users` counts all users there are, watchers too. `errands_done` is the highest number of an errand that has ended.
+    `idle`: no prompt is open in any process, and each has said so since the course took its last turn. `users` counts
+    all users there are, watchers too. `errands_done` is the highest number of an errand that has ended.
     """
 
     now_s: float
-    in_flight: int | None = 0
+    idle: bool = False
     users: int = 0
     errands_done: int = 0
 
@@ -179,7 +179,7 @@ class DrainPart:
 
     def at(self, facts: Facts) -> Now | Over:
         """Until no prompt is open."""
-        if self._is_told and (facts.in_flight == 0 or facts.now_s >= self._give_up_s):
+        if self._is_told and (facts.idle or facts.now_s >= self._give_up_s):
             return Over(facts.now_s)
         self._is_told = True
         return Now(self._number, self._phase, 0.0, 0)
@@ -210,4 +210,4 @@ class _Pause:
         return False
 
     def _is_empty(self, facts: Facts) -> bool:
-        return facts.in_flight == 0 and (facts.users <= 0 or not self._without_users)
+        return facts.idle and (facts.users <= 0 or not self._without_users)

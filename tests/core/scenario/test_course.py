@@ -11,9 +11,9 @@ from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.parts import Facts, Leg, Now
 from comfysoak_core.scenario.stage import ERRAND_GRACE_S, ColdStart, Settle, Stage
 
-Row = tuple[float, dict[str, int | None]]
-QUIET: dict[str, int | None] = {"in_flight": 0, "users": 0}
-BUSY: dict[str, int | None] = {"in_flight": 3}
+Row = tuple[float, dict[str, int]]
+QUIET: dict[str, int] = {"idle": True}
+BUSY: dict[str, int] = {}
 
 
 def stage(duration_s: float, users: int = 2, **more: object) -> Stage:
@@ -39,7 +39,7 @@ def walked(course: Course, *table: Row) -> list[str]:
 def test_stages_follow_one_another_on_the_second() -> None:
     """However late it is asked, a stage begins when the one before was over."""
     course = course_of(stage(10, phase="warmup"), stage(10, users=5))
-    assert walked(course, (0, {}), (9.9, {}), (10.3, {}), (19.9, {}), (20.2, {}), (20.3, {})) == [
+    assert walked(course, (0, {}), (9.9, {}), (10.3, {}), (19.9, {}), (20.2, {}), (20.3, QUIET)) == [
         "0 warmup 0 2 send",
         "0 warmup 9.9 2 send",
         "1 load 0.3 5 send",
@@ -65,7 +65,7 @@ def test_no_stage_is_passed_over_unseen() -> None:
     course = course_of(stage(1, phase="a"), stage(1, phase="b"), stage(1, phase="c"))
     legs = []
     for now_s in (0, 7, 7.1, 7.2, 7.3):
-        now = course.at(Facts(now_s))
+        now = course.at(Facts(now_s, idle=True))
         legs.append(now.leg if now else None)
     assert legs == [Leg(0, 0, 1), Leg(1, 0, 1), Leg(2, 0, 1), None, None]
 
@@ -73,8 +73,7 @@ def test_no_stage_is_passed_over_unseen() -> None:
 def test_open_prompts_end_before_the_run_does() -> None:
     """The end waits for what is open, and not for ever; what was open before is no news."""
     course = course_of(stage(10))
-    assert walked(course, (0, {}), (10, QUIET), (11, BUSY), (12, {"in_flight": None}), (13, QUIET))[1:] == [
-        "0 load 0 0 hold",
+    assert walked(course, (0, {}), (10, QUIET), (11, BUSY), (13, QUIET))[1:] == [
         "0 load 0 0 hold",
         "0 load 0 0 hold",
         "over",
@@ -90,10 +89,10 @@ def test_a_settle_stops_the_load_clock() -> None:
     course = course_of(stage(20, settle=Settle(every_s=8, wait_s=5)))
     table: list[Row] = [
         (0, {}),
-        (8.25, {"in_flight": 2}),
-        (9, {"in_flight": 1}),
-        (12, {"in_flight": None}),
-        (13, {"in_flight": 0}),
+        (8.25, QUIET),
+        (9, BUSY),
+        (12, BUSY),
+        (13, QUIET),
         (20, {}),
         (30, {"errands_done": 1}),
         (37.75, {"errands_done": 1}),
@@ -119,7 +118,7 @@ def test_a_stage_ends_with_the_settle_that_falls_on_its_end() -> None:
     seen: list[str] = []
     now_s, done = 0.0, 0
     for _ in range(200):
-        now = course.at(Facts(now_s, errands_done=done))
+        now = course.at(Facts(now_s, idle=True, errands_done=done))
         if now is None:
             break
         if now.errand is not None:
@@ -140,7 +139,7 @@ def test_an_errand_that_never_ends_is_left_behind() -> None:
         "0 settle 10 2 hold",
         "0 settle 10 2 errand",
     ]
-    now = course.at(Facts(18, in_flight=1))
+    now = course.at(Facts(18))
     assert now is not None
     assert now.errand is not None
     late_s = 17 + now.errand.limit_s + ERRAND_GRACE_S
@@ -150,8 +149,8 @@ def test_an_errand_that_never_ends_is_left_behind() -> None:
 def test_the_end_of_an_older_errand_ends_no_other() -> None:
     """Errands are numbered through the run."""
     course = course_of(stage(30, settle=Settle(every_s=10)))
-    table: list[Row] = [(0, {}), (10, {}), (11, {}), (12, {"errands_done": 1})]
-    table += [(22, {"errands_done": 1}), (23, {"errands_done": 1}), (24, {"errands_done": 1})]
+    table: list[Row] = [(0, {}), (10, {}), (11, QUIET), (12, {"errands_done": 1})]
+    table += [(22, {"errands_done": 1}), (23, {"idle": True, "errands_done": 1}), (24, {"errands_done": 1})]
     assert walked(course, *table)[-3:] == ["0 settle 20 2 hold", "0 settle 20 2 errand", "0 settle 20 2 errand"]
 
 
@@ -162,8 +161,8 @@ def test_a_cold_start_waits_until_all_users_are_gone() -> None:
     assert now is not None
     assert (words(now), now.attended) == ("0 cold start 0 0 hold", False)
     table: list[Row] = [
-        (1, {"users": 3}),
-        (2, {"users": 0}),
+        (1, {"idle": True, "users": 3}),
+        (2, {"idle": True, "users": 0}),
         (40, {}),
         (41, {"errands_done": 1}),
         (42, {"errands_done": 1}),
@@ -191,7 +190,7 @@ def test_a_run_ends_at_its_longest_duration_whatever_is_on(stages: tuple[Stage, 
     for now_s in asked_s:
         assert course.at(Facts(now_s)) is not None
     before = course.cut_short
-    now = course.at(Facts(30, in_flight=1))
+    now = course.at(Facts(30))
     assert now is not None
     assert (now.users, now.leg, now.errand, now.attended) == (0, None, None, True)
     assert (before, course.cut_short) == (False, True)
@@ -211,7 +210,7 @@ def test_hundreds_of_stages_and_empty_ones() -> None:
     course = course_of(*stages)
     seen: list[tuple[str, int]] = []
     for tick in range(3010):
-        now = course.at(Facts(tick / 10, in_flight=1))
+        now = course.at(Facts(tick / 10))
         if now is not None and now.leg is not None and (not seen or seen[-1] != (now.phase, now.users)):
             seen.append((now.phase, now.users))
     assert seen == [(f"p{number}", number % 3) for number in range(300)]
@@ -228,7 +227,7 @@ def test_nothing_grows_in_days_of_settles() -> None:
     now_s, done = 0.0, 0
     sizes = []
     for _ in range(40_000):
-        now = course.at(Facts(now_s, errands_done=done))
+        now = course.at(Facts(now_s, idle=True, errands_done=done))
         assert now is not None
         now_s += 10 if now.leg else 1
         done = now.errand.number if now.errand else done
