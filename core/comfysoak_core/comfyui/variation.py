@@ -109,6 +109,12 @@ class Variation:
         }
         return Draw(values, self._template.filled(drawn), self._expectation(values))
 
+    def with_inputs(self, drawn: Draw, inputs: Mapping[str, Any]) -> Draw:
+        """`drawn` with `inputs` (path -> value) in the place of what it has; ScenarioError when a path names none."""
+        values = {**drawn.values, **inputs}
+        graph = applied(self.workflow.graph, values)
+        return Draw(values, orjson.dumps(graph), expected_images(graph))
+
     def _expectation(self, values: Mapping[str, Any]) -> Mapping[str, ExpectedImages]:
         if not self._sizing:
             return self.workflow.expected

@@ -6,13 +6,27 @@ however the rate moves; arrivals whose distances in N are exponential with mean 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from comfysoak_core.scenario.curve import Curve
 
 Process = Literal["constant", "poisson"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One prompt that is due `offset_s` after its stage began.
+
+    A trace may say which workflow it is (None: drawn from the mix), and with which inputs (`3.seed` -> value; None: as
+    the workflow varies).
+    """
+
+    offset_s: float
+    workflow: str | None = None
+    inputs: Mapping[str, Any] | None = None
 
 
 def arrival_offsets(
