@@ -41,13 +41,16 @@ class Code(StrEnum):
     HISTORY_BLOAT = "HISTORY_BLOAT"
     LB_MISROUTED = "LB_MISROUTED"
     VALIDATION_REJECTED = "VALIDATION_REJECTED"
+    MISTAKE_ACCEPTED = "MISTAKE_ACCEPTED"
     OUTPUT_DROPPED = "OUTPUT_DROPPED"
     SUBMIT_ERROR = "SUBMIT_ERROR"
+    UPLOAD_ERROR = "UPLOAD_ERROR"
     BAD_MESSAGE = "BAD_MESSAGE"
     OUTPUT_MISSING = "OUTPUT_MISSING"
     OUTPUT_WRONG = "OUTPUT_WRONG"
     OUTPUT_CORRUPT = "OUTPUT_CORRUPT"
     DEADLINE = "DEADLINE"
+    GAVE_UP = "GAVE_UP"
     GATEWAY_EMPTY = "GATEWAY_EMPTY"
     GATEWAY_HANG = "GATEWAY_HANG"
     WORKER_DEAD = "WORKER_DEAD"
@@ -124,12 +127,18 @@ _ENTRIES: tuple[Entry, ...] = tuple(
         ("VALIDATION_REJECTED", "wire", "critical",
          "The server refused the workflow (400).",
          "Mend the workflow; compare its nodes with /object_info of this server."),
+        ("MISTAKE_ACCEPTED", "wire", "warning",
+         "The server accepted a prompt that it was to refuse.",
+         "See the mistake in the row of the prompt (`deliberate`); users will wait for what cannot come of it."),
         ("OUTPUT_DROPPED", "wire", "critical",
          "The server accepted the prompt but left out outputs that failed validation (200 with node_errors).",
          "Mend the nodes that node_errors names; compare with /object_info of this server."),
         ("SUBMIT_ERROR", "wire", "critical",
          "POST /prompt failed with another status than 200 or 400, or its connection broke.",
          "Check body and proxy limits, and the server's log."),
+        ("UPLOAD_ERROR", "wire", "critical",
+         "An input picture could not be uploaded, so its prompt was not sent.",
+         "Check body limits (--max-upload-size, proxies) and the disk of the server's input folder."),
         ("BAD_MESSAGE", "wire", "warning",
          "The server or something before it sent what ComfyUI never sends: broken JSON, wrong types, impossible order.",
          "Look for a proxy that rewrites, or a custom node that sends messages of its own."),
@@ -145,6 +154,9 @@ _ENTRIES: tuple[Entry, ...] = tuple(
         ("DEADLINE", "wire", "critical",
          "The prompt did not end within its deadline.",
          "Compare queue wait with service time: more GPUs for the first, a look at the nodes for the second."),
+        ("GAVE_UP", "wire", "warning",
+         "The user waited no longer; the prompt was taken back, or went on for nobody.",
+         "As for DEADLINE: queue wait or service time. Take prompts back that nobody waits for."),
         ("GATEWAY_EMPTY", "wire", "critical",
          "The gateway answered 200 with too few pictures.",
          "Look into ComfyUI's history for the node error behind it."),

@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"  # no end within the workflow's deadline
     VANISHED = "vanished"  # was queued, then in neither queue nor history of a server that lived on
     LOST = "lost"  # the server went away or restarted with the prompt in it
+    GIVEN_UP = "given_up"  # its user waited no longer
     NOT_SENT = "not_sent"  # intended, but the harness did not send it
     ABORTED = "aborted"  # still open when the run ended
 
@@ -91,6 +92,14 @@ class Prompt(Row):
     output_bytes: int | None = None
     outputs_ok: bool | None = None  # None: not fetched
     output_problem: str | None = None
+    deliberate: str | None = None  # the mistake it carries on purpose
+    front: bool = False  # sent to the front of the queue
+    attempt: int = 1  # of the same user with the same inputs
+    retry_of: str | None = None  # the prompt that was given up before
+    left_ns: int | None = None  # its user gave up waiting
+    cancel_asked_ns: int | None = None  # the harness asked the server to delete or interrupt it
+    upload_took_ns: int | None = None  # for its input pictures, all together
+    upload_bytes: int | None = None
 
 
 @value(kw_only=True)
@@ -313,6 +322,27 @@ class Event(Row):
 
 
 @value(kw_only=True)
+class Trial(Row):
+    """One level of load that was held to see whether the goals hold there: a step of a search for capacity."""
+
+    TABLE: ClassVar[str] = "trials"
+    ENDED_BY: ClassVar[str | None] = "judged_ns"
+    ORDERED_BY: ClassVar[str] = "began_ns"
+
+    id: str  # stage, "/", number of the trial
+    unit: str  # "users", or "prompts a second"
+    level: float
+    again: bool = False  # the level was held before
+    phase: str  # that of the prompts it is judged by
+    began_ns: int
+    ended_ns: int | None = None  # the load was over, and its prompts had ended
+    judged_ns: int | None = None
+    held: bool | None = None
+    sure: bool | None = None  # None beside `held`: nobody judged it; False: too few prompts, gone by what was seen
+    why: str = ""  # the goals as measured
+
+
+@value(kw_only=True)
 class Generator(Row):
     """One load process about itself, over the second before `at_ns`."""
 
@@ -357,6 +387,7 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Server,
     ServerLog,
     Event,
+    Trial,
     Generator,
     ClockReading,
 )

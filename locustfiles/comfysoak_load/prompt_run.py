@@ -34,6 +34,7 @@ from comfysoak_load.http_answers import Answer
 from comfysoak_load.outputs import Expected, problem_of
 from comfysoak_load.stamps import Arrival
 from comfysoak_load.target import Target
+from comfysoak_load.withdraw import take_back
 
 OWN_TIMER_BELOW_NS = NS_PER_S // 2
 
@@ -119,20 +120,34 @@ class PromptRun:
         return self._connection.target
 
     def run(self) -> Prompt:
-        """From sending to the last check; the row as it ends. However this greenlet ends, the row is written."""
+        """From sending to the last check; the row as it ends. However this greenlet ends, the row is written.
+
+        When its user gives up (`life.is_left`), the row as it is by then: somebody else has to `follow` it.
+        """
         self._process.journal.add_now(self.prompt)
         self._connection.listen(self)
+        return self._drive()
+
+    def follow(self) -> Prompt:
+        """From where its user left to its end on the server."""
+        return self._drive()
+
+    def _drive(self) -> Prompt:
+        goes_on = False
         try:
-            while (step := self.life.next).need is not Need.DONE:
+            while not goes_on and (step := self.life.next).need is not Need.DONE:
                 if not self._listen_until(step):
-                    self._do(step.need)
+                    goes_on = self._do(step.need)
         finally:
-            self._connection.unlisten(self)
-            self.life.stop(self._process.clock.now_ns())
-            self.write_nodes()
-            row = self.life.row
-            self._process.journal.add(row)
-        return row
+            if not goes_on:
+                self._end()
+        return self.life.row
+
+    def _end(self) -> None:
+        self._connection.unlisten(self)
+        self.life.stop(self._process.clock.now_ns())
+        self.write_nodes()
+        self._process.journal.add(self.life.row)
 
     def stop(self) -> None:
         """End it now, as aborted unless it is known how it ended."""
@@ -184,7 +199,8 @@ class PromptRun:
         self._due_ns = FOREVER_NS
         return bool(news)
 
-    def _do(self, need: Need) -> None:
+    def _do(self, need: Need) -> bool:
+        """Do it; True when the user has left by it, and the prompt goes on."""
         if need is Need.SEND:
             self._send()
         elif need is Need.ASK_HISTORY:
@@ -193,8 +209,14 @@ class PromptRun:
             self._ask_queue()
         elif need is Need.FETCH_OUTPUTS:
             self._fetch_outputs()
+        elif need is Need.WITHDRAW:
+            self._take_back()
+        elif need is Need.LEAVE:
+            self.life.left(self._process.clock.now_ns())
+            return self.life.is_left
         else:
             self.life.tick(self._process.clock.now_ns())
+        return False
 
     def _send(self) -> None:
         sent_ns = self._process.clock.now_ns()
@@ -232,6 +254,16 @@ class PromptRun:
             self.life.server_gone(now)
         else:
             self.life.queue(answer, now)
+
+    def _take_back(self) -> None:
+        clock = self._process.clock
+        self.life.cancel_asked(clock.now_ns())
+        answer = take_back(self.target, (self.life.server_id,), clock)
+        now = clock.now_ns()
+        if isinstance(answer, Failure):
+            self.life.server_gone(now)
+        else:
+            self.life.withdrawn(answer, now)
 
     def _fetch_outputs(self) -> None:
         began_ns = self._process.clock.now_ns()

@@ -1,35 +1,65 @@
-"""A run that ends takes its prompts back: nobody's GPU goes on working for it."""
+"""Prompts are taken back: one that its user cancels, or all when a run ends: nobody's GPU works for it then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import gevent
 import orjson
+
+from comfysoak_core.clock import Clock
+from comfysoak_core.comfyui.answers import Damaged, Queue
+from comfysoak_load.failures import Failure
+from comfysoak_load.http_answers import Answer
 
 if TYPE_CHECKING:
     from comfysoak_load.prompt_run import PromptRun
     from comfysoak_load.target import Target
 
 WITHIN_S = 1.0
+CANCEL_DEADLINE_S = 10.0
 
 
-def withdraw(runs: Iterable[PromptRun]) -> None:
-    """Delete waiting prompts and interrupt running ones, by id, on all their servers at once; best effort."""
-    by_target: dict[Target, list[PromptRun]] = {}
+def take_back(
+    target: Target, prompt_ids: Sequence[str], clock: Clock, deadline_s: float = CANCEL_DEADLINE_S
+) -> Queue | Damaged | Failure:
+    """Delete what waits of these, and interrupt what runs; the queue in between, Damaged when something went wrong.
+
+    By id, and only where /queue has just shown that it is ours that runs: old servers interrupt whatever runs, whoever
+    asks, and of the newer ones each looks at the id a moment before it acts.
+    """
+    deleted = target.http.post("/queue", orjson.dumps({"delete": list(prompt_ids)}), deadline_s=deadline_s)
+    queue = target.queue(clock.now_ns())
+    if not isinstance(queue, Queue):
+        return queue
+    for prompt_id in queue.running:
+        if prompt_id in prompt_ids:
+            body = orjson.dumps({"prompt_id": prompt_id})
+            interrupted = target.http.post("/interrupt", body, deadline_s=deadline_s)
+            if not _was_done(interrupted):
+                return _undone(interrupted)
+    return queue if _was_done(deleted) else _undone(deleted)
+
+
+def withdraw(runs: Iterable[PromptRun], clock: Clock) -> None:
+    """Take back all of these from all their servers at once; best effort."""
+    now_ns = clock.now_ns()
+    by_target: dict[Target, list[str]] = {}
     for run in runs:
         if run.life.is_on_server:
-            run.life.cancel_asked()
-            by_target.setdefault(run.target, []).append(run)
-    asked = [gevent.spawn(_withdraw_from, target, found) for target, found in by_target.items()]
+            run.life.cancel_asked(now_ns)
+            by_target.setdefault(run.target, []).append(run.life.server_id)
+    asked = [gevent.spawn(take_back, target, ids, clock, WITHIN_S) for target, ids in by_target.items()]
     gevent.joinall(asked, timeout=WITHIN_S)
     gevent.killall(asked, block=False)
 
 
-def _withdraw_from(target: Target, runs: list[PromptRun]) -> None:
-    ids = [run.life.server_id for run in runs]
-    target.http.post("/queue", orjson.dumps({"delete": ids}), deadline_s=WITHIN_S)
-    for run in runs:
-        if run.life.heard.start_ns is not None:  # by its id: another client's prompt is not touched
-            target.http.post("/interrupt", orjson.dumps({"prompt_id": run.life.server_id}), deadline_s=WITHIN_S)
+def _was_done(answer: Answer | Failure) -> bool:
+    return isinstance(answer, Answer) and answer.status == 200
+
+
+def _undone(answer: Answer | Failure) -> Damaged:
+    if isinstance(answer, Answer):
+        return Damaged(answer.status, "expected 200", "")
+    return Damaged(answer.status or 0, str(answer), "")

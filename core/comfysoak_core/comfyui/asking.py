@@ -23,6 +23,8 @@ class Need(StrEnum):
     WAIT = "wait"  # listen; call `tick` at `due_ns`
     ASK_HISTORY = "ask_history"  # GET /history/{server_id} at `due_ns`; or GET /api/jobs/{server_id}
     ASK_QUEUE = "ask_queue"  # GET /queue at `due_ns`; lives may share an answer that was asked for after that
+    LEAVE = "leave"  # the user goes at `due_ns`: call `left`
+    WITHDRAW = "withdraw"  # ask the server at `due_ns` to take it back: `cancel_asked`, then `withdrawn`
     FETCH_OUTPUTS = "fetch_outputs"  # fetch and check `outputs`
     DONE = "done"  # `row` is final
 

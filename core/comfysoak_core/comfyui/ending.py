@@ -6,7 +6,7 @@ server's own record, and a socket can lose messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from comfysoak_core.codes import Code
@@ -33,6 +33,8 @@ _BY_WEIGHT: Final = (
     Code.HISTORY_RACE,
 )
 _NOT_WHAT_WAS_ASKED_FOR: Final = frozenset(_BY_WEIGHT[:5])
+_WENT_WELL: Final = frozenset({Outcome.SUCCESS, Outcome.CACHED})
+_FOUND_LATER: Final = frozenset({Code.NODE_ERROR, Code.OUTPUT_DROPPED})  # what validation could have told
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,22 @@ def ending_of_refusal(refused: Refused) -> Ending:
         first.node_id if first else None,
         first.node_class if first else None,
     )
+
+
+def ending_of_unread(status: int, message: str) -> Ending:
+    """The end of a body that was broken on purpose: refused as it should be, though not by validation."""
+    return Ending(Outcome.REJECTED, Code.SUBMIT_ERROR, f"http {status}", _cut(message, MAX_TEXT))
+
+
+def ending_of_accepted(ending: Ending, mistake: str | None) -> Ending:
+    """The end of a prompt that was to be refused, and was run: the code says so, and the message how it ended."""
+    if ending.outcome not in _WENT_WELL and ending.code not in _FOUND_LATER:
+        return ending
+    carried = f"with the mistake {mistake!r}" if mistake else "that was to be refused"
+    message = f"the prompt {carried} was accepted, and ended as {ending.outcome}"
+    if ending.error_message:
+        message = f"{message}: {ending.error_message}"
+    return replace(ending, code=Code.MISTAKE_ACCEPTED, error_message=_cut(message, MAX_TEXT))
 
 
 def ending_of_success(*, cached: bool, codes: frozenset[Code], message: str | None = None) -> Ending:

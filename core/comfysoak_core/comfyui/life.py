@@ -10,10 +10,12 @@ outcome, at the latest with `stop`. The driver's duty:
         at step.due_ns do what step.need says, and report it:
             SEND           sent, then answered or submit_failed     ASK_HISTORY    history (or job)
             ASK_QUEUE      queue                                    FETCH_OUTPUTS  outputs_checked
-            WAIT           tick
+            WAIT           tick                                     LEAVE          left
+            WITHDRAW       cancel_asked, then withdrawn
     journal.add(life.row), and all of life.take_node_rows()
 
-and, whenever it happens: socket_lost, socket_reopened, server_gone, server_restarted, cancel_asked, stop.
+and, whenever it happens: socket_lost, socket_reopened, server_gone, server_restarted, stop; cancel_asked also when the
+driver takes it back for reasons of its own.
 All times are UTC ns of the run's clock. What comes after the end changes nothing.
 """
 
@@ -27,15 +29,18 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.account import Account
 from comfysoak_core.comfyui.answers import Accepted, Damaged, Queue, Refused, Submission, SubmitFailed, parse_submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Asking, Need, Patience, Step
-from comfysoak_core.comfyui.ending import Ending, ending_of_refusal
+from comfysoak_core.comfyui.ending import Ending, ending_of_accepted, ending_of_refusal, ending_of_unread
 from comfysoak_core.comfyui.history import HistoryEntry, Job, NoEntry, NoJob, NoJobsRoute, OutputFile
 from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
+from comfysoak_core.comfyui.leaving import AFTER_DELETE_NS, Leave, Leaving
 from comfysoak_core.comfyui.messages import BadMessage, Executing, ExecutionSuccess, Message, PreviewImage, Status
+from comfysoak_core.comfyui.mistakes import UNREADABLE
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import NodeRun, Outcome, Prompt
 
 MAX_HELD: Final = 64  # messages about other prompts that are kept until the server has told our id
 MAX_HELD_BYTES: Final = 64 * 1024  # of each
+_CLIENT_ERROR: Final = 400
 STATUS_WINDOW_NS: Final = NS_PER_S  # how long after its acceptance a growing queue is taken for this prompt
 
 
@@ -53,6 +58,7 @@ class PromptLife:
 
     `ask_history` False saves a request a prompt: the socket's word is taken where it heard everything.
     `socket` False means that nobody listens, by design: history is polled, and LOST_TERMINAL is no finding.
+    `leave`: its user is going to cancel it, or to give up.
     """
 
     __slots__ = (
@@ -65,6 +71,7 @@ class PromptLife:
         "_gap_since_seen",
         "_held",
         "_last_look_ns",
+        "_leaving",
         "_now_ns",
         "_open_ns",
         "_patience",
@@ -84,6 +91,7 @@ class PromptLife:
         ask_history: bool = True,
         socket: bool = True,
         patience: Patience | None = None,
+        leave: Leave | None = None,
     ) -> None:
         self._account = Account(prompt, shape, listens=socket)
         self.heard = self._account.heard  # what its socket told
@@ -97,6 +105,7 @@ class PromptLife:
         self._now_ns = self._open_ns = prompt.scheduled_ns  # `_open_ns`: when it was last known not to have ended
         self._accepted_ns: int | None = None
         self._last_look_ns: int | None = None  # when the question at the deadline was asked
+        self._leaving = None if leave is None else Leaving(leave)
         self._gap_since_seen = False
         self._queue_grew = False
         self._status: int | None = None
@@ -119,6 +128,10 @@ class PromptLife:
             return Step(Need.ASK_HISTORY, self._last_look_ns)
         if phase is _Phase.SENT:
             return Step(Need.WAIT, self._deadline_ns)
+        if phase is _Phase.OPEN and self._leaving is not None:
+            leave = self._leaving.step
+            if leave is not None and leave.due_ns <= min(self._asking.due_ns, self._deadline_ns):
+                return leave
         if phase is _Phase.OPEN and self._asking.due_ns > self._deadline_ns:
             return Step(Need.WAIT, self._deadline_ns)
         return Step(self._asking.need, self._asking.due_ns)
@@ -145,6 +158,11 @@ class PromptLife:
             return _Phase.SENT <= self._phase < _Phase.ENDED
         return self._account.fields.get("outcome") in {Outcome.TIMEOUT, Outcome.ABORTED}
 
+    @property
+    def is_left(self) -> bool:
+        """Whether its user has given up; the prompt may go on all the same."""
+        return self._leaving is not None and self._leaving.left_ns is not None
+
     def take_node_rows(self) -> list[NodeRun]:
         """Rows of nodes that began or ended since the last call; a later row of an id replaces the earlier one."""
         return self.heard.nodes.take()
@@ -156,6 +174,18 @@ class PromptLife:
         if self._phase is _Phase.DUE:
             self._phase = _Phase.SENT
             self._account.fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
+
+    def uploaded(self, variation: str, took_ns: int, size_bytes: int) -> None:
+        """Its input pictures are on the server; `variation` has the names they got there."""
+        if self._phase is _Phase.DUE:
+            uploads = {"variation": variation, "upload_took_ns": took_ns, "upload_bytes": size_bytes}
+            self._account.fields |= uploads
+
+    def upload_failed(self, error: str, at_ns: int, *, refused: bool = False) -> None:
+        """An input picture could not be uploaded; `refused`: there was no connection to the server."""
+        if self._phase is _Phase.DUE:
+            code = Code.SERVER_DOWN if refused else Code.UPLOAD_ERROR
+            self._finish(Ending(Outcome.FAILED, code, "upload", bounded(error, MAX_TEXT)), at_ns)
 
     def not_sent(self, reason: str, at_ns: int) -> None:
         """The harness could not send it (no user free, no socket, ...)."""
@@ -243,7 +273,10 @@ class PromptLife:
         elif self._last_look_ns is not None:
             self._time_out(at_ns)
         elif isinstance(answer, NoEntry):
-            self._asking.history_empty(at_ns)
+            if self._leaving is not None and self._leaving.gone:
+                self._vanish(at_ns)
+            else:
+                self._asking.history_empty(at_ns)
         else:
             self._asking.failed(at_ns)
 
@@ -319,9 +352,29 @@ class PromptLife:
         """The server that answers now is not the one that took the prompt."""
         self._lose(Code.SERVER_RESTARTED, at_ns)
 
-    def cancel_asked(self) -> None:
-        """The harness itself interrupts or deletes this prompt: an interrupt is no misfire then."""
+    def left(self, at_ns: int) -> None:
+        """Its user waits no longer: nobody wants the outputs, and its outcome is `given_up`, however it ends."""
+        if self._phase is _Phase.OPEN and self._leaving is not None and self._leaving.plan.give_up:
+            self._leaving.left_ns = self._account.fields["left_ns"] = at_ns
+            self._fetch = False
+
+    def cancel_asked(self, at_ns: int) -> None:
+        """The harness is about to delete or interrupt this prompt: an interrupt is no misfire then."""
+        if self._phase is _Phase.DUE or self._phase is _Phase.DONE:
+            return
         self._account.cancel_asked = True
+        self._account.fields.setdefault("cancel_asked_ns", at_ns)
+        if self._leaving is not None:
+            self._leaving.asked(at_ns)
+
+    def withdrawn(self, queue: Queue | Damaged, at_ns: int) -> None:
+        """The server was asked to delete it, has `queue` since, and was asked to interrupt it if it runs there."""
+        if self._phase is not _Phase.OPEN or self._leaving is None:
+            return
+        self._now_ns = at_ns
+        self._leaving.answered(queue, self.server_id, at_ns)
+        if self._leaving.gone:
+            self._asking.ask(at_ns + AFTER_DELETE_NS)
 
     def stop(self, at_ns: int) -> None:
         """The run ends: whatever is known by now is its end."""
@@ -339,6 +392,8 @@ class PromptLife:
 
     @property
     def _deadline_ns(self) -> int:
+        if self._leaving is not None and self._leaving.deadline_ns is not None:
+            return self._leaving.deadline_ns
         deadline_ns = self._account.prompt.deadline_ns
         return FOREVER_NS if deadline_ns is None else deadline_ns
 
@@ -366,7 +421,8 @@ class PromptLife:
         kind = f"http {failed.status}" if failed.status else "no answer"
         ending = Ending(Outcome.FAILED, Code.SUBMIT_ERROR, kind, failed.message)
         if not failed.unsure:
-            self._finish(ending, at_ns)
+            was_meant = failed.status >= _CLIENT_ERROR and self._account.prompt.deliberate in UNREADABLE
+            self._finish(ending_of_unread(failed.status, failed.message) if was_meant else ending, at_ns)
             return
         self._doubt = ending
         if self._phase is _Phase.SENT:
@@ -448,6 +504,8 @@ class PromptLife:
         doubt = self._unproven()
         if doubt is not None:
             ending = doubt
+        elif self._account.cancel_asked and not self._gap_since_seen:
+            ending = Ending(Outcome.INTERRUPTED)  # deleted while it waited, as we asked
         elif self._gap_since_seen:
             message = "in neither queue nor history after the socket was lost"
             ending = Ending(Outcome.LOST, Code.SERVER_RESTARTED, error_message=message)
@@ -477,6 +535,12 @@ class PromptLife:
 
     def _finish(self, ending: Ending, at_ns: int) -> None:
         """The one way to DONE."""
+        if self._account.prompt.expected == Outcome.REJECTED and self._accepted_ns is not None:
+            ending = ending_of_accepted(ending, self._account.prompt.deliberate)
+        if self._leaving is not None:
+            ending = self._leaving.ending(ending)
+            expected = self._leaving.expected(ending.outcome, self._account.prompt.expected)
+            self._account.fields["expected"] = expected
         self._phase = _Phase.DONE
         self._now_ns = at_ns
         self._held = []

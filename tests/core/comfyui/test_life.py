@@ -234,7 +234,7 @@ def test_an_interrupt_nobody_asked_for_is_a_misfire() -> None:
     for asked, code in ((False, Code.INTERRUPT_MISFIRE), (True, None)):
         one = accepted()
         if asked:
-            one.cancel_asked()
+            one.cancel_asked(s(2))
         tell(one, *begin(), told("execution_interrupted", node_id="2"), told("executing", node=None))
         one.history(entry("execution_interrupted", node_id="2"), s(3))
         assert _end(one) == (Outcome.INTERRUPTED, code)

@@ -30,6 +30,7 @@ from tests.core.comfyui.test_messages import FIELDS, JSON, KINDS
 from comfysoak_core.comfyui.answers import Damaged, Queue
 from comfysoak_core.comfyui.asking import Need
 from comfysoak_core.comfyui.history import MAX_FILES, Job, NoEntry, NoJob, NoJobsRoute, history_entry
+from comfysoak_core.comfyui.leaving import Leave
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.messages import parse_binary, parse_text
 from comfysoak_core.comfyui.node_runs import MAX_EXPANDED
@@ -114,20 +115,27 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
             lambda one, at_ns: one.submit_failed("refused", at_ns, refused=True),
             lambda one, at_ns: one.outputs_checked(at_ns, received=1, size_bytes=5),
             lambda one, at_ns: one.outputs_checked(at_ns, received=0, size_bytes=0, problem="missing"),
-            lambda one, _at_ns: one.cancel_asked(),
+            PromptLife.cancel_asked,
+            PromptLife.left,
         ]
     ),
+    st.sampled_from(QUEUES).map(lambda answer: lambda one, at_ns: one.withdrawn(answer, at_ns)),
     st.sampled_from([PromptLife.server_gone, PromptLife.server_restarted]),
+)
+LEAVES: st.SearchStrategy[Leave | None] = st.none() | st.builds(
+    Leave, at_ns=st.integers(0, s(90)), withdraw=st.booleans(), give_up=st.booleans(), within_ns=st.integers(0, s(15))
 )
 
 
 @settings(max_examples=400)
-@given(st.lists(st.tuples(EVENTS, st.integers(0, s(20))), max_size=40), st.booleans(), st.booleans(), st.booleans())
+@given(
+    st.lists(st.tuples(EVENTS, st.integers(0, s(20))), max_size=40), st.booleans(), st.booleans(), st.booleans(), LEAVES
+)
 def test_each_prompt_ends_in_exactly_one_outcome(
-    events: list[tuple[Event, int]], fetch: bool, ask_history: bool, socket: bool
+    events: list[tuple[Event, int]], fetch: bool, ask_history: bool, socket: bool, leave: Leave | None
 ) -> None:
     """Any events in any order: one outcome, at the latest at the end of the run, and it never changes."""
-    one = PromptLife(prompt(), SHAPE, fetch=fetch, ask_history=ask_history, socket=socket)
+    one = PromptLife(prompt(), SHAPE, fetch=fetch, ask_history=ask_history, socket=socket, leave=leave)
     at_ns, final = 0, None
     for event, pause_ns in events:
         at_ns += pause_ns
@@ -143,6 +151,7 @@ def test_each_prompt_ends_in_exactly_one_outcome(
     assert one.next.need is Need.DONE
     assert row.outcome in set(Outcome)
     assert final is None or row == final
+    assert (row.outcome == Outcome.GIVEN_UP) is (row.left_ns is not None)
     assert (row.end_source is None) is (row.end_received_ns is None)
     assert row.finished_ns is not None
     for node in one.take_node_rows():
@@ -150,12 +159,12 @@ def test_each_prompt_ends_in_exactly_one_outcome(
 
 
 @settings(max_examples=200)
-@given(st.data())
-def test_a_driver_that_does_as_it_is_told_comes_to_an_end(data: st.DataObject) -> None:
+@given(st.data(), LEAVES)
+def test_a_driver_that_does_as_it_is_told_comes_to_an_end(data: st.DataObject, leave: Leave | None) -> None:
     """Whatever the server answers, a driver that follows `next` is done soon after the deadline."""
-    one = PromptLife(prompt(), SHAPE)
+    one = PromptLife(prompt(), SHAPE, leave=leave)
     now_ns = 0
-    for _ in range(200):
+    for _ in range(400):
         step = one.next
         if step.need is Need.DONE:
             break
@@ -164,7 +173,7 @@ def test_a_driver_that_does_as_it_is_told_comes_to_an_end(data: st.DataObject) -
         if data.draw(st.integers(0, 3)) == 0:
             one.message(data.draw(st.sampled_from(MESSAGES)), now_ns)
     assert one.next.need is Need.DONE
-    assert now_ns <= s(110)
+    assert now_ns <= s(120)
 
 
 def _obey(one: PromptLife, need: Need, at_ns: int, data: st.DataObject) -> None:
@@ -177,6 +186,11 @@ def _obey(one: PromptLife, need: Need, at_ns: int, data: st.DataObject) -> None:
         one.queue(data.draw(st.sampled_from(QUEUES)), at_ns)
     elif need is Need.FETCH_OUTPUTS:
         one.outputs_checked(at_ns, received=1, size_bytes=1)
+    elif need is Need.LEAVE:
+        one.left(at_ns)
+    elif need is Need.WITHDRAW:
+        one.cancel_asked(at_ns)
+        one.withdrawn(data.draw(st.sampled_from(QUEUES)), at_ns)
     else:
         one.tick(at_ns)
 
