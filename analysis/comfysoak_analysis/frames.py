@@ -24,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import ValidationError
 
+from comfysoak_analysis.capacity import Capacity, capacities
 from comfysoak_analysis.prompts import with_derived_columns
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.recording import Recording
@@ -90,7 +91,13 @@ class Run:
     @cached_property
     def prompts(self) -> pd.DataFrame:
         """Intended prompts in order of schedule, with derived columns."""
-        return with_derived_columns(self.frame("prompts")).sort_values("scheduled", ignore_index=True)
+        trials = frozenset[str]().union(*(capacity.measured_phases for capacity in self.capacities))
+        return with_derived_columns(self.frame("prompts"), trials=trials).sort_values("scheduled", ignore_index=True)
+
+    @cached_property
+    def capacities(self) -> tuple[Capacity, ...]:
+        """What each search for capacity found."""
+        return capacities(self.frame("trials"))
 
     @cached_property
     def nodes(self) -> pd.DataFrame:

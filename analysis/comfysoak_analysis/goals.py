@@ -22,6 +22,7 @@ from comfysoak_analysis.prompts import judged
 from comfysoak_analysis.verdict import GoalResult, Standing
 from comfysoak_core.codes import Severity
 from comfysoak_core.scenario.goals import DEFAULT_GOALS, Goal, parse_goal
+from comfysoak_core.scenario.stage import ARRIVALS, USERS
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _FORESEEN = {Side.BELOW: Standing.MET, Side.ABOVE: Standing.MISSED, Side.UNKNOWN: Standing.UNDECIDED}
@@ -49,10 +50,10 @@ def goals_of(run: Run) -> tuple[str, ...]:
     return (run.plan.goals if run.plan is not None else ()) or DEFAULT_GOALS
 
 
-def evaluate(run: Run, findings: Sequence[Finding]) -> tuple[GoalResult, ...]:
-    """Each goal with its value and standing, in the order of the scenario."""
+def evaluate(run: Run, findings: Sequence[Finding], goals: Sequence[str] | None = None) -> tuple[GoalResult, ...]:
+    """Each goal with its value and standing, in order; those of the scenario where none are named."""
     evidence = Evidence(run, findings)
-    return tuple(_evaluate(text, evidence) for text in goals_of(run))
+    return tuple(_evaluate(text, evidence) for text in (goals_of(run) if goals is None else goals))
 
 
 def _evaluate(text: str, evidence: Evidence) -> GoalResult:
@@ -218,6 +219,19 @@ def _utilisation_mean(evidence: Evidence) -> Measured:
     return Measured(sum(means) / len(means) if means else math.nan, samples, "no utilisation was read")
 
 
+def _capacity(unit: str) -> Callable[[Evidence], Measured]:
+    """The highest load that held; none at all is zero, and no search is no answer."""
+
+    def measured(evidence: Evidence) -> Measured:
+        found = [capacity for capacity in evidence.run.capacities if capacity.unit == unit]
+        if not found:
+            return Measured(math.nan, 0, "no search for it was run")
+        highest = min(capacity.found.highest_held or 0.0 for capacity in found)
+        return Measured(highest * (60 if unit == ARRIVALS else 1), sum(len(capacity.trials) for capacity in found))
+
+    return measured
+
+
 _MEASURES: dict[str, Callable[[Evidence], Measured]] = {
     "prompts.count": _count,
     "prompts.failed": _share("prompts.failed"),
@@ -231,6 +245,8 @@ _MEASURES: dict[str, Callable[[Evidence], Measured]] = {
     "gpu.memory.max": _memory_max,
     "gpu.memory.max_share": _memory_max_share,
     "gpu.utilisation.mean": _utilisation_mean,
+    "capacity.users": _capacity(USERS),
+    "capacity.per_minute": _capacity(ARRIVALS),
     "findings.critical": _weighing(Severity.CRITICAL),
     "findings.warning": _weighing(Severity.WARNING),
 }

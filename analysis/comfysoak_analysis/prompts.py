@@ -17,20 +17,21 @@ Columns added to the frame of prompts:
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.stage import WARMUP
+from comfysoak_core.scenario.stage import TRIAL, WARMUP
 
 NOT_MEASURED_PHASES = (WARMUP, "settle")
 NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)
 
 
-def with_derived_columns(prompts: pd.DataFrame) -> pd.DataFrame:
-    """`prompts` with the columns above."""
+def with_derived_columns(prompts: pd.DataFrame, *, trials: Container[str] = ()) -> pd.DataFrame:
+    """`prompts` with the columns above; of the trials of a search only those of the phases `trials` are measured."""
     frame = prompts
     frame["done_at"] = frame["end_received"].fillna(frame["finished"])
     frame["latency_s"] = _seconds(frame["done_at"], frame["scheduled"])
@@ -39,13 +40,25 @@ def with_derived_columns(prompts: pd.DataFrame) -> pd.DataFrame:
     frame["fetch_s"] = _seconds(frame["fetched"], frame["end_received"])
     outcome = frame["outcome"].fillna("")
     frame["intended"] = (outcome != "") & ~outcome.isin(NOT_INTENDED)
-    frame["measured"] = frame["intended"] & ~frame["phase"].fillna("").isin(NOT_MEASURED_PHASES)
+    phase = frame["phase"].fillna("")
+    counted = [name for name in phase.unique() if _is_counted(name, trials)]
+    frame["measured"] = frame["intended"] & phase.isin(counted)
     frame["work"] = outcome != Outcome.CACHED.value
     frame["ok"] = outcome == frame["expected"].fillna(Outcome.SUCCESS.value)
     ended = outcome.isin([Outcome.SUCCESS.value, Outcome.TIMEOUT.value])
     frame["timeable"] = frame["intended"] & frame["work"] & ended
     frame["timed"] = frame["measured"] & frame["timeable"]
     return frame
+
+
+def as_measured(prompts: pd.DataFrame) -> pd.DataFrame:
+    """The same, every one of them measured: to look at a phase by itself."""
+    return prompts.assign(measured=prompts["intended"], timed=prompts["timeable"])
+
+
+def _is_counted(phase: str, trials: Container[str]) -> bool:
+    """Whether prompts of a phase are measured."""
+    return phase not in NOT_MEASURED_PHASES and (not phase.startswith(TRIAL) or phase in trials)
 
 
 def judged(prompts: pd.DataFrame) -> pd.DataFrame:

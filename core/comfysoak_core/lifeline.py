@@ -1,7 +1,8 @@
 """A child that outlives its supervisor would go on loading somebody's GPU: this is what prevents it.
 
-The supervisor keeps the write end of each child's standard input open and never writes to it. When the supervisor
-ends, however it ends, the kernel closes that pipe, and the child gets SIGTERM from itself, then ends for good.
+The supervisor keeps the write end of each child's standard input open. When the supervisor ends, however it ends, the
+kernel closes that pipe, and the child gets SIGTERM from itself, then ends for good. What it writes there until then are
+words to the child, a line each (`words`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 LIFELINE_VARIABLE = "COMFYSOAK_LIFELINE"
 GRACE_S = 1.0
+WORDS_KEPT = 100  # of a child that never asks for them
+_words: deque[str] = deque(maxlen=WORDS_KEPT)
 
 
 def hold(grace_s: float = GRACE_S) -> bool:
@@ -31,10 +35,17 @@ def hold(grace_s: float = GRACE_S) -> bool:
     return True
 
 
+def words() -> list[str]:
+    """The lines the supervisor has written since the last call."""
+    return [_words.popleft() for _ in range(len(_words))]
+
+
 def _end_with_parent(read: Callable[[int, int], bytes], sleep: Callable[[float], None], grace_s: float) -> None:
+    begun = b""
     try:
-        while read(0, 64):
-            pass
+        while said := read(0, 4096):
+            *lines, begun = (begun + said).split(b"\n")
+            _words.extend(line.decode("utf-8", "replace") for line in lines)
     except OSError:
         pass  # a standard input that cannot be read is as good as a closed one
     os.kill(os.getpid(), signal.SIGTERM)

@@ -74,6 +74,7 @@ class Prompt(Row):
     end_source: str | None = None  # "socket" or "history"
     started_server_ns: int | None = None  # history's timestamps (resolution 1 ms)
     ended_server_ns: int | None = None
+    created_server_ns: int | None = None  # when it took the prompt, by its own clock (0.33 and newer)
     fetched_ns: int | None = None  # outputs fetched and checked
     finished_ns: int | None = None  # the harness was done with it
     outcome: str | None = None
@@ -365,7 +366,7 @@ class Generator(Row):
 
 @value(kw_only=True)
 class ClockReading(Row):
-    """How far a host's system clock has moved from the run's clock."""
+    """How far a host's system clock has moved from the run's clock, or the clock of a worker from its master's."""
 
     TABLE: ClassVar[str] = "clocks"
 
@@ -373,6 +374,23 @@ class ClockReading(Row):
     host: str
     offset_ns: int
     step_ns: int = 0  # against the reading before, where it is more than drift explains
+    clock: str = "system"  # or "worker": the offset its rows had until then, which it makes good from then on
+    error_ns: int | None = None  # bound of `offset_ns`; None: both clocks are of one machine
+
+
+@value(kw_only=True)
+class ServerClockReading(Row):
+    """How far a server's clock is ahead of the run's, measured by the prompts it ran."""
+
+    TABLE: ClassVar[str] = "server_clocks"
+
+    at_ns: int
+    server: str
+    worker: str
+    offset_ns: int  # server's clock minus ours
+    error_ns: int  # it lies within so much of it
+    prompts: int  # that it was measured by
+    drift_ppm: float | None = None  # microseconds it gains in a second; None: not watched for long enough
 
 
 ROW_TYPES: tuple[type[Row], ...] = (
@@ -390,5 +408,6 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Trial,
     Generator,
     ClockReading,
+    ServerClockReading,
 )
 TABLES: dict[str, type[Row]] = {row_type.TABLE: row_type for row_type in ROW_TYPES}

@@ -86,6 +86,8 @@ MEASURES: dict[str, Unit] = {
     "gpu.memory.max": Unit.BYTES,
     "gpu.memory.max_share": Unit.RATIO,
     "gpu.utilisation.mean": Unit.RATIO,
+    "capacity.users": Unit.COUNT,
+    "capacity.per_minute": Unit.PER_MINUTE,
     "findings.critical": Unit.COUNT,
     "findings.warning": Unit.COUNT,
     **{f"failures.{code}": Unit.COUNT for code in Code},

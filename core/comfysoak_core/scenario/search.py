@@ -12,6 +12,7 @@ repeated is none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TRIALS_MOST = 60  # a search by halves ends long before; a server of moods does not go on for ever
@@ -75,14 +76,7 @@ class Search:
     @property
     def found(self) -> Found:
         """The result so far."""
-        broken = [done for done in self.judged if not done.held]
-        lowest = min((done.trial.level for done in broken), default=None)
-        holding = [done for done in self.judged if done.held]
-        below = [done for done in holding if lowest is None or done.trial.level < lowest]
-        highest = max((done.trial.level for done in below), default=None)
-        monotonic = len(below) == len(holding)
-        at_the_line = [done for done in self.judged if done.trial.level in {highest, lowest}]
-        return Found(highest, lowest, monotonic, all(done.sure for done in at_the_line))
+        return found_by(self.judged)
 
     def _level_after(self) -> float | None:
         """The level to hold next; None when the question is decided."""
@@ -111,3 +105,14 @@ class Search:
 
     def _rounded(self, level: float, above: float) -> float:
         return max(round(level), math.floor(above) + 1) if self._whole else level
+
+
+def found_by(judged: Sequence[Judged]) -> Found:
+    """What these trials show together."""
+    broken = [done for done in judged if not done.held]
+    lowest = min((done.trial.level for done in broken), default=None)
+    holding = [done for done in judged if done.held]
+    below = [done for done in holding if lowest is None or done.trial.level < lowest]
+    highest = max((done.trial.level for done in below), default=None)
+    at_the_line = [done for done in judged if done.trial.level in {highest, lowest}]
+    return Found(highest, lowest, len(below) == len(holding), all(done.sure for done in at_the_line))

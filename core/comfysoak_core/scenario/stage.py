@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.curve import Curve
@@ -10,6 +10,8 @@ from comfysoak_core.scenario.curve import Curve
 WARMUP = "warmup"
 SETTLE = "settle"  # while memory is let go and read
 COLD_START = "cold start"
+TRIAL = "trial: "  # and a level: the phase of the prompts by which a search for capacity judges that level
+USERS, ARRIVALS = "users", "prompts a second"  # what a level counts
 FREE_WITHIN_S = 60.0  # a settle waits so long for a server to have let its memory go
 ERRAND_GRACE_S = 10.0  # a settle or a cold start keeps its limit itself; one that does not is left behind after so long
 
@@ -27,6 +29,22 @@ class Arrivals(_Frozen):
     rate_per_s: Curve
     process: Process = "poisson"
     in_flight_most: int = 1000
+
+
+class Replay(_Frozen):
+    """Open load: prompts are due as in a trace, `speed` times as fast; it lies in the run directory.
+
+    `trace` is the hash of its content as it lies there, `name` that of the file it came from, `source` the path of that
+    file until it is there.
+    """
+
+    trace: str
+    name: str
+    prompts: int
+    lasts_s: float  # from the first prompt to the last, as it was
+    speed: float = 1.0
+    in_flight_most: int = 1000
+    source: str = Field("", exclude=True)
 
 
 class Settle(_Frozen):
@@ -53,7 +71,7 @@ class ColdStart(_Frozen):
 
 
 class Stage(_Frozen):
-    """A stretch of load that lasts `duration_s`: users, or prompts that arrive.
+    """A stretch of load that lasts `duration_s`: users, or prompts that arrive, or those of a trace.
 
     A cold start has no load; `duration_s` is then its limit.
     """
@@ -61,6 +79,7 @@ class Stage(_Frozen):
     duration_s: float
     users: Curve | None = None
     arrivals: Arrivals | None = None
+    replay: Replay | None = None
     settle: Settle | None = None
     cold_start: ColdStart | None = None
     phase: str = "load"
@@ -72,7 +91,14 @@ class Stage(_Frozen):
             return "a cold start"
         if self.arrivals is not None:
             return f"{self.arrivals.rate_per_s} prompts a second, {self.arrivals.process}"
+        if self.replay is not None:
+            return f"{self.replay.name} at {self.replay.speed:g} times its speed"
         return f"{self.users} users" if self.users is not None else "no load"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether prompts are due by the clock, and not when users send them."""
+        return self.arrivals is not None or self.replay is not None
 
     @property
     def load_s(self) -> float:
@@ -96,7 +122,8 @@ class Stage(_Frozen):
     @property
     def in_flight_most(self) -> int:
         """The largest number of prompts of open load on their way at once; each holds a socket."""
-        return self.arrivals.in_flight_most if self.arrivals is not None else 0
+        part = self.arrivals or self.replay
+        return part.in_flight_most if part is not None else 0
 
     def users_at(self, elapsed_s: float) -> int:
         """How many users there should be `elapsed_s` after the stage began."""
@@ -112,6 +139,8 @@ class Stage(_Frozen):
         if self.arrivals is not None:
             rate = self.arrivals.rate_per_s.stretched(factor)
             update["arrivals"] = self.arrivals.model_copy(update={"rate_per_s": rate})
+        if self.replay is not None:
+            update["replay"] = self.replay.model_copy(update={"speed": self.replay.speed / factor})
         if self.settle is not None:
             update["settle"] = self.settle.model_copy(update={"every_s": self.settle.every_s * factor})
         return self.model_copy(update=update)
