@@ -57,7 +57,7 @@ class Now:
 
     `number` is the stage's, from 0 (the last one's at the end of a run); `load_s` what its load clock reads. Without a
     `leg` nothing is sent: users pause, arrivals wait with the load clock. `attended` is False while watchers are to be
-    away: their server is about to go.
+    away: their server is about to go. `draining`: no stage is on any more, and what is open ends.
     """
 
     number: int
@@ -67,11 +67,12 @@ class Now:
     leg: Leg | None = None
     errand: Errand | None = None
     attended: bool = True
+    draining: bool = False
 
     @property
     def turn(self) -> tuple[object, ...]:
         """What all processes must be told of when it changes; levels change without a turn."""
-        return self.number, self.phase, self.leg, self.errand, self.attended
+        return self.number, self.phase, self.leg, self.errand, self.attended, self.draining
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class DrainPart:
         if self._is_told and (facts.idle or facts.now_s >= self._give_up_s):
             return Over(facts.now_s)
         self._is_told = True
-        return Now(self._number, self._phase, 0.0, 0)
+        return Now(self._number, self._phase, 0.0, 0, draining=True)
 
 
 class _Pause:

@@ -1,0 +1,104 @@
+"""Takes a test through its course: asks several times a second what should be, and brings it about.
+
+One process of a test has a pilot: the only one, or the master. Locust asks it how many users there should be.
+"""
+
+from __future__ import annotations
+
+import gevent
+
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.scenario.course import Course
+from comfysoak_core.scenario.parts import Errand, Facts, Now
+from comfysoak_core.scenario.stage import Settle
+from comfysoak_load.client import fire_of
+from comfysoak_load.cold_start import start_cold
+from comfysoak_load.harness import Harness, process_of
+from comfysoak_load.launcher import Launcher
+from comfysoak_load.settling import settle
+from comfysoak_load.turn import Turn
+
+LOOK_EVERY_S = 0.05
+
+
+class Pilot:
+    """From `begin` until the course is over, or `stop`."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        plan = harness.plan
+        self._course = Course(plan.stages, patience_s=plan.patience_s, max_duration_s=plan.max_duration_s)
+        self._began_ns = harness.clock.now_ns()
+        self._now: Now | None = None
+        self._turns = 0
+        self._launcher = Launcher()
+        self._errand: gevent.Greenlet | None = None
+        self._errands_done = 0
+        self._looking: gevent.Greenlet | None = None
+
+    def begin(self) -> None:
+        """Take the first turn, and go on by itself until the test stops."""
+        self._harness.at_end = self.stop
+        self._look()
+        self._looking = gevent.spawn(self._look_on)
+
+    def stop(self) -> None:
+        """Whatever is on ends."""
+        for greenlet in (self._looking, self._errand):
+            if greenlet is not None:
+                greenlet.kill(block=False)
+        self._launcher.stop()
+
+    @property
+    def users(self) -> int | None:
+        """How many users there should be; None at the end."""
+        return None if self._now is None else self._now.users
+
+    def _look_on(self) -> None:
+        while self._now is not None:
+            gevent.sleep(LOOK_EVERY_S)
+            self._look()
+
+    def _look(self) -> None:
+        harness = self._harness
+        facts = Facts(
+            now_s=(harness.clock.now_ns() - self._began_ns) / NS_PER_S,
+            idle=harness.is_idle,
+            users=harness.environment.runner.user_count,
+            errands_done=self._errands_done,
+        )
+        before, cut_short = self._now, self._course.cut_short
+        self._now = self._course.at(facts)
+        if self._course.cut_short and not cut_short:
+            harness.cut_short(before.number if before is not None else 0)
+        if self._now is not None and (before is None or self._now.turn != before.turn):
+            self._take(self._now, before)
+
+    def _take(self, now: Now, before: Now | None) -> None:
+        self._turns += 1
+        runner = self._harness.environment.runner
+        parts = max(getattr(runner, "worker_count", 1), 1)
+        now_ns = self._harness.clock.now_ns()
+        turn = Turn.of(now, self._turns, course_ns=self._began_ns, now_ns=now_ns, parts=parts)
+        self._harness.take(turn)
+        if now.errand != (before.errand if before is not None else None):
+            self._send_out(now.errand)
+
+    def _send_out(self, errand: Errand | None) -> None:
+        """Run this errand; one that still goes on has no time left."""
+        if self._errand is not None:
+            self._errand.kill(block=False)
+        self._errand = gevent.spawn(self._run, errand) if errand is not None else None
+
+    def _run(self, errand: Errand) -> None:
+        environment = self._harness.environment
+        process = process_of(environment)
+        try:
+            if isinstance(errand.what, Settle):
+                settle(process, errand.what)
+            else:
+                start_cold(process, fire_of(environment), self._launcher, errand.what, errand.limit_s)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the course goes on
+            process.own_error(error)
+        finally:
+            self._errands_done = max(self._errands_done, errand.number)
