@@ -11,6 +11,7 @@ from comfysoak_core.comfyui.places import (
     SEED_INPUTS,
     Limits,
     Place,
+    batch_places,
     place_of,
     positive_prompt_places,
     seed_limits,
@@ -39,7 +40,7 @@ def choices_of(graph: Graph, vary: Vary, limits: Limits) -> list[Choice]:
     """
     problems: list[Problem] = []
     found: list[Choice] = []
-    for part in (_seed_choices(graph, vary, limits), _prompt_choices(graph, vary)):
+    for part in (_seed_choices(graph, vary, limits), _prompt_choices(graph, vary), _batch_choices(graph, vary)):
         found.extend(_collected(part, problems))
     for number, mapping in enumerate(vary.nodes):
         found.extend(_collected(_mapped(graph, vary, mapping, limits), problems, f"node mapping {number + 1}"))
@@ -93,6 +94,12 @@ def _seed_choice(graph: Graph, vary: Vary, places: tuple[Place, ...], limits: Li
 def _prompt_choices(graph: Graph, vary: Vary) -> Iterator[Choice]:
     if vary.prompts and not any(mapping.type == "prompt" for mapping in vary.nodes):
         yield _one_of(tuple(positive_prompt_places(graph)), vary.prompts)
+
+
+def _batch_choices(graph: Graph, vary: Vary) -> Iterator[Choice]:
+    if vary.batch:
+        named = vary.batch_input
+        yield _one_of(tuple(batch_places(graph)) if named is None else (place_of(graph, named),), vary.batch)
 
 
 def _input_choice(graph: Graph, path: str, values: tuple[Any, ...] | Range) -> Iterator[Choice]:

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from comfysoak_core.comfyui.shape import Graph, is_link
+from comfysoak_core.comfyui.shape import Graph, GraphShape, is_link, upstream
 from comfysoak_core.errors import ScenarioError
 
 SEED_INPUTS: Final = ("seed", "noise_seed")
 _NUMBER_INPUTS: Final = ("value", "seed", "int", "number")
 _TEXT_INPUTS: Final = ("text", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "prompt")
 _STRING_INPUTS: Final = ("value", "text", "string", "prompt")
+
+_REPEATERS: Final = ("RepeatLatentBatch", "RepeatImageBatch")
 
 Limits = Mapping[tuple[str, str], tuple[int, int]]  # (class, input) -> least and greatest value, from /object_info
 NO_LIMITS: Final[Limits] = {}
@@ -81,6 +83,22 @@ def seed_limits(graph: Graph, place: Place, limits: Limits = NO_LIMITS) -> tuple
     if told is not None:
         return told
     return 0, _WIDE_SEED_MOST if node_class in _WIDE else _SEED_MOST
+
+
+def batch_places(graph: Graph) -> list[Place]:
+    """Where it is said how many pictures there are: `batch_size` of what makes them, else what repeats them.
+
+    Raises ScenarioError when there is neither: then the scenario has to name it.
+    """
+    needed = upstream(graph, GraphShape.of(graph).outputs)
+    for name, classes in (("batch_size", None), ("amount", _REPEATERS)):
+        asked = [node for node in graph if node in needed and (not classes or graph[node]["class_type"] in classes)]
+        places = [_held(graph, Place(node_id, name), _NUMBER_INPUTS, int) for node_id in asked]
+        found = list(dict.fromkeys(place for place in places if place is not None))
+        if found:
+            return found
+    what = "no node of the workflow makes a batch: none has a batch_size, and none repeats a batch"
+    raise ScenarioError(what, "Name the input: batch: {input: 5.amount, sizes: [1, 2, 4]}")
 
 
 def positive_prompt_places(graph: Graph) -> list[Place]:

@@ -32,8 +32,8 @@ _LINK, _CHOICE = Kind.LINK, Kind.CHOICE
 _SEED, _STEPS, _CFG, _UNIT = Number(0, 2**64 - 1), Number(1, 10_000), Number(0, 100), Number(0, 1)
 _BATCH, _PIXELS, _LATENT_PIXELS = Number(1, 4096), Number(1, 16384), Number(16, 16384)
 _SCALED_PIXELS = Number(0, 16384)
-_LATENT = {"width": _LATENT_PIXELS, "height": _LATENT_PIXELS, "batch_size": _BATCH}
-_SAMPLER = {
+_LATENT: dict[str, Number | Kind] = {"width": _LATENT_PIXELS, "height": _LATENT_PIXELS, "batch_size": _BATCH}
+_SAMPLER: dict[str, Number | Kind] = {
     "steps": _STEPS, "cfg": _CFG, "sampler_name": _CHOICE, "scheduler": _CHOICE,
     "model": _LINK, "positive": _LINK, "negative": _LINK, "latent_image": _LINK,
 }  # fmt: skip

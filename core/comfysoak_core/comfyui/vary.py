@@ -35,9 +35,14 @@ class NodeMapping:
 
 @dataclass(frozen=True)
 class Vary:
-    """All that varies. `seed` is a mode, or one number for all seeds; `inputs` goes by `node.input`."""
+    """All that varies. `seed` is a mode, or one number for all seeds; `inputs` goes by `node.input`.
+
+    `batch` has sizes of a batch, put into `batch_input` or, where that is None, into the nodes that make it.
+    """
 
     seed: SeedMode | int = "random"
     prompts: tuple[str, ...] = ()
     inputs: Mapping[str, tuple[Any, ...] | Range] = field(default_factory=dict)
     nodes: tuple[NodeMapping, ...] = ()
+    batch: tuple[int, ...] = ()
+    batch_input: str | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from comfysoak_core.comfyui.vary import Vary
+from comfysoak_core.outputs.kinds import OutputKind
 from comfysoak_core.rows import Outcome
 
 
@@ -14,8 +15,51 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Cancel(_Frozen):
+    """A share of the prompts is taken back, between these two times after it was due."""
+
+    share: float
+    after_s: tuple[float, float]
+    within_s: float = 60.0
+
+
+class GiveUp(_Frozen):
+    """Users wait so long, leave the prompt on the server or take it back, and send it `again` so often."""
+
+    after_s: tuple[float, float]
+    again: int = 0
+    withdraw: bool = False
+    within_s: float = 60.0
+
+
+class Mistakes(_Frozen):
+    """A share of the prompts carries a mistake; no `kinds` means all that fit the graph."""
+
+    share: float
+    kinds: tuple[str, ...] = ()
+
+
+class Upload(_Frozen):
+    """Pictures for one input: files of this machine, or one that is made, `size` pixels wide and high."""
+
+    input: str
+    files: tuple[str, ...] = ()
+    each: Literal["once", "prompt"] = "once"
+    size: tuple[int, int] = (512, 512)
+
+
+class Fetch(_Frozen):
+    """Of which share of its prompts the outputs are fetched and checked, and which kinds of them; None: all."""
+
+    share: float = 1.0
+    kinds: tuple[OutputKind, ...] | None = None
+
+
 class Workload(_Frozen):
-    """One workflow of the mix. `think_s` is the (shortest, longest) pause of a user after each prompt."""
+    """One workflow of the mix. `think_s` is the (shortest, longest) pause of a user after each prompt.
+
+    `front` is the share of prompts that go to the front of the queue.
+    """
 
     name: str
     graph: dict[str, Any]
@@ -23,5 +67,10 @@ class Workload(_Frozen):
     deadline_s: float = 600.0
     expected: Outcome = Outcome.SUCCESS
     vary: Vary = Vary()
-    fetch: bool = True
+    fetch: Fetch = Fetch()
     think_s: tuple[float, float] = (0.0, 0.0)
+    front: float = 0.0
+    uploads: tuple[Upload, ...] = ()
+    cancel: Cancel | None = None
+    give_up: GiveUp | None = None
+    mistakes: Mistakes | None = None
