@@ -9,17 +9,13 @@ from locust import events
 
 from comfysoak_load.harness import attach
 from comfysoak_load.shape import PlanShape, has_plan
-from comfysoak_load.users import ComfyUser, WatcherUser
+from comfysoak_load.users import ComfyUser
 
 events.init.add_listener(attach)
 
 
 class ComfyUIUser(ComfyUser):
     """Sends prompts, one after the other."""
-
-
-class ComfyUIWatcher(WatcherUser):
-    """Only listens; as many as the scenario asks for."""
 
 
 class ComfyUIStages(PlanShape):

@@ -21,10 +21,12 @@ def configuration(run: Run) -> Pairs:
 
 
 def _most_load(plan: Plan) -> str:
-    """Users, arrivals, or both, at their most."""
+    """Users and arrivals at their most, and the traces."""
     rates = [stage.arrivals.rate_per_s.highest for stage in plan.stages if stage.arrivals]
-    parts = [f"{plan.users_most:,} users"] if plan.users_most or not rates else []
-    return ", ".join([*parts, f"{60 * max(rates):,.4g} arrivals a minute"] if rates else parts)
+    traces = [f"{stage.replay.name} ({stage.replay.prompts:,} prompts)" for stage in plan.stages if stage.replay]
+    arrivals = [f"{60 * max(rates):,.4g} arrivals a minute"] if rates else []
+    users = [f"{plan.users_most:,} users"] if plan.users_most or not (arrivals or traces) else []
+    return ", ".join([*users, *arrivals, *traces])
 
 
 def health(run: Run) -> Pairs:
@@ -38,7 +40,7 @@ def _configuration(run: Run) -> Iterator[tuple[str, str]]:
     if facts.argv:
         yield "Command", " ".join(facts.argv)
     if plan is not None:
-        yield "Planned", f"{format_duration(plan.duration_s)}, up to {_most_load(plan)} and {plan.watchers:,} watchers"
+        yield "Planned", f"{format_duration(plan.duration_s)}, up to {_most_load(plan)} and {plan.sessions.watchers:,} watchers"
         yield "Goals", "; ".join(plan.goals) or "none named: the default ones"
         yield "If undecided", plan.on_undecided
         sources = ", ".join(source.kind + (f" {source.url}" if source.url else "") for source in plan.probes.gpu)

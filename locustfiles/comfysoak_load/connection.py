@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import gevent
@@ -16,15 +16,20 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.messages import (
     BadMessage,
     Message,
+    Status,
     parse_binary,
     parse_text,
 )
+from comfysoak_core.comfyui.silence import SETTLE_IN_NS, SPREAD_NS
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Event, Session
+from comfysoak_core.scenario.sessions import ReconnectOrder
 from comfysoak_load.failures import Failure, FailureKind
 from comfysoak_load.frames import Kind
 from comfysoak_load.keepalive import Keepalive
-from comfysoak_load.socket_edge import Closing, WebSocket, open_socket
+from comfysoak_load.opener import Opener
+from comfysoak_load.opening import open_socket
+from comfysoak_load.socket_edge import CLOSE_DEADLINE_S, Closing, WebSocket
 from comfysoak_load.stamps import Arrival
 from comfysoak_load.target import Target
 
@@ -47,53 +52,81 @@ class PromptListener(Protocol):
         """A new one is open."""
 
 
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What the sockets of a process share."""
+
+    worker: str
+    clock: AnchoredClock
+    journal: Journal
+    keepalive: Keepalive
+    opener: Opener
+
+
 class Connection:
-    """Keeps one socket to `target` open until `leave`. `role` is "user" or "watcher"."""
+    """Keeps one socket to `target` open until `leave`. `role` is that of its rows.
+
+    `returns` False: a socket that ends is not opened again. `small_buffers` as for `open_socket`.
+    """
 
     __slots__ = (
         "_attempts",
         "_bad",
-        "_clock",
+        "_blame",
+        "_failures",
         "_id",
-        "_journal",
-        "_keepalive",
+        "_keeps_name",
         "_leaving",
         "_listeners",
+        "_older",
         "_opener",
-        "_opening",
+        "_returns",
         "_row",
+        "_small_buffers",
         "_socket",
-        "_worker",
+        "_upkeep",
         "client_id",
         "is_open",
+        "opened_ns",
+        "queue_remaining",
+        "replacements",
         "role",
         "target",
+        "told_ns",
     )
 
     def __init__(
-        self, target: Target, role: str, *, worker: str, clock: AnchoredClock, journal: Journal, keepalive: Keepalive
+        self, target: Target, role: str, upkeep: Upkeep, *, returns: bool = True, small_buffers: bool = False
     ) -> None:
         self.target = target
         self.role = role
-        self.client_id = str(uuid.uuid4())
+        self.client_id = ""
         self.is_open = gevent.event.Event()
+        self.queue_remaining: int | None = None  # as this socket was last told
+        self.opened_ns = 0
+        self.told_ns = 0  # when its last message came
+        self.replacements = 0  # because it was silent, in a row
         self._id = str(uuid.uuid4())
-        self._worker = worker
-        self._clock = clock
-        self._journal = journal
-        self._keepalive = keepalive
+        self._upkeep = upkeep
+        self._returns = returns
+        self._small_buffers = small_buffers
         self._attempts = 0
+        self._failures = 0
         self._bad = 0
         self._leaving = False
+        self._keeps_name = False
+        self._blame: tuple[str, Code | None] | None = None  # why we close the socket that is open
         self._listeners: list[PromptListener] = []
         self._socket: WebSocket | None = None
+        self._older: _Older | None = None
         self._row: Session | None = None
         self._opener: gevent.Greenlet | None = None
 
     def connect(self) -> None:
         """Begin to open the socket; `is_open` tells when it is."""
-        if self._opener is None and self._socket is None and not self._leaving:
-            self._opener = gevent.spawn(self._open_until_open, 0.0)
+        if not self.client_id and not self._leaving:
+            self.client_id = str(uuid.uuid4())
+            self._upkeep.opener.ask(self._open)
 
     def listen(self, listener: PromptListener) -> None:
         """Tell this prompt of all that comes, until `unlisten`."""
@@ -107,7 +140,22 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         """Whether there is no socket, open or closing."""
-        return self._socket is None
+        return self._socket is None and self._older is None
+
+    @property
+    def hears(self) -> bool:
+        """Whether what the server tells it would be heard: it is open, and reads."""
+        return self._socket is not None and self._socket.open and self._socket.reads
+
+    @property
+    def heard_ns(self) -> int:
+        """When anything came on the open socket, pongs as well."""
+        return self._socket.last_heard_ns if self._socket is not None else 0
+
+    @property
+    def session_id(self) -> str:
+        """The id of the row of the socket that is open, or was last."""
+        return f"{self._id}/{self._attempts}"
 
     def leave(self) -> None:
         """Begin to close the socket, and never open it again."""
@@ -115,81 +163,162 @@ class Connection:
         if self._opener is not None:
             self._opener.kill(block=False)
             self._opener = None
-            self._end_row(Closing(None, "client", "left while the socket was opening"))
-        if self._socket is not None:
-            self._socket.begin_close()
+            self._end_row(self._row, Closing(None, "client", "left while the socket was opening"))
+        for socket in self._sockets():
+            socket.begin_close()
 
     def drop(self) -> None:
         """Close what is left at once, whether or not the server has answered."""
+        for socket in self._sockets():
+            socket.close(wait_s=0.0)
+
+    def ping(self) -> None:
+        """Ask the server for a sign of life on this socket."""
         if self._socket is not None:
-            self._socket.close(wait_s=0.0)
+            self._socket.ping()
+
+    def stop_reading(self) -> None:
+        """Leave in the kernel's buffer what comes."""
+        if self._socket is not None:
+            self._socket.stop_reading()
+
+    def read_again(self) -> None:
+        """Go on after `stop_reading`."""
+        if self._socket is not None:
+            self._socket.read_again()
+
+    def replace_silent(self, reason: str, code: Code | None) -> None:
+        """The server does not tell this socket anything: close it, wait for its close, open another."""
+        settled = self.told_ns > self.opened_ns + SETTLE_IN_NS
+        self.replacements = 1 if settled else self.replacements + 1
+        self._close_for(reason, code)
+
+    def reconnect(self, order: ReconnectOrder) -> None:
+        """Give up the socket for another with the same client id: closed before that one opens, or only after it."""
+        if self._socket is None or not self._socket.open or self._older is not None or self._leaving:
+            return
+        self._keeps_name = True
+        reason = f"reconnected, {order}"
+        if order is ReconnectOrder.CLOSE_FIRST:
+            self._close_for(reason, None)
+            return
+        self._older = _Older(self, self._socket, self._row, reason)
+        self._socket.listener = self._older
+        self._socket = self._row = None
+        self._upkeep.opener.ask(self._open)
+
+    def _close_for(self, reason: str, code: Code | None) -> None:
+        socket = self._socket
+        if socket is not None and socket.open:
+            self._blame = (reason, code)
+            socket.begin_close()
+            gevent.spawn_later(CLOSE_DEADLINE_S, socket.close, wait_s=0.0)
+
+    def _sockets(self) -> list[WebSocket]:
+        older = [] if self._older is None else [self._older.socket]
+        return older if self._socket is None else [self._socket, *older]
 
     # From the socket, in the event loop: nothing here may block
 
     def on_message(self, kind: Kind, payload: bytes, arrival: Arrival) -> None:
         """A message came: read it once, and pass it on."""
+        self.told_ns = arrival.at_ns
         message: Message
         if kind is Kind.BINARY:
             message = parse_binary(payload)
         else:
-            message = self.target.status_of(payload) or parse_text(payload)
-        if type(message) is BadMessage:
+            status = self.target.status_of(payload)
+            if status is not None:
+                self.queue_remaining = status.queue_remaining
+            message = status or parse_text(payload)
+        if type(message) is Status and message.sid is None:
+            self.target.must_tell(arrival.at_ns - arrival.error_ns - SPREAD_NS)
+        elif type(message) is BadMessage:
             self._note_bad(message)
         for listener in self._listeners:
             listener.on_message(message, arrival, len(payload))
 
     def on_closed(self, closing: Closing) -> None:
-        """The socket ended: open a new one, unless we closed it."""
+        """The socket ended: open a new one, unless we closed it for good."""
         socket, self._socket = self._socket, None
+        if self._blame is not None and closing.closed_by == "client":
+            closing = replace(closing, reason=self._blame[0], code=self._blame[1])
+        asked, self._blame = self._blame is not None, None
+        again = self._returns and not self._leaving
+        row, self._row = self._row, None
+        self._end_row(row, closing, socket, reopened=again)
+        self._lost(dropped=closing.closed_by == "network")
+        if again:
+            self._upkeep.opener.ask(self._open, 0.0 if asked else self._pause_s())
+
+    def on_older_closed(self, closing: Closing, older: _Older) -> None:
+        """The older of two sockets ended."""
+        self._older = None
+        if closing.closed_by == "client":
+            closing = replace(closing, reason=older.reason)
+        self._end_row(older.row, closing, older.socket, reopened=not self._leaving)
+
+    def _lost(self, *, dropped: bool) -> None:
+        """There is no socket any more that prompts may trust."""
         self.is_open.clear()
-        now = self._clock.now_ns()
-        if closing.closed_by == "network":
+        self.queue_remaining = None
+        now = self._upkeep.clock.now_ns()
+        if dropped:
             self.target.socket_dropped(now)
-        again = not self._leaving
-        self._end_row(closing, socket, reopened=again)
         for listener in self._listeners:
             listener.on_socket_lost(now)
-        if again:
-            self._opener = gevent.spawn(self._open_until_open, FIRST_PAUSE_S)
 
-    # Opening, in a greenlet of its own
+    # Opening, in a greenlet of the opener
 
-    def _open_until_open(self, pause_s: float) -> None:
-        while not self._leaving:
-            if pause_s:
-                gevent.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-            if self._open_once():
-                return
+    def _pause_s(self) -> float:
+        longest_s: float = min(FIRST_PAUSE_S * 2 ** min(self._failures, 10), LONGEST_PAUSE_S)
+        return longest_s * random.uniform(0.5, 1.0)
 
-    def _open_once(self) -> bool:
-        if not self._listeners:
+    def _open(self) -> None:
+        if self._leaving or self._socket is not None:
+            return
+        self._opener = gevent.getcurrent()
+        if not self._listeners and not self._keeps_name:
             self.client_id = str(uuid.uuid4())  # nobody waits under the old name, and a new one cannot be a zombie
         self._begin_row()
         opened = open_socket(
             self.target.socket_url(self.client_id),
             self,
-            self._clock,
+            self._upkeep.clock,
             headers=self.target.headers,
             tls_context=self.target.tls,
+            small_buffers=self._small_buffers,
         )
+        self._opener = None
         if isinstance(opened, Failure):
-            self._end_row(_refusal(opened), reopened=not self._leaving)
-            return False
-        if opened.closing is not None:  # it ended while it opened; `on_closed` has been told and opens the next
-            return True
-        self._opened(opened)
-        return True
+            self.target.failed(opened)
+            self._not_opened(opened)
+        elif opened.closing is None:  # else it ended while it opened; `on_closed` has been told and opens the next
+            self._opened(opened)
+
+    def _not_opened(self, failure: Failure) -> None:
+        again = self._returns and not self._leaving
+        row, self._row = self._row, None
+        self._end_row(row, _refusal(failure), reopened=again)
+        if self._older is not None:
+            self._older.socket.begin_close()
+            self._lost(dropped=False)
+        if again:
+            self._failures += 1
+            self._upkeep.opener.ask(self._open, self._pause_s())
 
     def _opened(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._opener = None
-        now = self._clock.now_ns()
+        self._keeps_name = False
+        self._failures = 0
+        self.opened_ns = self.told_ns = now = self._upkeep.clock.now_ns()
         if self._row is not None:
             self._row = replace(self._row, opened_ns=now)
-            self._journal.add(self._row)
+            self._upkeep.journal.add(self._row)
         socket.send_text(FEATURE_FLAGS)
-        self._keepalive.watch(socket)
+        self._upkeep.keepalive.watch(socket)
+        if self._older is not None:
+            self._older.socket.begin_close()
         self.is_open.set()
         for listener in self._listeners:
             listener.on_socket_reopened(now)
@@ -200,23 +329,23 @@ class Connection:
         self._attempts += 1
         self._bad = 0
         self._row = Session(
-            id=f"{self._id}/{self._attempts}",
+            id=self.session_id,
             server=self.target.url,
-            worker=self._worker,
+            worker=self._upkeep.worker,
             role=self.role,
             client_id=self.client_id,
-            opening_ns=self._clock.now_ns(),
+            opening_ns=self._upkeep.clock.now_ns(),
         )
-        self._journal.add(self._row)
+        self._upkeep.journal.add(self._row)
 
     def _note_bad(self, message: BadMessage) -> None:
         """What no ComfyUI sends, as an event; of one socket only the first few, however many come."""
         self._bad += 1
         if self._bad <= MAX_BAD_EVENTS:
-            self._journal.add(
+            self._upkeep.journal.add(
                 Event(
-                    at_ns=self._clock.now_ns(),
-                    source=self._worker,
+                    at_ns=self._upkeep.clock.now_ns(),
+                    source=self._upkeep.worker,
                     kind="bad_message",
                     server=self.target.url,
                     subject=self._row.id if self._row is not None else None,
@@ -225,14 +354,16 @@ class Connection:
                 )
             )
 
-    def _end_row(self, closing: Closing, socket: WebSocket | None = None, *, reopened: bool = False) -> None:
-        row, self._row = self._row, None
+    def _end_row(
+        self, row: Session | None, closing: Closing, socket: WebSocket | None = None, *, reopened: bool = False
+    ) -> None:
         if row is None:
             return
-        self._journal.add(
+        number = int(row.id.rpartition("/")[2])
+        self._upkeep.journal.add(
             replace(
                 row,
-                closed_ns=self._clock.now_ns(),
+                closed_ns=self._upkeep.clock.now_ns(),
                 close_code=closing.close_code,
                 closed_by=closing.closed_by,
                 reason=closing.reason or None,
@@ -240,9 +371,29 @@ class Connection:
                 messages=socket.messages if socket is not None else 0,
                 message_bytes=socket.message_bytes if socket is not None else 0,
                 longest_silence_ns=socket.longest_silence_ns if socket is not None else None,
-                reopened_as=f"{self._id}/{self._attempts + 1}" if reopened else None,
+                reopened_as=f"{self._id}/{number + 1}" if reopened else None,
             )
         )
+
+
+class _Older:
+    """The older of two sockets with one client id: what it is still told goes to the prompts, its end is a row."""
+
+    __slots__ = ("_connection", "reason", "row", "socket")
+
+    def __init__(self, connection: Connection, socket: WebSocket, row: Session | None, reason: str) -> None:
+        self._connection = connection
+        self.socket = socket
+        self.row = row
+        self.reason = reason
+
+    def on_message(self, kind: Kind, payload: bytes, arrival: Arrival) -> None:
+        """A message came before the newer socket was open."""
+        self._connection.on_message(kind, payload, arrival)
+
+    def on_closed(self, closing: Closing) -> None:
+        """It has ended."""
+        self._connection.on_older_closed(closing, self)
 
 
 _REFUSED: Mapping[FailureKind, Code] = {

@@ -1,8 +1,9 @@
 """WebSocket frames out of bytes, without any I/O.
 
-Nearly all that ComfyUI sends are whole, unmasked data frames: those are cut out here. The handshake, control frames,
+Nearly all that ComfyUI sends are whole, unmasked data frames: those are cut out here, and pings are answered. Closes,
 fragmented messages and everything that breaks the rules go through `websockets`' own protocol, frame by frame, so
-that the two never hold half a frame each.
+that the two never hold half a frame each. That protocol object is made when it is needed and dropped when it is not:
+it is two thirds of what an idle socket would weigh.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from websockets.client import ClientProtocol
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.uri import parse_uri
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024  # beyond this a message is a failure (WS_TOO_BIG), not a picture
 
@@ -23,15 +26,18 @@ class Kind(IntEnum):
 
 
 _WHOLE = {0x81: Kind.TEXT, 0x82: Kind.BINARY}  # the first byte of a frame that is a message of its own
+_PING, _PONG = 0x89, 0x8A
+_SHORT = 126  # lengths below it stand in the second byte; from 128 on it says that the frame is masked
+_ANYWHERE = parse_uri("ws://server/ws")  # the handshake is over: the protocol does not use it any more
 
 
 class FrameReader:
     """Turns the bytes of an open connection into messages.
 
-    `protocol` has completed its handshake and was given no byte beyond it; what it wants sent after a `feed` is for
-    the caller to send (`outgoing`). `last_is_exact` tells, after each `feed`, whether the last message returned ended
-    with the last byte fed: only then is the time of that read its time of arrival. `finished` is True once the server
-    has sent its close frame or broken the rules: what comes after that is thrown away.
+    After each `feed`: what `take_replies` gives is for the caller to send. `last_is_exact` tells whether the last
+    message returned ended with the last byte fed: only then is the time of that read its time of arrival. `finished`
+    is True once the server has sent its close frame (`close_received`) or broken the rules (`close_sent` says how):
+    what comes after that is thrown away.
     """
 
     __slots__ = (
@@ -41,18 +47,24 @@ class FrameReader:
         "_max_bytes",
         "_needed",
         "_pending",
+        "_replies",
+        "_rules",
+        "close_received",
+        "close_sent",
         "finished",
         "last_is_exact",
-        "protocol",
     )
 
-    def __init__(self, protocol: ClientProtocol, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        self.protocol = protocol
+    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self.last_is_exact = False
         self.finished = False
+        self.close_received: Close | None = None
+        self.close_sent: Close | None = None  # by the rules: an answer to the server's, or a complaint
         self._max_bytes = max_bytes
         self._pending: bytearray | None = None  # the beginning of a frame whose end has not come yet
         self._needed = 0  # with fewer bytes than this in `_pending` there is no use in looking at it
+        self._rules: ClientProtocol | None = None
+        self._replies: bytes = b""
         self._fragments: list[bytes] | None = None
         self._fragments_bytes = 0
         self._fragments_kind = Kind.TEXT
@@ -75,6 +87,11 @@ class FrameReader:
             self._pending = bytearray(data[position:])
         return messages
 
+    def take_replies(self) -> bytes:
+        """What must be sent now: pongs, the answer to a close frame, or a close frame that says what was wrong."""
+        replies, self._replies = self._replies, b""
+        return replies
+
     def _cut(self, data: bytes, messages: list[tuple[Kind, bytes]]) -> int:
         """Cut whole frames off `data` into `messages`; where the first frame that is not whole begins."""
         position, size = 0, len(data)
@@ -82,7 +99,7 @@ class FrameReader:
         while size - position >= 2:
             first, length = data[position], data[position + 1]
             start = position + 2
-            if length > 125:
+            if length >= _SHORT:
                 start, length = _long_header(data, position)
                 if length > self._max_bytes:
                     self._fail_too_big(f"frame of {length} bytes")
@@ -94,21 +111,36 @@ class FrameReader:
             if first in _WHOLE and data[position + 1] < 128 and self._fragments is None:
                 messages.append((_WHOLE[first], data[start:end]))
                 self.last_is_exact = True
+            elif first in (_PING, _PONG) and data[position + 1] < _SHORT:
+                self._answer(first, data[start:end])
             else:
-                self._through_protocol(data[position:end], messages)
+                self._by_the_rules(data[position:end], messages)
                 if self.finished:
                     return size
             position = end
         return position
 
-    def _through_protocol(self, frame: bytes, messages: list[tuple[Kind, bytes]]) -> None:
+    def _answer(self, first: int, payload: bytes) -> None:
         self.last_is_exact = False
-        self.protocol.receive_data(frame)
-        for event in self.protocol.events_received():
+        if first == _PING:
+            self._replies += outgoing(Opcode.PONG, payload)
+
+    def _by_the_rules(self, frame: bytes, messages: list[tuple[Kind, bytes]]) -> None:
+        self.last_is_exact = False
+        rules = self._rules
+        if rules is None:
+            rules = self._rules = ClientProtocol(_ANYWHERE, state=OPEN, max_size=None)
+        rules.receive_data(frame)
+        for event in rules.events_received():
             if isinstance(event, Frame):
                 self._take(event, messages)
-        if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
+        if rules.close_rcvd is not None or rules.parser_exc is not None:
             self.finished = True
+            self.close_received = rules.close_rcvd
+            self.close_sent = rules.close_sent
+            self._replies += b"".join(rules.data_to_send())
+        if self.finished or self._fragments is None:
+            self._rules = None
 
     def _take(self, frame: Frame, messages: list[tuple[Kind, bytes]]) -> None:
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
@@ -126,7 +158,8 @@ class FrameReader:
             self.last_is_exact = True
 
     def _fail_too_big(self, reason: str) -> None:
-        self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, reason)
+        self.close_sent = Close(CloseCode.MESSAGE_TOO_BIG, reason)
+        self._replies += close_frame(self.close_sent)
         self.finished = True
         self._pending = self._fragments = None
 
@@ -144,6 +177,11 @@ def _long_header(data: bytes, position: int) -> tuple[int, int]:
     return start, int.from_bytes(data[position + 2 : position + 2 + width], "big") if width else second & 0x7F
 
 
-def outgoing(protocol: ClientProtocol) -> list[bytes]:
-    """What the protocol wants sent now; its mark for the end of the stream is left out."""
-    return [chunk for chunk in protocol.data_to_send() if chunk]
+def outgoing(opcode: Opcode, payload: bytes) -> bytes:
+    """A whole frame as clients send it: masked."""
+    return Frame(opcode, payload).serialize(mask=True)
+
+
+def close_frame(close: Close) -> bytes:
+    """A close frame as clients send it."""
+    return outgoing(Opcode.CLOSE, close.serialize())

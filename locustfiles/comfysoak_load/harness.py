@@ -21,28 +21,33 @@ from locust.exception import StopTest
 from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from comfysoak_core import lifeline
-from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
+from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.quantities import format_duration
+from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.built_in import plain_plan
 from comfysoak_load.client import fire_of
 from comfysoak_load.dispatcher import Dispatcher
 from comfysoak_load.handles import check_handles
 from comfysoak_load.load_process import LoadProcess, new_journal
 from comfysoak_load.own_run import OwnRun, check_writable
+from comfysoak_load.sessions import SessionLoad
+from comfysoak_load.turn import Turn
 
 STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web page's button); `-s` says otherwise
 PARENT_EVERY_S = 0.5
+IDLE_EVERY_S = 0.05
 OWN_RUNS = Path("runs")
 WORKER_GRACE_S = 2.0  # a worker has three seconds from its master's end to its own
 
 _RUN_MESSAGE = "comfysoak_run"
 _INTERRUPTED_MESSAGE = "comfysoak_interrupted"
-_PHASE_MESSAGE = "comfysoak_phase"
-_IN_FLIGHT = "comfysoak_in_flight"
+_TURN_MESSAGE = "comfysoak_turn"
+_IDLE_MESSAGE = "comfysoak_idle"
 _log = logging.getLogger("comfysoak")
 
 
@@ -95,15 +100,17 @@ class Harness:
         self.clock = AnchoredClock(Anchor.from_environment())
         self.process: LoadProcess | None = None
         self._dispatcher: Dispatcher | None = None
-        self._entered: dict[str, Any] | None = None  # the stage that goes on, as its message told
+        self._sessions: SessionLoad | None = None
+        self._turn: Turn | None = None  # the one last taken; the first comes just before the test
+        self._noted: tuple[int, str, bool] | None = None  # what was last journalled of a turn
         self._given = os.environ.get(RUN_DIRECTORY_VARIABLE, "")
         self._run_dir: Path | None = Path(self._given) if self._given else None
         self._own: OwnRun | None = None
         self._plan: Plan | None = None
         self._interrupted: EndReason | None = None
         self._ends = False
-        self._stage: int | None = None  # the first begins just before the test
-        self._in_flight_of: dict[str, int] = {}
+        self._idle_workers: set[str] = set()  # those that have nothing open any more since the last turn
+        self.at_end: Callable[[], None] | None = None  # called when the test stops: whoever steers it
         self._is_master = isinstance(environment.runner, MasterRunner)
         self._is_worker = isinstance(environment.runner, WorkerRunner)
         if self._run_dir is not None:
@@ -112,7 +119,6 @@ class Harness:
         elif self._is_headless and not self._is_worker:
             plain_plan(environment.host)  # say now what is wrong with it
             check_writable(OWN_RUNS)
-        self._set_watchers()
         self._listen()
 
     @property
@@ -128,39 +134,42 @@ class Harness:
         return self._plan
 
     @property
-    def in_flight(self) -> int:
-        """Prompts that are open now, in all processes as far as known."""
-        own = self._own_in_flight()
-        return own + sum(self._in_flight_of.values())
+    def is_idle(self) -> bool:
+        """Whether no prompt is open in any process, as each has told since the last turn."""
+        if self.process is None:
+            return False
+        if not self._is_master:
+            return self._own_in_flight() == 0
+        clients = self.environment.runner.clients
+        return {found.id for found in clients.ready + clients.spawning + clients.running} <= self._idle_workers
 
     def _own_in_flight(self) -> int:
         begun = self.process.in_flight if self.process is not None else 0
         return max(begun, self._dispatcher.on_their_way if self._dispatcher is not None else 0)
 
-    def enter(self, number: int, since_s: float = 0.0) -> None:
-        """A stage of the plan began `since_s` ago: journal it, and tell all processes."""
-        if number == self._stage:
-            return
-        stage = self.plan.stages[number]
-        self._stage = number
-        if self.process is not None:
-            self.process.enter(stage, number)
-        runner = self.environment.runner
-        told = {
-            "number": number,
-            "started_ns": self.clock.now_ns() - round(since_s * NS_PER_S),
-            "parts": runner.worker_count if self._is_master else 1,
-        }
-        runner.send_message(_PHASE_MESSAGE, told)
+    def take(self, turn: Turn) -> None:
+        """The course of the test takes a turn: journal it, and tell all processes."""
+        self._turn = turn
+        self._idle_workers.clear()
+        self._note_turn()
+        self._take_turn()
+        if self._is_master:
+            self.environment.runner.send_message(_TURN_MESSAGE, turn.to_message())
 
-    def _set_watchers(self) -> None:
-        """As many watchers as the plan has; without any their class is taken out, or Locust would pick it by weight."""
-        classes = self.environment.user_classes
-        for user_class in [found for found in classes if getattr(found, "watches", False)]:
-            if self._plan is not None:
-                user_class.fixed_count = self._plan.watchers
-            if user_class.fixed_count == 0:
-                classes.remove(user_class)
+    def _note_turn(self) -> None:
+        turn, process = self._turn, self.process
+        if turn is None or process is None or (turn.stage, turn.phase, turn.draining) == self._noted:
+            return
+        self._noted = (turn.stage, turn.phase, turn.draining)
+        kind = "draining" if turn.draining else "phase"
+        process.event(kind, subject=turn.phase, detail=turn.in_words(self.plan.stages), at_ns=turn.began_ns)
+
+    def cut_short(self, number: int) -> None:
+        """The test reached its longest duration in the stage of this number: nothing more is sent."""
+        if self.process is not None:
+            limit = format_duration(self.plan.max_duration_s or 0.0)
+            detail = f"max_duration of {limit} was reached in stage {number + 1} of {len(self.plan.stages)}"
+            self.process.event("cut_short", subject="max_duration", detail=detail)
 
     def _listen(self) -> None:
         events, runner = self.environment.events, self.environment.runner
@@ -168,16 +177,14 @@ class Harness:
         events.test_stop.add_listener(self._guarded(self._test_stop))
         events.quitting.add_listener(self._guarded(self._quitting))
         events.quit.add_listener(self._guarded(self._end_own_run))
-        if not self._is_master:
-            runner.register_message(_PHASE_MESSAGE, self._on_phase)
         if self._is_worker:
+            runner.register_message(_TURN_MESSAGE, self._on_turn)
             runner.register_message(_RUN_MESSAGE, self._on_run)
             runner.register_message(_INTERRUPTED_MESSAGE, self._on_interrupted)
-            events.report_to_master.add_listener(self._report)
             if getattr(self.environment.parsed_options, "processes", None):
                 gevent.spawn(_end_with, os.getppid())
         if self._is_master:
-            events.worker_report.add_listener(self._on_report)
+            runner.register_message(_IDLE_MESSAGE, self._on_idle)
 
     def _guarded(self, listener: Callable[[], None]) -> Callable[..., None]:
         """An error of ours ends the test with its message: no traceback, no test without a recording."""
@@ -206,9 +213,9 @@ class Harness:
         journal = new_journal(self._run_dir, self.clock, name)
         self.process = LoadProcess(self.plan, journal, self.clock, name=name, index=index)
         self.process.start()
-        self._begin_stage()
-        if self._stage is not None:
-            self.process.enter(self.plan.stages[self._stage], self._stage)
+        self._take_turn()
+        if not self._is_worker:
+            self._note_turn()
 
     def _make_own_run(self) -> None:
         self._plan = plain_plan(self.environment.host)
@@ -220,10 +227,15 @@ class Harness:
             self.environment.runner.send_message(_RUN_MESSAGE, {"directory": str(self._run_dir.absolute())})
 
     def _test_stop(self) -> None:
-        process, self.process, self._stage = self.process, None, None
-        dispatcher, self._dispatcher, self._entered = self._dispatcher, None, None
+        if self.at_end is not None:
+            self.at_end()
+        process, self.process = self.process, None
+        dispatcher, self._dispatcher, self._turn, self._noted = self._dispatcher, None, None, None
+        sessions, self._sessions = self._sessions, None
         if dispatcher is not None:
             dispatcher.stop()
+        if sessions is not None:
+            sessions.stop()
         if process is not None:
             process.stop(self._grace_s())
             if process.own_errors:
@@ -258,35 +270,61 @@ class Harness:
 
     # Messages between processes
 
-    def _on_phase(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
-        self._entered = dict(msg.data)
-        self._begin_stage()
+    def _on_turn(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        self._turn = Turn.from_message(msg.data)
+        self._take_turn()
 
-    def _begin_stage(self) -> None:
-        """The stage last told, in this process; its message may have come before the test began here."""
-        if self.process is None or self._entered is None or self._is_master:
+    def _take_turn(self) -> None:
+        """The turn last told, in this process; its message may have come before the test began here."""
+        turn, process = self._turn, self.process
+        if process is None or turn is None:
             return
-        number = int(self._entered["number"])
-        stage = self.plan.stages[number]
-        self.process.phase = stage.phase
-        if self._dispatcher is None and stage.arrivals is not None:
-            parts = max(int(self._entered["parts"]), self.process.index + 1)
+        process.phase = turn.phase
+        if self._is_master:
+            return
+        stage = self.plan.stages[turn.stage]
+        if turn.sends and stage.users is not None:
+            process.sending.set()
+        else:
+            process.sending.clear()
+        self._send_arrivals(process, turn, stage)
+        self._hold_sessions(turn)
+        if self._is_worker and not turn.sends:
+            gevent.spawn(self._tell_when_idle, turn)
+
+    def _send_arrivals(self, process: LoadProcess, turn: Turn, stage: Stage) -> None:
+        if self._dispatcher is None and stage.is_open:
+            parts, fire = max(turn.parts, process.index + 1), fire_of(self.environment)
+            assert self._run_dir is not None  # noqa: S101  # a test is running
+            self._dispatcher = Dispatcher(process, fire, self._run_dir, part=process.index, parts=parts)
+        if self._dispatcher is not None and turn.sends:
+            self._dispatcher.enter(stage, turn.stage, turn.zero_ns, from_s=turn.from_s, until_s=turn.until_s)
+        elif self._dispatcher is not None:
+            self._dispatcher.leave()
+
+    def _hold_sessions(self, turn: Turn) -> None:
+        if self._sessions is None:
+            assert self.process is not None  # noqa: S101  # a turn is taken while there is one
             fire = fire_of(self.environment)
-            self._dispatcher = Dispatcher(self.process, fire, part=self.process.index, parts=parts)
-        if self._dispatcher is not None:
-            self._dispatcher.enter(stage, number, int(self._entered["started_ns"]))
+            self._sessions = SessionLoad(self.process, self.plan.sessions, fire, part=self.process.index)
+        self._sessions.begin(turn.parts, attended=turn.attended)
+
+    def _tell_when_idle(self, turn: Turn) -> None:
+        while self._turn is turn and self.process is not None:
+            if self._own_in_flight() == 0:
+                self.environment.runner.send_message(_IDLE_MESSAGE, {"turn": turn.count})
+                return
+            gevent.sleep(IDLE_EVERY_S)
+
+    def _on_idle(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        if self._turn is not None and msg.data["turn"] == self._turn.count:
+            self._idle_workers.add(msg.node_id)
 
     def _on_run(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
         self._run_dir = Path(msg.data["directory"])
 
     def _on_interrupted(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
         self._interrupted = EndReason(msg.data["reason"])
-
-    def _report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:  # noqa: ARG002  # Locust's signature
-        data[_IN_FLIGHT] = self._own_in_flight()
-
-    def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        self._in_flight_of[client_id] = int(data.get(_IN_FLIGHT, 0))
 
 
 def _end_with(parent: int) -> None:

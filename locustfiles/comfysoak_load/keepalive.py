@@ -57,7 +57,7 @@ class Keepalive:
                 sock.close(wait_s=0.0)  # it was closing, and the server had long enough to answer that
                 continue
             silent_ns = now_ns - sock.last_heard_ns
-            if silent_ns > self._dead_after_ns:
+            if sock.reads and silent_ns > self._dead_after_ns:
                 sock.drop(f"silent for {silent_ns / NS_PER_S:.0f} s, pings are not answered")
                 continue
             sock.ping()

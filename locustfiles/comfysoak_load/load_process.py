@@ -10,27 +10,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gevent
+import gevent.event
 import gevent.pool
 
 from comfysoak_core.clock import NS_PER_S, AnchoredClock
 from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.recording.layout import Layout
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.connection import Connection
-from comfysoak_load.keepalive import Keepalive
+from comfysoak_load.fleet import Fleet
 from comfysoak_load.prompt_run import PromptRun
+from comfysoak_load.seat import Seat
 from comfysoak_load.self_check import SelfCheck
+from comfysoak_load.sockets import Sockets
 from comfysoak_load.target import Target
 from comfysoak_load.withdraw import withdraw
 from comfysoak_load.workloads import PreparedWorkload
 
-CLOSE_WITHIN_S = 1.0
 ABORT_WITHIN_S = 0.5
 WAKE_EVERY_S = 0.1
 MAX_TRACEBACKS = 3
+SEVERAL = "queue numbers of more than one counter: requests to this address reach different servers"
 _log = logging.getLogger("comfysoak")
 
 
@@ -47,26 +50,34 @@ class LoadProcess:
         self.worker = name
         self.phase: str | None = plan.stages[0].phase if plan.stages else None
         self.closing = False
-        self.targets = tuple(Target(server, clock, _headers(plan)) for server in plan.servers)
+        self.sending = gevent.event.Event()  # while it is not set, users pause before their next prompt
+        self.sending.set()
+        self.fleet = Fleet(
+            [Target(server, clock, _headers(plan)) for server in plan.servers],
+            plan.route,
+            worker=name,
+            turn=index,
+            clock=clock,
+            journal=journal,
+        )
         self.workloads = tuple(PreparedWorkload(workload, index) for workload in plan.workloads)
-        self.leaving = gevent.pool.Group()  # users Locust has stopped, which finish their prompt
-        self.keepalive = Keepalive(clock)
+        self.leaving = gevent.pool.Group()  # stopped users that finish their prompt, and prompts that their users have left
+        self.sockets = Sockets(name, clock, journal)
         self.self_check = SelfCheck(
             self.worker,
             clock,
             journal,
             users=lambda: self.users,
-            sockets=lambda: sum(connection.is_open.is_set() for connection in self._connections),
+            sockets=lambda: self.sockets.open_count,
             in_flight=lambda: len(self._runs),
             each_second=self._write_nodes,
         )
         self.users = 0
         self.own_errors = 0
         self._users_ever = 0
+        self._watchers_ever = 0
         self._waker: gevent.Greenlet | None = None
         self._runs: set[PromptRun] = set()
-        self._connections: set[Connection] = set()
-        self._parting: set[Connection] = set()  # users that are gone and whose sockets are not closed yet
 
     @property
     def in_flight(self) -> int:
@@ -75,36 +86,48 @@ class LoadProcess:
 
     def start(self) -> None:
         """Begin to watch ourselves; needs a running hub."""
-        self.keepalive.start()
+        self.sockets.start()
         self.self_check.start()
+        self.fleet.start()
         self._waker = gevent.spawn(self._wake_what_is_due)
 
-    def join(self, role: str) -> tuple[int, Connection]:
-        """A new user: its number in this process, and a connection, not yet open, to the server whose turn it is."""
-        number = self._users_ever
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The servers of the test."""
+        return self.fleet.targets
+
+    def seat(self) -> Seat:
+        """A place for a new user."""
+        self.users += 1
         self._users_ever += 1
-        target = self.targets[(number + self.index) % len(self.targets)]
-        connection = Connection(
-            target, role, worker=self.worker, clock=self.clock, journal=self.journal, keepalive=self.keepalive
-        )
-        self._connections.add(connection)
-        self.users += role == "user"
-        return number, connection
+        return Seat(self, self._users_ever - 1)
+
+    def watch(self) -> Connection:
+        """A connection for one who only listens, not yet open, to the server whose turn it is."""
+        self._watchers_ever += 1
+        target = self.targets[(self._watchers_ever - 1 + self.index) % len(self.targets)]
+        return self.sockets.make(target, "watcher", patient=True)
+
+    def connection(self, target: Target, role: str) -> Connection:
+        """A connection to a server, not yet open; `part` with it at the end."""
+        return self.sockets.make(target, role)
 
     def part(self, connection: Connection) -> None:
         """The user of this connection is gone: begin to close its socket."""
-        if connection in self._connections:
-            self._connections.discard(connection)
-            self.users -= connection.role == "user"
-            connection.leave()
-            self._parting = {found for found in (*self._parting, connection) if not found.is_closed}
+        self.sockets.part(connection)
 
     def draw(self, user: int | str, count: int) -> random.Random:
         """The random numbers of prompt number `count` of a user or a stage: the same in each run with the same seed."""
         return random.Random(f"{self.plan.seed}/{self.index}/{user}/{count}")
 
-    def pick(self, numbers: random.Random) -> PreparedWorkload:
-        """A workload of the mix, by weight."""
+    def workload(self, name: str | None, numbers: random.Random) -> PreparedWorkload:
+        """The workload of this name; for None one of the mix, by weight. ValueError when there is none."""
+        if name is not None:
+            for workload in self.workloads:
+                if workload.name == name:
+                    return workload
+            known = ", ".join(workload.name for workload in self.workloads)
+            raise ValueError(f"no workflow is called {name!r}; there are: {known}")
         weights = [workload.weight for workload in self.workloads]
         return numbers.choices(self.workloads, weights)[0]
 
@@ -116,20 +139,32 @@ class LoadProcess:
         """A prompt is over."""
         self._runs.discard(run)
 
-    def restarted(self, target: Target, witness: PromptRun) -> None:
-        """`witness` was given a number that shows that its server was restarted: all before it is lost."""
+    def follow(self, run: PromptRun) -> None:
+        """Its user has given up: go with it to its end; what it becomes is told, and at our end it is taken back."""
+        self.leaving.start(gevent.Greenlet(self._follow, run))
+
+    def _follow(self, run: PromptRun) -> None:
+        try:
+            run.follow()
+        finally:
+            self.end(run)
+
+    def numbers_fell(self, target: Target, fall: Fall, witness: PromptRun) -> None:
+        """`witness` was given a lower number than a prompt before it: a restart, or several servers at one address."""
+        gevent.spawn(self._judge, target, fall, witness)
+
+    def _judge(self, target: Target, fall: Fall, witness: PromptRun) -> None:
+        """A history that still has what it had before was not restarted; one that was has lost all that ran there."""
+        old = target.last_ended
+        if fall is Fall.WITHOUT_DROP or (old is not None and target.remembers(old)):
+            if not target.address.several:
+                target.address.several = True
+                self.event("several_servers", server=target.url, detail=SEVERAL)
+            return
         self.event("restart", server=target.url, detail="queue numbers began again", code=Code.SERVER_RESTARTED)
         for run in tuple(self._runs):
             if run.target is target and run is not witness and run.was_accepted:
                 run.lose_to_restart()
-
-    def enter(self, stage: Stage, number: int) -> None:
-        """A stage begins; to be called in one process only, as it is journalled."""
-        self.event(
-            "phase",
-            subject=stage.phase,
-            detail=f"stage {number + 1} of {len(self.plan.stages)}: {stage.load_in_words} for {stage.duration_s:g} s",
-        )
 
     def event(
         self,
@@ -139,9 +174,10 @@ class LoadProcess:
         subject: str | None = None,
         code: Code | None = None,
         detail: str = "",
+        at_ns: int | None = None,
     ) -> None:
-        """Journal an event of this process."""
-        at_ns = self.clock.now_ns()
+        """Journal an event of this process; `at_ns`: not of now, but of then."""
+        at_ns = at_ns if at_ns is not None else self.clock.now_ns()
         self.journal.add(
             Event(at_ns=at_ns, source=self.worker, kind=kind, server=server, subject=subject, code=code, detail=detail)
         )
@@ -160,32 +196,22 @@ class LoadProcess:
         while self._runs and self.clock.now_ns() < give_up_ns:
             gevent.sleep(0.02)
         self._abort_open_prompts()
-        self._close_sockets()
-        self.keepalive.stop()
+        self.sockets.stop()
         self.self_check.stop()
         if self._waker is not None:
             self._waker.kill(block=False)
-        for target in self.targets:
-            target.close()
+        self.fleet.tell()
+        self.fleet.stop()
         self.journal.close()
 
     def _abort_open_prompts(self) -> None:
         if not self._runs:
             return
-        withdraw(self._runs)
+        withdraw(self._runs, self.clock)
         for run in tuple(self._runs):
             run.stop()
         self.leaving.join(timeout=ABORT_WITHIN_S)
         self.leaving.kill(timeout=ABORT_WITHIN_S)
-
-    def _close_sockets(self) -> None:
-        for connection in tuple(self._connections):
-            self.part(connection)
-        give_up_ns = self.clock.now_ns() + round(CLOSE_WITHIN_S * NS_PER_S)
-        while self.clock.now_ns() < give_up_ns and not all(connection.is_closed for connection in self._parting):
-            gevent.sleep(0.02)
-        for connection in self._parting:
-            connection.drop()
 
     def _wake_what_is_due(self) -> None:
         """One clock for all: deadlines of prompts and of HTTP exchanges, to a tenth of a second."""
@@ -196,6 +222,7 @@ class LoadProcess:
                 run.wake_if_due(now_ns)
             for target in self.targets:
                 target.http.expire()
+            self.fleet.tell()
 
     def _write_nodes(self) -> None:
         for run in tuple(self._runs):

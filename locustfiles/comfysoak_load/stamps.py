@@ -2,8 +2,8 @@
 
 User-space time is late by milliseconds under load. The kernel stamps each packet; `recvmsg` gives the stamp of the
 last one of a read. A message that ended with the read came at that stamp; one that shared its read with later ones
-came at some moment since the read before: that distance is its error bound. Where there are no kernel stamps the
-time is that of the read.
+came at some moment since the kernel's buffer was last known to be empty (the floor): that distance is its error
+bound. Where there are no kernel stamps the time is that of the read.
 """
 
 from __future__ import annotations
@@ -51,37 +51,26 @@ def stamp_of(ancillary: Ancillary) -> int | None:
     return None
 
 
-class ReadTimes:
-    """The times of one socket's reads. One object per socket: small, and told of every read in order."""
+def time_of_read(clock: AnchoredClock, floor_ns: int, ancillary: Ancillary, *, drained: bool) -> Arrival:
+    """When that arrived which ended with a read just done; `floor_ns` is when the kernel's buffer was last empty.
 
-    __slots__ = ("_clock", "_previous_ns", "exact", "shared")
+    `drained` is False when the read filled its buffer: packets still waiting may have been merged into the last one
+    read, so that its stamp is theirs. The floor of the next read is then the same; else it is `at_ns`.
+    """
+    now = clock.now_ns()
+    stamp = stamp_of(ancillary)
+    if stamp is None:
+        return within(now, floor_ns)
+    at = clock.from_system_ns(stamp)
+    if not floor_ns - STAMP_ERROR_NS <= at <= now:
+        # The system clock was set since its offset was last read, or drifted a little.
+        clock.read_offset()
+        at = min(clock.from_system_ns(stamp), now)
+        if at < floor_ns - STAMP_ERROR_NS:
+            return within(now, floor_ns)
+    return Arrival(at, STAMP_ERROR_NS) if drained else within(at, floor_ns)
 
-    def __init__(self, clock: AnchoredClock) -> None:
-        self._clock = clock
-        self._previous_ns = clock.now_ns()
-        self.exact = Arrival(self._previous_ns, 0)
-        self.shared = self.exact
 
-    def read(self, ancillary: Ancillary, *, drained: bool) -> None:
-        """A read has happened; sets `exact` (for what ended with it) and `shared` (for what came before that).
-
-        `drained` is False when the read filled its buffer: packets still waiting may have been merged into the last
-        one read, so that its stamp is theirs.
-        """
-        now = self._clock.now_ns()
-        stamp = stamp_of(ancillary)
-        at = now if stamp is None else self._clock.from_system_ns(stamp)
-        if stamp is not None and not self._previous_ns - STAMP_ERROR_NS <= at <= now:
-            at, stamp = self._after_a_step(stamp, now)
-        since_previous = max(at - self._previous_ns, 0) + STAMP_ERROR_NS
-        self.shared = Arrival(at, since_previous)
-        self.exact = Arrival(at, STAMP_ERROR_NS) if stamp is not None and drained else self.shared
-        self._previous_ns = at
-
-    def _after_a_step(self, stamp: int, now: int) -> tuple[int, int | None]:
-        """The system clock was set since its offset was last read, or drifted a little: read it again, then decide."""
-        self._clock.read_offset()
-        at = min(self._clock.from_system_ns(stamp), now)
-        if at < self._previous_ns - STAMP_ERROR_NS:
-            return now, None
-        return at, stamp
+def within(at_ns: int, floor_ns: int) -> Arrival:
+    """What arrived at some moment between the two."""
+    return Arrival(at_ns, max(at_ns - floor_ns, 0) + STAMP_ERROR_NS)

@@ -83,18 +83,18 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
 
 
 class WatcherUser(User):  # type: ignore[misc]  # Locust is not typed here
-    """Holds a WebSocket that only listens, as an open browser tab does.
+    """Holds a WebSocket that only listens, as an open browser tab does: for locustfiles of your own.
 
-    A scenario says how many there are; without one, set `fixed_count` (they count towards Locust's `-u`).
+    Set `fixed_count`: so many of Locust's `-u` are watchers then. The watchers of a scenario are no users, and cost
+    a fifth of one each.
     """
 
     abstract = True
-    watches = True  # by this the harness knows them
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.process: LoadProcess = process_of(environment)
-        _, self._connection = self.process.join("watcher")
+        self._connection = self.process.watch()
 
     @task  # type: ignore[untyped-decorator]  # Locust is not typed here
     def watch(self) -> None:

@@ -7,9 +7,11 @@ at once costs one call.
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -46,9 +48,14 @@ class Wire:
         self._poll.register(raw.fileno(), select.POLLIN)
 
     @classmethod
-    def open(cls, host: str, port: int, tls_context: ssl.SSLContext | None) -> Wire:
-        """Connect, with TLS where there is a context. How long that may take is up to a `gevent.Timeout`."""
-        sock = gevent.socket.create_connection((host, port))
+    def open(
+        cls, host: str, port: int, tls_context: ssl.SSLContext | None, prepare: Callable[[Any], object] | None = None
+    ) -> Wire:
+        """Connect, with TLS where there is a context. How long that may take is up to a `gevent.Timeout`.
+
+        `prepare` is given the socket before it connects, for options that must be set by then.
+        """
+        sock = _connected(host, port, prepare)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wire = cls(raw_socket(sock), None if tls_context is None else TlsBytes(tls_context, host))
         try:
@@ -85,13 +92,21 @@ class Wire:
         for watcher in (self._readable, self._writable):
             self._hub.cancel_wait(watcher, TimeoutError())
 
+    def release(self) -> tuple[socket.socket, TlsBytes | None]:
+        """Hand the open connection over to somebody who waits in another way; nobody may use this any more."""
+        self._stop_waiting()
+        return self._raw, self._tls
+
     def close(self) -> None:
         """Close it; nobody may wait on it any more."""
+        self._stop_waiting()
+        self._raw.close()
+
+    def _stop_waiting(self) -> None:
         for watcher in (self._readable, self._writable):
             if watcher is not None:
                 watcher.close()
         self._readable = self._writable = None
-        self._raw.close()
 
     def _shake_hands(self) -> None:
         tls = self._tls
@@ -124,3 +139,24 @@ class Wire:
                 return self._raw.recv(_READ_BYTES)
             except BlockingIOError:
                 continue
+
+
+def _connected(host: str, port: int, prepare: Callable[[Any], object] | None) -> Any:
+    """A connected socket of gevent's, by the first address of `host` that answers."""
+    if prepare is None:
+        return gevent.socket.create_connection((host, port))
+    refused: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+    for family, kind, number, _, address in gevent.socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        sock = gevent.socket.socket(family, kind, number)
+        try:
+            prepare(sock)
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            refused = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise refused

@@ -43,6 +43,7 @@ from comfysoak_core.rows import (
 )
 from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 
@@ -598,7 +599,7 @@ def _plan(planting: Planting) -> Plan:
             Stage(duration_s=planting.warmup_s, users=Line.level(1), phase="warmup"),
             Stage(duration_s=lasts, users=Line(start=1, end=planting.users)),
         ),
-        watchers=planting.watchers,
+        sessions=Sessions(watchers=planting.watchers),
         goals=planting.goals,
         on_undecided=planting.on_undecided,
     )

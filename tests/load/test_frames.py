@@ -5,19 +5,15 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import OPEN
-from websockets.uri import parse_uri
 
-from comfysoak_load.frames import FrameReader, Kind, outgoing
+from comfysoak_load.frames import FrameReader, Kind
 
 BIG = b"x" * 70_000
 
 
 def reader(max_bytes: int = 1_000_000) -> FrameReader:
-    """A reader of a connection whose handshake is done."""
-    return FrameReader(ClientProtocol(parse_uri("ws://server/ws"), state=OPEN, max_size=None), max_bytes)
+    return FrameReader(max_bytes)
 
 
 def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -60,7 +56,10 @@ def test_pings_are_answered() -> None:
     """Each ping of the server gets its pong, also in the middle of a fragmented message."""
     frames = reader()
     frames.feed(WIRE)
-    assert len(outgoing(frames.protocol)) == 2
+    pongs = frames.take_replies()
+    assert [pongs[0], pongs[2 + 4 + 13]] == [0x8A, 0x8A]  # a header of 2 bytes, a mask of 4, the ping's own words
+    assert len(pongs) == (6 + 13) + 6
+    assert frames.take_replies() == b""
 
 
 @pytest.mark.parametrize(
@@ -94,8 +93,8 @@ def test_a_message_over_the_bound_ends_the_connection_with_1009(wire: bytes) -> 
     frames = reader(max_bytes=1000)
     assert frames.feed(wire) == []
     assert frames.finished
-    assert frames.protocol.close_sent is not None
-    assert frames.protocol.close_sent.code == CloseCode.MESSAGE_TOO_BIG
+    assert frames.close_sent is not None
+    assert frames.close_sent.code == CloseCode.MESSAGE_TOO_BIG
 
 
 @pytest.mark.parametrize(
@@ -115,8 +114,8 @@ def test_a_server_that_breaks_the_rules_is_cut_off(wire: bytes) -> None:
     frames = reader()
     assert frames.feed(wire + frame(Opcode.TEXT, b"later")) == []
     assert frames.finished
-    assert frames.protocol.close_sent is not None
-    assert frames.protocol.close_sent.code == CloseCode.PROTOCOL_ERROR
+    assert frames.close_sent is not None
+    assert frames.close_sent.code == CloseCode.PROTOCOL_ERROR
     assert frames.feed(frame(Opcode.TEXT, b"later")) == []
 
 
@@ -126,8 +125,9 @@ def test_a_close_frame_ends_the_messages() -> None:
     close = frame(Opcode.CLOSE, b"\x03\xf3going")
     assert frames.feed(frame(Opcode.TEXT, b"last") + close + frame(Opcode.TEXT, b"late")) == [(Kind.TEXT, b"last")]
     assert frames.finished
-    assert frames.protocol.close_rcvd is not None
-    assert (frames.protocol.close_rcvd.code, frames.protocol.close_rcvd.reason) == (1011, "going")
+    assert frames.close_received is not None
+    assert (frames.close_received.code, frames.close_received.reason) == (1011, "going")
+    assert frames.take_replies()[0] == 0x88  # a close frame answers it
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))

@@ -12,6 +12,7 @@ from comfysoak_core.comfyui.vary import Range, Vary
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 from comfysoak_load.built_in import GRAPH
@@ -29,7 +30,7 @@ def plan_for(*servers: str, **changes: object) -> Plan:
         name="stages",
         seed=11,
         servers=servers,
-        watchers=4,
+        sessions=Sessions(watchers=4),
         workloads=(
             Workload(name="picture", graph=GRAPH, vary=COLOUR, deadline_s=20),
             Workload(name="broken", graph=BROKEN, weight=0.2, expected=Outcome.REJECTED, think_s=(0.05, 0.1)),
@@ -69,7 +70,7 @@ def test_stages_watchers_and_phases_are_as_planned(simulator: str, tmp_path: Pat
 
 def test_the_same_seed_sends_the_same_prompts(simulator: str, tmp_path: Path) -> None:
     """Mix and variation follow from the seed, and another seed gives others."""
-    plan = plan_for(simulator, watchers=0, stages=(Stage(duration_s=1.2, users=Line.level(1)),))
+    plan = plan_for(simulator, sessions=Sessions(), stages=(Stage(duration_s=1.2, users=Line.level(1)),))
     sent = []
     started = [planned_locust(tmp_path, plan.model_copy(update={"seed": seed})) for seed in (11, 11, 12)]
     for process, recording in started:
@@ -130,7 +131,7 @@ def test_a_server_that_is_killed_and_comes_back_is_loaded_again(own_simulator: o
 
 def test_too_few_handles_are_said_before_the_start(simulator: str, tmp_path: Path) -> None:
     """A plan with more sockets than this machine may open ends with the limit and the remedy, exit status 2."""
-    process, recording = planned_locust(tmp_path, plan_for(simulator, watchers=100_000_000))
+    process, recording = planned_locust(tmp_path, plan_for(simulator, sessions=Sessions(watchers=100_000_000)))
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 2, said
     assert "file handles" in said

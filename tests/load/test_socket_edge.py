@@ -16,7 +16,8 @@ from comfysoak_core.codes import Code
 from comfysoak_load.failures import Failure, FailureKind
 from comfysoak_load.frames import Kind
 from comfysoak_load.keepalive import Keepalive
-from comfysoak_load.socket_edge import Closing, WebSocket, open_socket
+from comfysoak_load.opening import open_socket
+from comfysoak_load.socket_edge import Closing, WebSocket
 from comfysoak_load.stamps import STAMP_ERROR_NS, Arrival
 from tests.load.raw_server import CERTIFICATE, RawServer, frame, open_web_socket, raw_server, read_frame
 

@@ -11,10 +11,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.routing import Route
+from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 
-Route = Literal["round-robin"]
 DRAIN_MOST_S = 300.0  # what was sent ends by itself or at its deadline; only a longer deadline is cut short
 LAST_PATIENCE_S = 30.0  # for open prompts once the run has reached its longest duration
 
@@ -52,7 +53,7 @@ class Plan(_Frozen):
     workloads: tuple[Workload, ...]
     stages: tuple[Stage, ...]
     max_duration_s: float | None = None
-    watchers: int = 0
+    sessions: Sessions = Sessions()
     probes: Probes = Probes()
     goals: tuple[str, ...] = ()
     on_undecided: Literal["fail", "pass"] = "fail"
@@ -97,8 +98,13 @@ class Plan(_Frozen):
 
     @property
     def sockets_most(self) -> int:
-        """The largest number of WebSockets at any moment."""
-        return max(self.users_most, self.in_flight_most) + self.watchers
+        """The largest number of WebSockets at any moment: a user of a fleet may come to hold one to each server."""
+        return max(self.users_most, self.in_flight_most) * self.servers_count + self.sessions.sockets_most
+
+    @property
+    def servers_count(self) -> int:
+        """How many servers there are, or will be once the embedded ones have started."""
+        return len(self.servers) or (self.embedded.servers if self.embedded is not None else 1)
 
     def stage_at(self, elapsed_s: float) -> tuple[Stage, float] | None:
         """The stage at `elapsed_s` since the start of load, and how long it has lasted; None when all are over."""

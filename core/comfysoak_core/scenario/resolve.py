@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from comfysoak_core.comfyui.shape import Graph
 from comfysoak_core.comfyui.variation import check_variation
 from comfysoak_core.comfyui.vary import NodeMapping, Range, Vary
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
+from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.behaviour import cancel_of, give_up_of, mistakes_of, uploads_of
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.model import Scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
 from comfysoak_core.scenario.stage import COLD_START, Arrivals, ColdStart, Settle, Stage
-from comfysoak_core.scenario.workload import Workload
+from comfysoak_core.scenario.workload import Fetch, Workload
 from comfysoak_core.scenario.written.section import check_url
 from comfysoak_core.scenario.written.stages import StageSection
-from comfysoak_core.scenario.written.workload import VarySection, WorkloadSection
+from comfysoak_core.scenario.written.workload import WorkloadSection
+from comfysoak_core.trace.file import check_trace
 
 T = TypeVar("T")
 PROMPT_FILE_BYTES = 64 * 1024 * 1024
@@ -56,6 +61,10 @@ class _Resolver:
         embedded = self._embedded(scenario.target.embedded)
         if self.problems:
             return None
+        graphs = {workload.name: workload.graph for workload in workloads if workload}
+        stages = [self._stage(part, index, graphs) for index, part in enumerate(scenario.load)]
+        if self.problems:
+            return None
         return Plan(
             name=scenario.name or Path(self.document.name).stem,
             seed=scenario.seed,
@@ -64,9 +73,9 @@ class _Resolver:
             route=scenario.target.route,
             token_variable=scenario.target.token_variable,
             workloads=tuple(workload for workload in workloads if workload),
-            stages=tuple(_stage(stage) for stage in scenario.load),
+            stages=tuple(stage for stage in stages if stage),
             max_duration_s=scenario.max_duration,
-            watchers=scenario.sessions.watchers,
+            sessions=scenario.sessions.resolved(),
             probes=_probes(scenario),
             goals=scenario.goals,
             on_undecided=scenario.on_undecided,
@@ -85,11 +94,13 @@ class _Resolver:
 
     def _workload(self, part: WorkloadSection, index: int) -> Workload | None:
         place: Path_ = ("workload", index)
-        workflow = self._try((*place, "workflow"), lambda: self._workflow(part.workflow))
-        vary = self._try((*place, "vary"), lambda: self._vary(part.vary))
+        workflow = self._try((*place, "workflow"), lambda: self._workflow(part))
+        vary = self._try((*place, "vary"), lambda: self._vary(part))
         if workflow is None or vary is None:
             return None
         self._try((*place, "vary"), lambda: check_variation(workflow, vary))
+        uploads = self._try((*place, "upload"), lambda: uploads_of(part.upload, workflow, self.folder))
+        mistakes = self._try((*place, "mistakes"), lambda: mistakes_of(part.mistakes, workflow))
         return Workload(
             name=part.name or _stem(part.workflow),
             graph=dict(workflow.graph),
@@ -97,22 +108,36 @@ class _Resolver:
             deadline_s=part.deadline,
             expected=part.expect,
             vary=vary,
-            fetch=part.fetch,
+            fetch=Fetch(share=part.fetch.share, kinds=part.fetch.kinds),
             think_s=part.think,
+            front=part.front,
+            uploads=uploads or (),
+            cancel=cancel_of(part.cancel),
+            give_up=give_up_of(part.give_up),
+            mistakes=mistakes,
         )
 
-    def _workflow(self, written: str) -> Workflow:
+    def _workflow(self, part: WorkloadSection) -> Workflow:
+        written, wrong = part.workflow, part.expect is Outcome.REJECTED
         if written.startswith("$"):
-            return Workflow.from_text(_from_environment(written), where=written)
-        return Workflow.load(self.folder / written)
+            return Workflow.from_text(_from_environment(written), where=written, wrong=wrong)
+        return Workflow.load(self.folder / written, wrong=wrong)
 
-    def _vary(self, part: VarySection) -> Vary:
+    def _vary(self, workload: WorkloadSection) -> Vary:
+        part, batch = workload.vary, workload.batch
         prompts = self._prompts(part.prompt) if isinstance(part.prompt, str) else part.prompt
         inputs: dict[str, tuple[Any, ...] | Range] = {
             path: values.values if values.low is None or values.high is None else Range(values.low, values.high)
             for path, values in part.inputs.items()
         }
-        return Vary(seed=part.seed, prompts=prompts, inputs=inputs, nodes=self._nodes(part.nodes))
+        return Vary(
+            seed=part.seed,
+            prompts=prompts,
+            inputs=inputs,
+            nodes=self._nodes(part.nodes),
+            batch=batch.sizes if batch else (),
+            batch_input=batch.input if batch else None,
+        )
 
     def _prompts(self, name: str) -> tuple[str, ...]:
         path = self.folder / name
@@ -155,6 +180,17 @@ class _Resolver:
             return None
         return self._try(("target", "embedded"), lambda: written.with_files_read(self.folder))
 
+    def _stage(self, part: StageSection, index: int, graphs: Mapping[str, Graph]) -> Stage | None:
+        if part.trace is None:
+            return _stage(part)
+        path = self.folder / part.trace
+        replay = self._try(("load", index, "trace"), lambda: check_trace(path, graphs))
+        if replay is None:
+            return None
+        replay = replay.model_copy(update={"speed": part.speed, "in_flight_most": part.in_flight_most})
+        duration_s = part.duration or math.floor(replay.lasts_s / part.speed) + 1.0  # the last prompt lies within
+        return Stage(duration_s=duration_s, replay=replay, settle=_settle(part), phase=part.phase)
+
     def _names_differ(self, names: list[str], scenario: Scenario) -> None:
         for index, part in enumerate(scenario.workload):
             name = part.name or _stem(part.workflow)
@@ -188,7 +224,7 @@ def _stage(part: StageSection) -> Stage:
         what = ColdStart(command=part.cold_start.command, workload=part.cold_start.workload)
         phase = part.phase if "phase" in part.model_fields_set else COLD_START
         return Stage(duration_s=part.duration, cold_start=what, phase=phase)
-    settle = Settle(every_s=part.settle.every, wait_s=part.settle.wait) if part.settle is not None else None
+    settle = _settle(part)
     if part.users is not None:
         curve = part.users.curve(part.duration)
         return Stage(duration_s=part.duration, users=curve, settle=settle, phase=part.phase)
@@ -197,6 +233,10 @@ def _stage(part: StageSection) -> Stage:
         rate_per_s=part.arrivals.curve(part.duration), process=part.process, in_flight_most=part.in_flight_most
     )
     return Stage(duration_s=part.duration, arrivals=arrivals, settle=settle, phase=part.phase)
+
+
+def _settle(part: StageSection) -> Settle | None:
+    return Settle(every_s=part.settle.every, wait_s=part.settle.wait) if part.settle is not None else None
 
 
 def _probes(scenario: Scenario) -> Probes:

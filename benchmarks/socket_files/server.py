@@ -1,0 +1,88 @@
+"""A server of nothing but WebSockets, in a process of its own: it holds thousands, and tells all of them the same.
+
+`python server.py MESSAGES_PER_S`: prints its port; each socket is greeted with a `status`, then gets so many
+`status` messages a second, each one write of its own, spread evenly. It reads what comes and looks only for closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import sys
+
+_KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CLOSE = 0x88
+SOCKETS_A_TURN = 100
+
+
+class Socket(asyncio.Protocol):
+    """One connection."""
+
+    everyone: dict[Socket, None] = {}
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self.is_open = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.everyone.pop(self, None)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_open:
+            if data[0] == _CLOSE:
+                self.transport.write(b"\x88\x02\x03\xe8")
+                self.transport.close()
+            return
+        key = _KEY.search(data)
+        if key is None:
+            self.transport.close()
+            return
+        accept = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())
+        self.transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + status(0)
+        )
+        self.is_open = True
+        self.everyone[self] = None
+
+
+def status(remaining: int) -> bytes:
+    """The message ComfyUI sends to every socket whenever its queue changes, as a frame."""
+    text = b'{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": %d}}}}' % remaining
+    return bytes((0x81, len(text))) + text
+
+
+async def tell(per_s: float) -> None:
+    """So many messages a second to each socket, a hundred sockets at a time."""
+    loop = asyncio.get_running_loop()
+    count, due_s = 0, loop.time()
+    while True:
+        count += 1
+        due_s += 1 / per_s
+        frame, everyone = status(count % 100), list(Socket.everyone)
+        for start in range(0, len(everyone), SOCKETS_A_TURN):
+            for socket in everyone[start : start + SOCKETS_A_TURN]:
+                socket.transport.write(frame)
+            await asyncio.sleep(0)
+        await asyncio.sleep(max(due_s - loop.time(), 0))
+
+
+async def main() -> None:
+    """Serve until ended."""
+    server = await asyncio.get_running_loop().create_server(Socket, "127.0.0.1", 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    per_s = float(sys.argv[1])
+    if per_s:
+        await tell(per_s)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,125 @@
+"""The sessions of a scenario in one process: its share of watchers, churn, stalled readers and reconnects."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from itertools import count
+
+import gevent
+
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.scenario.sessions import ReconnectOrder, Reconnects, Sessions
+from comfysoak_load.client import Fire
+from comfysoak_load.connection import Connection
+from comfysoak_load.load_process import LoadProcess
+from comfysoak_load.sockets import WATCHERS_PER_S
+from comfysoak_load.stalled import StalledReader
+
+PROGRESS_EVERY_S = 10.0
+
+
+class SessionLoad:
+    """Part `part` of `parts` that share the sessions; `begin` says how many parts there are."""
+
+    def __init__(self, process: LoadProcess, sessions: Sessions, fire: Fire, *, part: int) -> None:
+        self._process = process
+        self._sessions = sessions
+        self._fire = fire
+        self._part = part
+        self._parts = 0
+        self._watchers: list[Connection] = []
+        self._numbers = random.Random(f"{process.plan.seed}/sessions/{part}")
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def begin(self, parts: int, *, attended: bool) -> None:
+        """Be one of `parts` from now on; watchers are away while it is not `attended`."""
+        parts = max(parts, self._part + 1)
+        if parts != self._parts:
+            self._parts = parts
+            self._start_greenlets()
+        self._hold(self._share(self._sessions.watchers) if attended else 0)
+
+    def stop(self) -> None:
+        """No more; open sockets are closed by the process."""
+        gevent.killall(self._greenlets, block=False)
+
+    def _share(self, number: int) -> int:
+        """How many of a number of things are for this part."""
+        return number // self._parts + (self._part < number % self._parts)
+
+    def _start_greenlets(self) -> None:
+        gevent.killall(self._greenlets, block=False)
+        sessions, process = self._sessions, self._process
+        process.sockets.patient.opener.per_s = WATCHERS_PER_S / self._parts
+        self._greenlets = []
+        if sessions.watchers:
+            self._greenlets.append(gevent.spawn(self._tell_progress))
+        if sessions.churn_per_s:
+            self._greenlets.append(gevent.spawn(self._churn, sessions.churn_per_s / self._parts))
+        if sessions.reconnects is not None:
+            self._greenlets.append(gevent.spawn(self._reconnect, sessions.reconnects))
+        if sessions.stalled is not None:
+            for _ in range(self._share(sessions.stalled.sockets)):
+                reader = StalledReader(process, sessions.stalled, self._fire)
+                self._greenlets.append(gevent.spawn(reader.run))
+
+    # Watchers: no greenlet each, and no Locust user
+
+    def _hold(self, watchers: int) -> None:
+        while len(self._watchers) < watchers:
+            connection = self._process.watch()
+            self._watchers.append(connection)
+            connection.connect()
+        while len(self._watchers) > watchers:
+            self._process.part(self._watchers.pop())
+
+    def _tell_progress(self) -> None:
+        """An event when all watchers are open for the first time, and every ten seconds until then."""
+        began_ns = self._process.clock.now_ns()
+        for step in count(1):
+            gevent.sleep(0.1)
+            wanted = len(self._watchers)
+            is_open = sum(connection.is_open.is_set() for connection in self._watchers)
+            if is_open < wanted and step % round(PROGRESS_EVERY_S / 0.1):
+                continue
+            after_s = (self._process.clock.now_ns() - began_ns) / NS_PER_S
+            self._process.event("watchers", detail=f"{is_open:,} of {wanted:,} are open after {after_s:.1f} s")
+            if is_open >= wanted:
+                return
+
+    # Churn
+
+    def _churn(self, per_s: float) -> None:
+        """Open a socket when it is due, and close each when it has stayed long enough."""
+        clock, leaving, serial = self._process.clock, list[tuple[int, int, Connection]](), count()
+        due_ns = clock.now_ns()
+        while True:
+            now_ns = clock.now_ns()
+            while leaving and leaving[0][0] <= now_ns:
+                self._process.part(heapq.heappop(leaving)[2])
+            if due_ns <= now_ns:
+                number = next(serial)
+                stays_ns = round(self._numbers.uniform(*self._sessions.stays_s) * NS_PER_S)
+                heapq.heappush(leaving, (now_ns + stays_ns, number, self._open_one(number)))
+                due_ns += round(NS_PER_S / per_s)
+            next_ns = min(due_ns, leaving[0][0]) if leaving else due_ns
+            gevent.sleep(max(next_ns - clock.now_ns(), 0) / NS_PER_S)
+
+    def _open_one(self, number: int) -> Connection:
+        targets = self._process.targets
+        connection = self._process.sockets.make(targets[(number + self._part) % len(targets)], "churn", returns=False)
+        connection.connect()
+        return connection
+
+    # Reconnects
+
+    def _reconnect(self, asked: Reconnects) -> None:
+        orders = [asked.order] if asked.order is not None else list(ReconnectOrder)
+        turn = count()
+        while True:
+            gevent.sleep(asked.every_s)
+            connected = sorted(self._process.sockets.of("user", "watcher"), key=lambda found: found.session_id)
+            chosen = self._numbers.sample(connected, max(round(len(connected) * asked.share), min(len(connected), 1)))
+            for connection in chosen:
+                connection.reconnect(orders[next(turn) % len(orders)])
