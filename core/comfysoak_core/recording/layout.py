@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN_DIRECTORY_VARIABLE = "COMFYSOAK_RUN_DIR"
+HOST_VARIABLE = "COMFYSOAK_HOST"  # what this machine is called in the run, where that is not its own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Layout:
     def manifest(self) -> Path:
         """Which files of `tables` count, and which stretches of the journal they hold."""
         return self.tables / "manifest.json"
+
+    @property
+    def inputs(self) -> Path:
+        """What load processes read beside the plan (`recording.inputs`); there only if a run needs any."""
+        return self.root / "inputs"
 
     @property
     def logs(self) -> Path:
