@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from comfysoak_core.comfyui.client import ComfyClient
-from comfysoak_core.errors import ScenarioError, TargetError
+from comfysoak_core.errors import ComfySoakError, ScenarioError, TargetError
 from comfysoak_core.recording.redaction import hide_value_of
 from comfysoak_core.recording.run_file import ServerFacts
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_load.handles import check_handles
+from comfysoak_load.room import Machine, Share, check_room
 
 TIMEOUT_S = 10.0
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;<=>?@^_`{|}~\[\]-]+")
@@ -36,9 +37,13 @@ def token_headers(plan: Plan) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def check_plan(plan: Plan, processes: int) -> Iterator[str]:
-    """Refuse what this machine cannot do (UsageError); yield warnings about what it can but should not."""
-    check_handles(-(-plan.sockets_most // processes))
+def check_plan(plan: Plan, processes: int | None) -> Iterator[str]:
+    """Refuse what this machine cannot do (UsageError); yield warnings about what it can but should not.
+
+    `processes` are those that make the load here; None: other machines make it, and look for themselves.
+    """
+    if processes is not None:
+        yield from check_room(Share.of(plan, processes, processes), Machine.here())
     token_headers(plan)
     yield from plan_warnings(plan)
 
@@ -53,14 +58,36 @@ def plan_warnings(plan: Plan) -> Iterator[str]:
 
 
 def servers_as_found(plan: Plan) -> tuple[ServerFacts, ...]:
-    """What each server of the plan says of itself; TargetError for the first that is not ready for its workload."""
+    """What each server of the plan says of itself; TargetError for what is not ready for its workload.
+
+    Of a fleet that may be incomplete (`allow_down`) servers that do not answer are left to the run, if one does;
+    of a plan that starts cold, all of them.
+    """
     headers = token_headers(plan)
-    found = []
+    found, down = [], []
     for server in plan.servers:
         client = ComfyClient(server, timeout_s=TIMEOUT_S, headers=headers)
-        found.append(server_facts(client, server))
+        try:
+            found.append(server_facts(client, server))
+        except TargetError as error:
+            down.append(error)
+            found.append(ServerFacts(url=server))
+            continue
         check_nodes(client, plan, server)
+    may_be_down = plan.starts_cold or (plan.allow_down and len(down) < len(plan.servers))
+    if down and not may_be_down:
+        raise _not_ready(plan, down)
     return tuple(found)
+
+
+def _not_ready(plan: Plan, errors: Sequence[TargetError]) -> ComfySoakError:
+    """All servers that do not answer, in one error; and how to go on without them, where that is possible."""
+    problems = [problem for error in errors for problem in error.problems]
+    if len(errors) < len(plan.servers):
+        last = problems[-1]
+        without = "Or begin without it: --allow-down" if len(errors) == 1 else "Or begin without them: --allow-down"
+        problems[-1] = replace(last, remedy=f"{last.remedy}\n    {without}".strip())
+    return TargetError.of(problems)
 
 
 def server_facts(client: ComfyClient, server: str) -> ServerFacts:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from comfysoak_core.clock import Clock
 from comfysoak_core.codes import Code
@@ -15,6 +17,7 @@ QUEUE_BYTES = 64 * MIB  # each entry carries its whole prompt
 STATS_EVERY_S = 1.0  # never more often: it makes the server ask its driver
 QUEUE_BYTES_PER_S = 1 * MIB  # a queue of thousands is asked for more rarely: telling it blocks the server's loop
 RARELY_S = 60.0
+ASKED_AGAIN = 3  # times each, when numbers fell: through a proxy the next answer may come from another server
 COUNTER_SLACK = 8  # prompts sent at once may enter the queue in another order than their numbers
 
 
@@ -24,10 +27,15 @@ class RestartWatch:
 
     The counter gives whole numbers; numbers that clients chose are floats, and priority ones negative. The highest
     number also falls when the last prompt is taken out of the queue, so a fall counts only when all prompts are new.
+    Behind a proxy two servers may answer in turn, and numbers rise and fall: so before a fall counts, `several` is
+    asked whether a prompt seen before is still known there. Once it is, numbers say nothing any more.
     """
 
+    several: Callable[[str], bool] = lambda _prompt_id: False
     highest: int = -1
+    _proxied: bool = False
     _seen: frozenset[str] = field(default_factory=frozenset)
+    _witness: str | None = None  # the prompt that ran when last one was seen to
     _answered: bool = False
     _refused: bool = False
 
@@ -38,11 +46,14 @@ class RestartWatch:
     def saw(self, queue: Queue) -> str | None:
         """How a restart showed, or None."""
         ids = frozenset((*queue.running, *queue.pending))
-        new, self._seen = ids.isdisjoint(self._seen), ids
+        new = ids.isdisjoint(self._seen)
         counted = _counted(queue.highest_number)
         told = "it refused connections and then answered again" if self._refused else None
-        if told is None and counted is not None and new and self._fell(counted):
-            told = f"queue numbers fell from {self.highest} to {counted}"
+        if told is None and counted is not None and new and not self._proxied and self._fell(counted):
+            self._proxied = self._witness is not None and self.several(self._witness)
+            told = None if self._proxied else f"queue numbers fell from {self.highest} to {counted}"
+        self._seen = ids
+        self._witness = next(iter(queue.running), self._witness)
         self._refused, self._answered = False, True
         if told is not None:
             self.highest = -1
@@ -77,7 +88,7 @@ class ServerSource:
         self._silent = Outage("queue", server)
         self._down = Outage("queue", server)
         self._odd = Outage("queue", server)
-        self._restarts = RestartWatch()
+        self._restarts = RestartWatch(self._knows)
 
     def read(self, tick: Tick) -> list[Row]:
         """One row; without values, but with the reason, when the server does not answer."""
@@ -99,6 +110,17 @@ class ServerSource:
     def close(self) -> None:
         """Close the connection."""
         self._fetcher.close()
+
+    def _knows(self, prompt_id: str) -> bool:
+        """Whether some answer still has this prompt: in history, or in the queue."""
+        for path in (f"/history/{quote(prompt_id, safe='')}", "/queue") * ASKED_AGAIN:
+            try:
+                answer = self._fetcher.get(path)
+            except FetchError:
+                return False
+            if answer.status == 200 and prompt_id.encode() in answer.body:
+                return True
+        return False
 
     def _restarted(self, queue: Queue | Damaged, at_ns: int) -> list[Event]:
         told = self._restarts.saw(queue) if isinstance(queue, Queue) else None

@@ -255,7 +255,7 @@ class Engine:
         if self.worker.newer:
             for key in SECRET_KEYS:
                 extra_data.pop(key, None)
-            extra_data["create_time"] = self._clock.now_ns() // NS_PER_MS
+            extra_data["create_time"] = self.machine.wall.now_ns() // NS_PER_MS
             if usage_source:
                 extra_data["comfy_usage_source"] = usage_source
         elif not isinstance(extra_data, dict):

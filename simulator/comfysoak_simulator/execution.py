@@ -317,7 +317,7 @@ class Run:
 
     def _note(self, event: str, data: dict[str, Json], *, to_all: bool = False) -> None:
         """Tell the owner, and history."""
-        told = {**data, "timestamp": self._worker.clock.now_ns() // NS_PER_MS}
+        told = {**data, "timestamp": self._worker.machine.wall.now_ns() // NS_PER_MS}
         self.report.messages.append([event, told])
         if to_all:
             self._worker.send(event, told, None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from comfysoak_core.clock import Clock
-from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.scenario.embedded import Embedded, WallClock
 from comfysoak_simulator.catalogue import Catalogue
 from comfysoak_simulator.costs import Costs
 from comfysoak_simulator.files import Files
@@ -23,6 +23,7 @@ class Machine:
     embedded: Embedded
     index: int
     clock: Clock
+    wall: Clock  # what it shows as time of day: in timestamps and log lines
     start_ns: int
     catalogue: Catalogue
     models: ModelFiles
@@ -69,11 +70,13 @@ class Machine:
         ):
             raise ValueError("expected an Embedded with its files read in, got paths; call with_files_read first")
         now_ns = clock.now_ns()
+        wall = _wall(clock, embedded.clocks[index], now_ns) if index < len(embedded.clocks) else clock
         models = ModelFiles(embedded.models, stock=embedded.stock_models)
         return cls(
             embedded=embedded,
             index=index,
             clock=clock,
+            wall=wall,
             start_ns=now_ns,
             catalogue=Catalogue.built_in(embedded.version, models)
             if embedded.object_info is None
@@ -82,6 +85,32 @@ class Machine:
             costs=Costs(embedded.costs),
             files=Files(),
             gpu=Gpu(embedded.gpu, now_ns) if embedded.gpu is not None else None,
-            log=Logbook(embedded.version, clock),
+            log=Logbook(embedded.version, wall),
             faults=Faults(embedded.faults, index, embedded.seed, now_ns, note),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _WrongClock:
+    """A clock that is off by `ahead_ns` and gains `drift` seconds a second, from `from_ns` on."""
+
+    right: Clock
+    from_ns: int
+    ahead_ns: int
+    drift: float
+
+    def now_ns(self) -> int:
+        """What it shows."""
+        now_ns = self.right.now_ns()
+        if now_ns < self.from_ns:
+            return now_ns
+        return now_ns + self.ahead_ns + round((now_ns - self.from_ns) * self.drift)
+
+
+def _wall(clock: Clock, written: WallClock, start_ns: int) -> Clock:
+    return _WrongClock(
+        clock,
+        start_ns + round(written.at * NS_PER_S),
+        round((written.ahead - written.behind) * NS_PER_S),
+        written.drift_ppm * 1e-6,
+    )

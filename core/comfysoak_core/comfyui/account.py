@@ -10,11 +10,12 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.answers import NodeProblem
 from comfysoak_core.comfyui.ending import Ending, did_no_work, ending_of_failure, ending_of_success
 from comfysoak_core.comfyui.heard import Heard
-from comfysoak_core.comfyui.history import Failure, HistoryEntry, OutputFile
+from comfysoak_core.comfyui.history import Failure, HistoryEntry, OutputFile, OutputText
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Outcome, Prompt
 
 MAX_DISAGREEMENTS: Final = 8
+_ELSEWHERE: Final = "it ran on another server than the one its socket is open to: nobody who listened was told"
 _UNNAMED: Final = Failure(interrupted=False, node_id=None, node_class=None, error_type=None, message=None)
 
 
@@ -25,6 +26,7 @@ class Account:
         "cancel_asked",
         "disagreements",
         "dropped",
+        "elsewhere",
         "entry",
         "fields",
         "heard",
@@ -42,6 +44,7 @@ class Account:
         self.entry: HistoryEntry | None = None
         self.fields: dict[str, Any] = {"nodes_total": len(shape.classes)}  # columns that are known by now
         self.dropped: NodeProblem | None = None  # why the server left out an output
+        self.elsewhere = False  # it ran on another server than the one its socket is open to
         self.raced = False  # history was empty after the end, and filled later
         self.cancel_asked = False
         self.disagreements: tuple[str, ...] = ()
@@ -69,6 +72,11 @@ class Account:
     def outputs(self) -> tuple[OutputFile, ...]:
         """The files it has put out: by history where it was asked, else by the socket."""
         return self.entry.files if self.entry is not None else tuple(self.heard.files)
+
+    @property
+    def texts(self) -> tuple[OutputText, ...]:
+        """The texts it has shown, by the same witness."""
+        return self.entry.texts if self.entry is not None else tuple(self.heard.texts)
 
     @property
     def cached(self) -> frozenset[str] | None:
@@ -128,10 +136,13 @@ class Account:
         heard = self.heard
         cached = did_no_work(self.shape, self.cached or frozenset(), heard.nodes.executed, heard_all=heard.heard_all)
         ending = ending_of_success(cached=cached, codes=self._codes(wrong), message=problem or heard.bad)
+        if ending.code is Code.LB_MISROUTED:
+            return replace(ending, error_message=_ELSEWHERE)
         return self._dropped(ending) if ending.code is Code.OUTPUT_DROPPED else ending
 
     def _codes(self, wrong: Code | None) -> frozenset[Code]:
         found = {
+            Code.LB_MISROUTED: self.elsewhere,
             Code.OUTPUT_DROPPED: self.dropped is not None,
             Code.BAD_MESSAGE: self.heard.bad is not None,
             Code.LOST_TERMINAL: self.listens and self.fields.get("end_source") == "history",
@@ -156,7 +167,11 @@ class Account:
         entry, heard = self.entry, self.heard
         started_ms = heard.started_server_ms if entry is None else entry.started_ms
         ended_ms = heard.ended_server_ms if entry is None else entry.ended_ms
-        return {"started_server_ns": _ms_to_ns(started_ms), "ended_server_ns": _ms_to_ns(ended_ms)}
+        return {
+            "started_server_ns": _ms_to_ns(started_ms),
+            "ended_server_ns": _ms_to_ns(ended_ms),
+            "created_server_ns": None if entry is None else _ms_to_ns(entry.created_ms),
+        }
 
 
 def _ms_to_ns(timestamp_ms: int | None) -> int | None:

@@ -1,14 +1,18 @@
 """What an address shows of itself: one server, or several behind a proxy.
 
-A ComfyUI numbers its prompts from 0 up, and never gives a number twice while it lives. So a prompt that was sent after
-the answer to an earlier one, and was given a number no higher than that one's, shows either that the server was
-restarted in between, or that the address leads to more than one server. A restart breaks all sockets; and history
-goes with it: whoever still finds an old prompt there knows that there was none.
+A ComfyUI numbers its prompts from 0 up, and never gives a number twice while it lives. So a number that comes again, or
+a lower one for a prompt that was sent after the answer to an earlier one, shows either that the server was restarted in
+between, or that the address leads to more than one server. A restart breaks all sockets; and history goes with it:
+whoever still finds an old prompt there knows that there was none.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
+from typing import Final
+
+NUMBERS_KEPT: Final = 64
 
 
 class Fall(Enum):
@@ -22,7 +26,17 @@ class Fall(Enum):
 class Address:
     """Shared by the lives of all prompts sent to one address by one process. Times are UTC ns of the run's clock."""
 
-    __slots__ = ("_before_drop", "_dropped_ns", "_highest", "_highest_ns", "heard", "open_posts", "posts", "several")
+    __slots__ = (
+        "_before_drop",
+        "_dropped_ns",
+        "_highest",
+        "_highest_ns",
+        "_numbers",
+        "heard",
+        "open_posts",
+        "posts",
+        "several",
+    )
 
     def __init__(self) -> None:
         self.several = False  # proven: requests to it reach different servers
@@ -32,11 +46,13 @@ class Address:
         self._highest = self._before_drop = -1
         self._highest_ns = 0  # when the answer with the highest number was read
         self._dropped_ns = 0
+        self._numbers: deque[int] = deque(maxlen=NUMBERS_KEPT)  # the last ones given since
 
     def dropped(self, at_ns: int) -> None:
         """A socket broke without a close frame, or a connection was refused: the server may have been restarted."""
         self._dropped_ns = at_ns
         self._before_drop = max(self._before_drop, self._highest)
+        self._numbers.clear()
 
     def numbered(self, number: float | None, sent_ns: int, at_ns: int) -> Fall:
         """A prompt sent at `sent_ns` was given `number`, as read at `at_ns`.
@@ -46,12 +62,15 @@ class Address:
         if self.several or type(number) is not int or number < 0:
             return Fall.NONE
         fall = Fall.NONE
-        if sent_ns >= self._dropped_ns and number <= self._before_drop:
+        if number in self._numbers:
+            fall = Fall.WITHOUT_DROP
+        elif sent_ns >= self._dropped_ns and number <= self._before_drop:
             fall = Fall.AFTER_DROP
         elif sent_ns >= self._highest_ns and number <= self._highest:
             fall = Fall.AFTER_DROP if self._dropped_ns > self._highest_ns else Fall.WITHOUT_DROP
         if fall is Fall.AFTER_DROP:
             self._highest = self._before_drop = -1  # told once
+        self._numbers.append(number)
         if number > self._highest:
             self._highest, self._highest_ns = number, at_ns
         return fall

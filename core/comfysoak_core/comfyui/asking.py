@@ -13,6 +13,8 @@ from typing import Final
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.value import value
 
+POLLS: Final = 2  # that miss a prompt which is gone, as said above
+POLLS_OF_SEVERAL: Final = 6  # where each question may reach another server
 FOREVER_NS: Final = 2**62  # a moment that does not come
 
 
@@ -122,14 +124,18 @@ class Asking:
         self._absent = 0
         self._wait(at_ns)
 
-    def missed(self, at_ns: int) -> bool:
-        """A whole poll has not found it; True when it is gone."""
+    def deaf(self) -> None:
+        """Its socket is open to another server: only polls can tell."""
+        self._socket = False
+
+    def missed(self, at_ns: int, *, several: bool = False) -> bool:
+        """A whole poll has not found it; True when it is gone. Where `several` servers answer that takes more polls."""
         if self.need is Need.WAIT:
             return False
         self._absent += 1
         self.need = Need.ASK_HISTORY
         self.due_ns = at_ns + self._patience.again_ns
-        return self._absent >= 2  # two polls, as the module says
+        return self._absent >= (POLLS_OF_SEVERAL if several else POLLS)
 
     def failed(self, at_ns: int) -> None:
         """The question had no usable answer."""

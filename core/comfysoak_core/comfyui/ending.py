@@ -22,6 +22,7 @@ _MEMORY_WORDS: Final = "out of memory"
 
 # Of several things to say about a prompt that did succeed, the first is its code.
 _BY_WEIGHT: Final = (
+    Code.LB_MISROUTED,
     Code.OUTPUT_MISSING,
     Code.OUTPUT_WRONG,
     Code.OUTPUT_CORRUPT,
@@ -32,7 +33,7 @@ _BY_WEIGHT: Final = (
     Code.LOST_TERMINAL,
     Code.HISTORY_RACE,
 )
-_NOT_WHAT_WAS_ASKED_FOR: Final = frozenset(_BY_WEIGHT[:5])
+_NOT_WHAT_WAS_ASKED_FOR: Final = frozenset(_BY_WEIGHT[:6])
 _WENT_WELL: Final = frozenset({Outcome.SUCCESS, Outcome.CACHED})
 _FOUND_LATER: Final = frozenset({Code.NODE_ERROR, Code.OUTPUT_DROPPED})  # what validation could have told
 

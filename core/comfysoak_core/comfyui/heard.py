@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from comfysoak_core.comfyui import messages as m
-from comfysoak_core.comfyui.history import MAX_FILES, Failure, OutputFile, files_of_node
+from comfysoak_core.comfyui.history import MAX_FILES, Failure, OutputFile, OutputText, files_of_node, texts_of_node
 from comfysoak_core.comfyui.json_text import both_ends, bounded, text_or_none
 from comfysoak_core.comfyui.node_runs import NodeRuns
 from comfysoak_core.comfyui.shape import GraphShape
@@ -37,6 +37,7 @@ class Heard:
         "start_ns",
         "started_server_ms",
         "succeeded",
+        "texts",
     )
 
     def __init__(self, prompt: Prompt, shape: GraphShape) -> None:
@@ -56,6 +57,7 @@ class Heard:
         self.end_error_ns: int | None = None
         self.ended_server_ms: int | None = None
         self.files: list[OutputFile] = []
+        self.texts: list[OutputText] = []
         self.bad: str | None = None  # the first thing that no ComfyUI says
 
     @property
@@ -123,6 +125,8 @@ class Heard:
         if message.node is not None and len(self.files) < MAX_FILES:
             self.files.extend(files_of_node(message.node, message.output))
             del self.files[MAX_FILES:]
+            self.texts.extend(texts_of_node(message.node, message.output))
+            del self.texts[MAX_FILES:]
 
     def on_success(self, message: m.ExecutionSuccess, at_ns: int, _error_ns: int) -> None:
         """All nodes have run."""

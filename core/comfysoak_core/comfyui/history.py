@@ -37,6 +37,15 @@ class OutputFile:
     filename: str
     subfolder: str
     type: str  # "output", "temp" or "input"
+    animated: bool = False  # the node says that it moves
+
+
+@dataclass(frozen=True, slots=True)
+class OutputText:
+    """One text a node shows (PreviewAny and its like), cut to a bound."""
+
+    node_id: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,8 @@ class HistoryEntry:
     ended_ms: int | None
     cached: tuple[str, ...] | None  # node ids; None: not told
     files: tuple[OutputFile, ...]
+    texts: tuple[OutputText, ...] = ()
+    created_ms: int | None = None  # when the server took it; 0.33 and newer
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,15 @@ def history_entry(prompt_id: str, entry: Mapping[str, Any]) -> HistoryEntry:
         ended_ms=whole_or_none(end.get("timestamp")),
         cached=texts_or_none(told.get("execution_cached", {}).get("nodes")),
         files=files_of_outputs(entry.get("outputs")),
+        texts=texts_of_outputs(entry.get("outputs")),
+        created_ms=_created_ms(item),
     )
+
+
+def _created_ms(item: object) -> int | None:
+    """`create_time` in the extra_data of a queue item: (number, id, graph, extra_data, outputs)."""
+    extra = item[3] if isinstance(item, list) and len(item) > 3 else None
+    return whole_or_none(extra.get("create_time")) if isinstance(extra, dict) else None
 
 
 _ENDS: Final = ("execution_error", "execution_interrupted", "execution_success")
@@ -149,6 +168,7 @@ def files_of_outputs(outputs: object) -> tuple[OutputFile, ...]:
 
 def files_of_node(node_id: str, shown: object) -> Iterator[OutputFile]:
     """The files in the `ui` object of one node (also `output` of an `executed` message)."""
+    moves = isinstance(shown, dict) and _says_so(shown.get("animated"))
     for kind, items in shown.items() if isinstance(shown, dict) else ():
         for item in items[:MAX_FILES] if isinstance(items, list) else ():
             if isinstance(item, dict) and isinstance(item.get("filename"), str):
@@ -159,7 +179,31 @@ def files_of_node(node_id: str, shown: object) -> Iterator[OutputFile]:
                     bounded(item["filename"], MAX_TEXT),
                     bounded(subfolder, MAX_TEXT) if isinstance(subfolder, str) else "",
                     folder if isinstance(folder, str) and len(folder) <= 20 else "output",
+                    moves,
                 )
+
+
+def _says_so(flags: object) -> bool:
+    """Servers write `animated` as a list of one."""
+    return flags is True or (isinstance(flags, list) and True in flags[:1])
+
+
+def texts_of_outputs(outputs: object) -> tuple[OutputText, ...]:
+    """The texts in `outputs` of a history entry, at most `MAX_FILES`."""
+    found: list[OutputText] = []
+    for node_id, shown in outputs.items() if isinstance(outputs, dict) else ():
+        found.extend(texts_of_node(node_id, shown))
+        if len(found) > MAX_FILES:
+            break
+    return tuple(found[:MAX_FILES])
+
+
+def texts_of_node(node_id: str, shown: object) -> Iterator[OutputText]:
+    """The texts in the `ui` object of one node."""
+    items = shown.get("text") if isinstance(shown, dict) else None
+    for item in items[:MAX_FILES] if isinstance(items, list) else [items]:
+        if isinstance(item, str):
+            yield OutputText(node_id, bounded(item.lstrip(), MAX_TEXT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +263,7 @@ def _entry_of_job(prompt_id: str, state: str, job: Mapping[str, Any]) -> History
         ended_ms=whole_or_none(job.get("execution_end_time")),
         cached=None,
         files=found.files,
+        texts=found.texts,
     )
 
 

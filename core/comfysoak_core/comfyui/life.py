@@ -24,24 +24,24 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.account import Account
+from comfysoak_core.comfyui.address import Address
 from comfysoak_core.comfyui.answers import Accepted, Damaged, Queue, Refused, Submission, SubmitFailed, parse_submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Asking, Need, Patience, Step
 from comfysoak_core.comfyui.ending import Ending, ending_of_accepted, ending_of_refusal, ending_of_unread
-from comfysoak_core.comfyui.history import HistoryEntry, Job, NoEntry, NoJob, NoJobsRoute, OutputFile
+from comfysoak_core.comfyui.history import HistoryEntry, Job, NoEntry, NoJob, NoJobsRoute, OutputFile, OutputText
 from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
 from comfysoak_core.comfyui.leaving import AFTER_DELETE_NS, Leave, Leaving
 from comfysoak_core.comfyui.messages import BadMessage, Executing, ExecutionSuccess, Message, PreviewImage, Status
 from comfysoak_core.comfyui.mistakes import UNREADABLE
 from comfysoak_core.comfyui.shape import GraphShape
+from comfysoak_core.comfyui.whereabouts import Whereabouts
 from comfysoak_core.rows import NodeRun, Outcome, Prompt
 
 MAX_HELD: Final = 64  # messages about other prompts that are kept until the server has told our id
 MAX_HELD_BYTES: Final = 64 * 1024  # of each
 _CLIENT_ERROR: Final = 400
-STATUS_WINDOW_NS: Final = NS_PER_S  # how long after its acceptance a growing queue is taken for this prompt
 
 
 class _Phase(IntEnum):
@@ -58,7 +58,7 @@ class PromptLife:
 
     `ask_history` False saves a request a prompt: the socket's word is taken where it heard everything.
     `socket` False means that nobody listens, by design: history is polled, and LOST_TERMINAL is no finding.
-    `leave`: its user is going to cancel it, or to give up.
+    `leave`: its user is going to cancel it, or to give up. `address`: what all prompts sent there have shown of it.
     """
 
     __slots__ = (
@@ -76,8 +76,7 @@ class PromptLife:
         "_open_ns",
         "_patience",
         "_phase",
-        "_queue_grew",
-        "_status",
+        "_where",
         "heard",
         "server_id",
     )
@@ -92,6 +91,7 @@ class PromptLife:
         socket: bool = True,
         patience: Patience | None = None,
         leave: Leave | None = None,
+        address: Address | None = None,
     ) -> None:
         self._account = Account(prompt, shape, listens=socket)
         self.heard = self._account.heard  # what its socket told
@@ -107,8 +107,7 @@ class PromptLife:
         self._last_look_ns: int | None = None  # when the question at the deadline was asked
         self._leaving = None if leave is None else Leaving(leave)
         self._gap_since_seen = False
-        self._queue_grew = False
-        self._status: int | None = None
+        self._where = Whereabouts(address, listens=socket)
         self._doubt: Ending | None = None  # the submission broke, yet the prompt may have arrived
         self._held: list[tuple[Message, int, int, int]] = []
 
@@ -147,6 +146,11 @@ class PromptLife:
         return self._account.outputs
 
     @property
+    def texts(self) -> tuple[OutputText, ...]:
+        """The texts its nodes have shown, likewise."""
+        return self._account.texts
+
+    @property
     def disagreements(self) -> tuple[str, ...]:
         """Where socket and history tell different things about it."""
         return self._account.disagreements
@@ -169,10 +173,16 @@ class PromptLife:
 
     # Sending
 
+    def queue_was(self, remaining: int | None, at_ns: int) -> None:
+        """What its socket was told last of the queue, before it is sent."""
+        if self._phase is _Phase.DUE:
+            self._where.status(remaining, at_ns)
+
     def sent(self, at_ns: int) -> None:
         """POST /prompt is about to leave."""
         if self._phase is _Phase.DUE:
             self._phase = _Phase.SENT
+            self._where.sent()
             self._account.fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
 
     def uploaded(self, variation: str, took_ns: int, size_bytes: int) -> None:
@@ -197,7 +207,8 @@ class PromptLife:
         submission = parse_submission(status, body)
         if self._phase is not _Phase.DONE:
             self._account.fields["http_status"] = status
-            self._account.fields["queue_remaining"] = self._status if queue_remaining is None else queue_remaining
+            known = self._where.remaining
+            self._account.fields["queue_remaining"] = queue_remaining if known is None else known
             self.submitted(submission, at_ns)
 
     def submitted(self, submission: Submission, at_ns: int) -> None:
@@ -205,6 +216,7 @@ class PromptLife:
         if self._phase is _Phase.DONE:
             return
         self._now_ns = at_ns
+        self._where.answered(at_ns)
         if isinstance(submission, Accepted):
             self._accepted(submission, at_ns)
         elif self._asking.seen:
@@ -233,7 +245,7 @@ class PromptLife:
         """
         if self._phase is _Phase.DUE or self._phase is _Phase.DONE:
             if type(message) is Status:
-                self._status = message.queue_remaining
+                self._where.status(message.queue_remaining, at_ns)
             return False
         if message.prompt_id != self.server_id and not self._is_mine(message, at_ns, error_ns, size_bytes):
             return False
@@ -246,6 +258,7 @@ class PromptLife:
     def socket_lost(self, at_ns: int) -> None:
         """The socket of this prompt's client is gone; what is sent now is lost."""
         self.heard.gap()
+        self._where.gap(at_ns, heard=self.heard.messages > 0)
         self._gap_since_seen = True
         self._asking.socket_lost(at_ns)
 
@@ -289,7 +302,7 @@ class PromptLife:
             self._asking.failed(at_ns)
         elif self.server_id in answer:
             self._found(at_ns)
-        elif self._asking.missed(at_ns):
+        elif self._asking.missed(at_ns, several=self._where.several):
             self._vanish(at_ns)
 
     def job(self, answer: Job | NoJob | NoJobsRoute | Damaged, at_ns: int) -> None:
@@ -302,7 +315,7 @@ class PromptLife:
             else:
                 self.history(NoEntry(), at_ns)
         elif isinstance(answer, NoJob) and self._phase is _Phase.OPEN and self._last_look_ns is None:
-            if self._asking.missed(at_ns):
+            if self._asking.missed(at_ns, several=self._where.several):
                 self._vanish(at_ns)
         else:
             self.history(NoEntry() if isinstance(answer, NoJob) else Damaged(0, "no job", ""), at_ns)
@@ -446,14 +459,9 @@ class PromptLife:
         return False
 
     def _note_status(self, remaining: int | None, at_ns: int) -> None:
-        """A queue that grows just as the prompt is taken: socket and POST reached the same server."""
-        before, self._status = self._status, remaining
+        self._where.status(remaining, at_ns)
         if self._accepted_ns is not None and self._account.fields.get("queue_remaining") is None:
             self._account.fields["queue_remaining"] = remaining
-        if before is None or remaining is None or remaining <= before:
-            return
-        if self._accepted_ns is None or at_ns <= self._accepted_ns + STATUS_WINDOW_NS:
-            self._queue_grew = True
 
     def _after_message(self, message: Message, at_ns: int) -> None:
         self._open_ns = at_ns
@@ -464,13 +472,14 @@ class PromptLife:
         elif self.heard.ended_ns is not None:
             self._phase = _Phase.ENDED
             self._account.end_by_socket(at_ns)
+            self._where.heard_end()
             if self._ask_history or not self.heard.knows_how:
                 self._asking.ask(at_ns)
             else:
                 self._conclude(at_ns)
 
     def _take_entry(self, entry: HistoryEntry, at_ns: int) -> None:
-        raced = self._phase is _Phase.ENDED and self._asking.raced
+        raced = self._phase is _Phase.ENDED and self._asking.raced and not self._where.several
         if self._phase is not _Phase.ENDED:
             self._phase = _Phase.ENDED
             self._account.end_by_history(at_ns, self._open_ns)
@@ -480,16 +489,19 @@ class PromptLife:
     def _found(self, at_ns: int) -> None:
         self._now_ns = self._open_ns = at_ns
         self._gap_since_seen = False
+        if self._where.several and self.heard.messages == 0:
+            self._asking.deaf()
         self._asking.queued(at_ns)
 
     @property
     def _has_outputs(self) -> bool:
         """Whether it has succeeded and there is something to fetch."""
-        wanted = bool(self.outputs) or bool(self._account.prompt.outputs_expected)
+        wanted = bool(self.outputs) or bool(self.texts) or bool(self._account.prompt.outputs_expected)
         return self._fetch and wanted and self._account.how is True
 
     def _conclude(self, at_ns: int) -> None:
         """It has ended: finish, or fetch first."""
+        self._account.elsewhere = self._where.ran_elsewhere(heard=self.heard.messages > 0)
         if self._has_outputs:
             self._phase = _Phase.FETCHING
         else:
@@ -509,14 +521,16 @@ class PromptLife:
         elif self._gap_since_seen:
             message = "in neither queue nor history after the socket was lost"
             ending = Ending(Outcome.LOST, Code.SERVER_RESTARTED, error_message=message)
-        elif self._asking.seen or self._queue_grew:
+        elif self._asking.seen or not self._where.never_came:
             ending = Ending(Outcome.VANISHED, Code.PROMPT_VANISHED)
         else:
             ending = Ending(Outcome.VANISHED, Code.LB_MISROUTED)
         self._finish(ending, at_ns)
 
     def _time_out(self, at_ns: int) -> None:
-        self._finish(self._unproven() or Ending(Outcome.TIMEOUT, Code.DEADLINE), at_ns)
+        elsewhere = self._where.several and self._where.untold and self.heard.messages == 0
+        code = Code.LB_MISROUTED if elsewhere else Code.DEADLINE
+        self._finish(self._unproven() or Ending(Outcome.TIMEOUT, code), at_ns)
 
     def _lose(self, code: Code, at_ns: int) -> None:
         if self._phase in {_Phase.DUE, _Phase.DONE}:
@@ -541,6 +555,7 @@ class PromptLife:
             ending = self._leaving.ending(ending)
             expected = self._leaving.expected(ending.outcome, self._account.prompt.expected)
             self._account.fields["expected"] = expected
+        self._where.answered(at_ns)
         self._phase = _Phase.DONE
         self._now_ns = at_ns
         self._held = []

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.rows import Prompt
 
 RESOLUTION_NS: Final = NS_PER_MS  # ComfyUI stamps whole milliseconds, cut off
 DRIFT_MOST: Final = 200e-6  # seconds a second; a quartz that is not disciplined stays below 100
@@ -81,9 +82,16 @@ class ServerClock:
             if bounds.high_ns is None or high_ns < bounds.high_ns:
                 bounds.high_ns, bounds.high_at_ns = high_ns, at_ns
 
-    def prompt(self) -> None:
-        """All stamps of a prompt were given."""
+    def take(self, row: Prompt) -> None:
+        """What a prompt that has ended shows: when it was taken, begun and ended, by the server and by us."""
+        if row.sent_ns is None or row.started_server_ns is None:
+            return
         self._prompts += 1
+        self.stamped(row.started_server_ns, row.sent_ns, row.start_received_ns)
+        if row.created_server_ns is not None:
+            self.stamped(row.created_server_ns, row.sent_ns, row.accepted_ns)
+        if row.ended_server_ns is not None:
+            self.stamped(row.ended_server_ns, None, row.end_received_ns)
 
     def offset(self, at_ns: int) -> Offset | ClockSet | None:
         """The offset at `at_ns`; None while it is not bounded from both sides.

@@ -18,13 +18,14 @@ STATUS_WINDOW_NS: Final = NS_PER_S  # how long after its acceptance a growing qu
 class Whereabouts:
     """The evidence about one prompt. `listens`: its socket is open; `address`: what is known of where it is sent."""
 
-    __slots__ = ("_address", "_alone", "_grew", "_listens", "_posts", "_sent", "_taken_ns", "remaining")
+    __slots__ = ("_address", "_alone", "_deaf", "_grew", "_listens", "_posts", "_sent", "_taken_ns", "remaining")
 
     def __init__(self, address: Address | None, *, listens: bool) -> None:
         self._address = address or _of_one_server()
         self._listens = listens
         self.remaining: int | None = None  # the queue as its socket was last told
         self._grew = False
+        self._deaf = False  # the socket that was open when it was taken told nothing, and is gone
         self._alone = False  # no other prompt of ours was being submitted to this address
         self._posts = 0
         self._sent = False
@@ -58,8 +59,10 @@ class Whereabouts:
         if self._taken_ns is None or at_ns <= self._taken_ns + STATUS_WINDOW_NS:
             self._grew = True
 
-    def gap(self) -> None:
-        """Its socket is gone: from now on silence proves nothing."""
+    def gap(self, at_ns: int, *, heard: bool) -> None:
+        """Its socket is gone: from now on silence proves nothing. `heard`: it had told something of this prompt."""
+        long_taken = self._taken_ns is not None and at_ns > self._taken_ns + STATUS_WINDOW_NS
+        self._deaf = self._deaf or (self.untold and long_taken and not heard)
         self._listens = False
 
     def heard_end(self) -> None:
@@ -78,14 +81,15 @@ class Whereabouts:
             return self._address.several
         return not self._grew or (self._address.several and not self._alone)
 
-    @property
-    def ran_elsewhere(self) -> bool:
-        """Of a prompt that has run, and of which its socket was told nothing: whether it ran on another server.
+    def ran_elsewhere(self, *, heard: bool) -> bool:
+        """Of a prompt that has run: whether it ran on another server than the one its socket was open to.
 
-        A socket the server has forgotten (WS_ZOMBIE) is as silent: so this needs an address that is known to lead to
-        several servers, or whose sockets have never been told of any prompt.
+        `heard`: its socket told something of it. A socket the server has forgotten (WS_ZOMBIE) is as silent: so this
+        needs an address that is known to lead to several servers, or whose sockets have never told of any prompt.
         """
-        return self._listens and (self._address.several or not self._address.heard)
+        if self._deaf and self._address.several:
+            return True
+        return not heard and self._listens and (self._address.several or not self._address.heard)
 
 
 def _of_one_server() -> Address:

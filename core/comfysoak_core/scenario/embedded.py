@@ -36,7 +36,7 @@ from pydantic import (
 from comfysoak_core.errors import Problem, ScenarioError
 from comfysoak_core.scenario.faults import Fault
 from comfysoak_core.scenario.formula import parse_formula
-from comfysoak_core.scenario.quantities import Bytes, parse_duration, parse_size
+from comfysoak_core.scenario.quantities import Bytes, Seconds, parse_duration, parse_size
 from comfysoak_core.scenario.yaml_text import load_yaml
 
 Version = Literal["0.3.64", "0.33.0"]
@@ -98,6 +98,15 @@ class VirtualGpu(_Model):
     watts: float = Field(default=300.0, gt=0, le=5000, description="power at full load")
 
 
+class WallClock(_Model):
+    """How wrong the clock of an embedded server is; `at`: since when, counted from its start."""
+
+    ahead: Seconds = 0.0
+    behind: Seconds = 0.0
+    drift_ppm: float = Field(default=0.0, ge=-10_000, le=10_000, description="microseconds it gains in a second")
+    at: Seconds = 0.0
+
+
 def _inline_or_file(value: Any) -> str:
     return "file" if isinstance(value, str | Path) else "inline"
 
@@ -125,6 +134,7 @@ class Embedded(_Model):
     previews: PreviewMethod = "none"
     preview_size: int = Field(default=512, ge=8, le=8192)
     max_upload: Bytes = Field(default=100 * 1024**2, gt=0)
+    clocks: tuple[WallClock, ...] = Field(default=(), description="of the servers, in turn; those not named are right")
     seed: int = Field(default=0, description="of the faults that come by probability")
     faults: tuple[Fault, ...] = ()
 

@@ -98,7 +98,7 @@ class Standing:
 
 
 class Router:
-    """Picks a server for each prompt. `servers` are their names; `turn` differs between processes that start at once."""
+    """Picks a server for each prompt. `servers` are their names; `turn` differs between processes."""
 
     def __init__(self, route: Route, servers: Sequence[str], turn: int = 0) -> None:
         self._route = route

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from comfysoak_core.scenario.embedded import Embedded
-from comfysoak_core.scenario.plan import Route
+from comfysoak_core.scenario.routing import Route
 from comfysoak_core.scenario.written.section import Section, Url, as_list
 
 
@@ -20,7 +20,7 @@ class Target(Section):
     embedded: Embedded | None = Field(
         None, description="simulators started with the run; needs no ComfyUI and no GPU", examples=[{"servers": 1}]
     )
-    route: Route = Field("round-robin", description="how users are spread over several servers")
+    route: Route = Field("round-robin", description="which of several servers a prompt goes to", examples=["affinity"])
     token_variable: str | None = Field(
         None,
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
