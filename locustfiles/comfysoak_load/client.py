@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gevent
@@ -13,7 +14,10 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.expected import files_expected
 from comfysoak_core.comfyui.life import PromptLife
+from comfysoak_core.comfyui.variation import Draw
 from comfysoak_core.rows import Outcome, Prompt
+from comfysoak_load.connection import Connection
+from comfysoak_load.intent import Intent, mistaken
 from comfysoak_load.load_process import LoadProcess
 from comfysoak_load.prompt_run import Order, PromptRun
 from comfysoak_load.workloads import PreparedWorkload
@@ -45,13 +49,24 @@ class LoadError(Exception):
     """What Locust's statistics count: texts from a bounded set, so that they do not grow."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A prompt about to be made: of which workload, with what in it, and where it goes."""
+
+    workload: PreparedWorkload
+    drawn: Draw
+    connection: Connection
+    fetch: bool
+    intent: Intent | None = None  # what is out of the ordinary
+
+
 class ComfyClient:
     """One user of `process`; `fire` tells Locust of each request."""
 
     def __init__(self, process: LoadProcess, fire: Fire) -> None:
         self._process = process
         self._fire = fire
-        self._number, self._connection = process.join("user")
+        self._seat = process.seat()
         self._count = 0
         self._run: PromptRun | None = None
         self._pause_s = 0.0
@@ -64,34 +79,75 @@ class ComfyClient:
 
     def connect(self) -> None:
         """Begin to open the socket."""
-        self._connection.connect()
+        self._seat.connect()
 
     def leave(self) -> None:
         """Close the socket for good."""
-        self._process.part(self._connection)
+        self._seat.leave()
 
     def generate(self, workflow: str | None = None) -> Prompt:
         """Send one prompt and stay with it to its end: wait, fetch, check; its row as recorded.
 
         `workflow` names one of the plan; None: drawn from the mix. Waits for the socket first: a user who sees
-        "Reconnecting ..." sends nothing.
+        "Reconnecting ..." sends nothing; and while the course of the test has a pause, nobody does.
         """
-        self._connection.is_open.wait()
-        numbers = self._process.draw(self._number, self._count)
+        numbers = self._process.draw(self._seat.number, self._count)
         self._count += 1
-        workload = self._named(workflow) if workflow is not None else self._process.pick(numbers)
-        row = self._run_through(self._prepare(workload, numbers, self._process.clock.now_ns()))
-        self.think_s = numbers.uniform(*workload.think_s)
+        aim = self._aim(numbers, workflow)
+        while not self._process.sending.is_set():
+            self._process.sending.wait()
+            aim = replace(aim, connection=self._seat.reach(aim.workload.needs(aim.drawn)))
+        row = self._see_through(aim, self._process.clock.now_ns())
+        self.think_s = numbers.uniform(*aim.workload.think_s)
         self._pause_after(row)
         return row
 
-    def await_socket(self) -> None:
-        """Wait a little for a socket that is still opening; an arrival is then sent without: it does not wait."""
-        self._connection.is_open.wait(SOCKET_WITHIN_S)
+    def aim(self, numbers: random.Random, workflow: str | None = None, inputs: Mapping[str, Any] | None = None) -> Aim:
+        """What an arrival sends, and where to; waits a little for a socket that is still opening.
 
-    def send(self, numbers: random.Random, due_ns: int) -> Prompt:
-        """Send one prompt of the mix that was due at `due_ns`, and stay with it to its end; its row as recorded."""
-        return self._run_through(self._prepare(self._process.pick(numbers), numbers, due_ns))
+        `workflow` as for `generate`; `inputs` (`3.seed` -> value) are put into it over what varies.
+        """
+        return self._aim(numbers, workflow, inputs, SOCKET_WITHIN_S)
+
+    def send(self, aim: Aim, due_ns: int) -> Prompt:
+        """Send a prompt that was due at `due_ns`, and stay with it to its end; its row as recorded."""
+        return self._see_through(aim, due_ns)
+
+    def _aim(
+        self,
+        numbers: random.Random,
+        workflow: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        within_s: float | None = None,
+    ) -> Aim:
+        workload = self._process.workload(workflow, numbers)
+        drawn = workload.draw(numbers, inputs)
+        fetch = workload.fetches(numbers)
+        intent = workload.intent(numbers)
+        if intent is not None and intent.mistake is not None:
+            drawn = mistaken(drawn, intent.mistake)
+        return Aim(workload, drawn, self._seat.reach(workload.needs(drawn), within_s), fetch, intent)
+
+    def _see_through(self, aim: Aim, due_ns: int) -> Prompt:
+        """One prompt to its end, or to where its user gives up, and then what the user sends again; the last row."""
+        run = self._prepare(aim, due_ns)
+        row = self._run_through(run)
+        while run.life.is_left and aim.intent is not None and not self._is_stopping:
+            again = aim.intent.next_attempt(run.prompt.id)
+            if again is None:
+                break
+            self._process.sending.wait()
+            aim = replace(
+                aim, intent=again, connection=self._seat.reach(aim.workload.needs(aim.drawn), SOCKET_WITHIN_S)
+            )
+            run = self._prepare(aim, self._process.clock.now_ns())
+            row = self._run_through(run)
+        return row
+
+    @property
+    def _is_stopping(self) -> bool:
+        """Whether this user is to leave after its prompt, or the test ends."""
+        return self._process.closing or gevent.getcurrent() in self._process.leaving
 
     def _run_through(self, run: PromptRun) -> Prompt:
         self._run = run
@@ -99,21 +155,17 @@ class ComfyClient:
         try:
             row = run.run()
         finally:
-            self._process.end(run)
+            if not run.life.is_left:
+                self._process.end(run)
             self._run = None
+        if run.life.is_left:
+            self._process.follow(run)
+            row = replace(row, outcome=Outcome.GIVEN_UP, code=Code.GAVE_UP, finished_ns=row.left_ns)  # to its user
         self._note(run, row)
         return row
 
-    def _named(self, name: str) -> PreparedWorkload:
-        for workload in self._process.workloads:
-            if workload.name == name:
-                return workload
-        names = ", ".join(workload.name for workload in self._process.workloads)
-        raise ValueError(f"no workflow is called {name!r}; there are: {names}")
-
-    def _prepare(self, workload: PreparedWorkload, numbers: random.Random, due_ns: int) -> PromptRun:
-        process, connection = self._process, self._connection
-        drawn = workload.draw(numbers)
+    def _prepare(self, aim: Aim, due_ns: int) -> PromptRun:
+        process, workload, drawn, connection = self._process, aim.workload, aim.drawn, aim.connection
         prompt_id = str(uuid.uuid4())
         prompt = Prompt(
             id=prompt_id,
@@ -128,9 +180,17 @@ class ComfyClient:
             deadline_ns=due_ns + round(workload.deadline_s * NS_PER_S),
             outputs_expected=files_expected(drawn.expected),
         )
-        life = PromptLife(prompt, workload.shape, fetch=workload.fetch, socket=connection.is_open.is_set())
-        order = Order(drawn.body(prompt_id, connection.client_id), drawn.expected, workload.noise)
-        return PromptRun(prompt, life, order, connection, process)
+        if aim.intent is not None:
+            prompt = aim.intent.marked(prompt)
+        life = PromptLife(
+            prompt,
+            workload.shape,
+            fetch=aim.fetch,
+            socket=connection.is_open.is_set(),
+            address=connection.target.address,
+            leave=None if aim.intent is None else aim.intent.leave(due_ns),
+        )
+        return PromptRun(prompt, life, _order(aim, prompt_id), connection, process)
 
     def _note(self, run: PromptRun, row: Prompt) -> None:
         """Tell Locust: three requests a prompt at most, with names and errors from bounded sets."""
@@ -141,7 +201,9 @@ class ComfyClient:
             self._fire("submit", row.workflow, run.submit_ms, 0, error if refused else None)
         if row.accepted_ns is not None and row.finished_ns is not None:
             took_ms = ((row.end_received_ns or row.finished_ns) - row.scheduled_ns) / NS_PER_MS
-            self._fire("generation", row.workflow, took_ms, row.message_bytes, error)
+            taken_back = row.outcome == Outcome.INTERRUPTED and row.cancel_asked_ns is not None
+            kind = "cancelled" if taken_back else "generation"  # how long a prompt would have taken is not known then
+            self._fire(kind, row.workflow, took_ms, row.message_bytes, error)
         if run.fetch_ms is not None:
             wrong = row.code in {Code.OUTPUT_MISSING, Code.OUTPUT_WRONG}
             self._fire("fetch", row.workflow, run.fetch_ms, row.output_bytes or 0, error if wrong else None)
@@ -153,3 +215,14 @@ class ComfyClient:
             return
         self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
         gevent.sleep(self._pause_s * random.uniform(0.5, 1.0))
+
+
+def _order(aim: Aim, prompt_id: str) -> Order:
+    """What is to be sent under this id."""
+    drawn, workload, intent = aim.drawn, aim.workload, aim.intent
+    if intent is None:
+        return Order(drawn.body(prompt_id, aim.connection.client_id), workload.asked(drawn))
+    body = intent.body(drawn, prompt_id, aim.connection.client_id)
+    if workload.uploads is None or intent.uploads is None:
+        return Order(body, workload.asked(drawn))
+    return Order(body, workload.asked(drawn), workload.uploads.delivery(drawn, body, intent.uploads))

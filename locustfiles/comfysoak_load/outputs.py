@@ -1,127 +1,188 @@
-"""Is this file what was asked for? A 200 is not a picture.
+"""The outputs of a prompt, fetched and checked: each as its kind allows, and as many as the workflow saves.
 
-Images are decoded, not only opened: a truncated file opens well. What a file should be is known from its name and from
-what the workflow says; where neither says anything, nothing is claimed. Large pictures are decoded outside the event
-loop's thread (Pillow lets go of the interpreter lock meanwhile), and nothing is decoded that would not fit in memory.
+Small pictures are checked at once. Larger ones are decoded in another thread (Pillow lets go of the interpreter lock
+meanwhile), and only so many at a time that what they hold in memory together stays within a bound.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from PIL import Image
+import gevent
+import gevent.lock
 
-MAX_PIXELS: Final = 64 * 1024 * 1024
+from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.expected import UNKNOWN, ExpectedFiles
+from comfysoak_core.comfyui.history import OutputFile, OutputText
+from comfysoak_core.outputs.check import problem_of, problem_of_text
+from comfysoak_core.outputs.kinds import OutputKind, kind_of
+from comfysoak_core.outputs.pictures import MAX_PIXELS, Work
+from comfysoak_load.failures import Failure
+from comfysoak_load.target import Target
+
 INLINE_PIXELS: Final = 256 * 256  # decoded in under a millisecond: handing it to another thread costs half of that
+INLINE_BYTES: Final = 256 * 1024
+_SLOTS: Final = 64
+_SLOT_PIXELS: Final = MAX_PIXELS // _SLOTS
+_OK: Final = 200
 
-_FORMATS: Final = {
-    "png": ("PNG",),
-    "apng": ("PNG",),
-    "jpg": ("JPEG", "MPO"),
-    "jpeg": ("JPEG", "MPO"),
-    "webp": ("WEBP",),
-    "gif": ("GIF",),
-    "bmp": ("BMP",),
-    "tif": ("TIFF",),
-    "tiff": ("TIFF",),
-    "avif": ("AVIF",),
-}
-_BROKEN: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    TypeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-)
+Judge = Callable[[OutputFile, bytes], tuple[str, Code] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What a picture must be. None: not known, so not checked. `noise`: one colour all over would be a failure."""
+class Asked:
+    """What a prompt must give back: by output node, and which kinds of it are looked at (None: all).
 
-    width: int | None = None
-    height: int | None = None
-    noise: bool = False
-
-
-ANYTHING: Final = Expected()
-
-
-def problem_of(filename: str, data: bytes, expected: Expected = ANYTHING, *, pooled: bool = True) -> str | None:
-    """Why `data` is not what a file of this name should be; None when it is.
-
-    With `pooled`, large pictures are decoded in gevent's thread pool, while other greenlets run.
+    `judge` has the last word on each file that is as it should be.
     """
-    if not data:
-        return "empty file"
-    formats = _FORMATS.get(filename.rpartition(".")[2].lower())
-    if formats is None:
-        return None  # latents, audio, video, text: that something came is all that can be said here
-    try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(data), formats=_decoders())
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        return _undecodable(error)
-    with image:
-        found = _wrong_frame(image, formats, expected)
-        if found is not None:
-            return found
-        if pooled and image.width * image.height > INLINE_PIXELS:
-            return _in_another_thread(_wrong_pixels, image, expected)
-        return _wrong_pixels(image, expected)
+
+    files: Mapping[str, ExpectedFiles]
+    noise: bool = False
+    kinds: frozenset[OutputKind] | None = None
+    judge: Judge | None = None
 
 
-@functools.cache
-def _decoders() -> tuple[str, ...]:
-    """The formats above that this Pillow can read; others, of the many it knows, are never tried."""
-    Image.init()
-    return tuple(sorted({name for names in _FORMATS.values() for name in names} & set(Image.OPEN)))
+@dataclass(slots=True)
+class Checked:
+    """What came, and the gravest thing that is wrong with it."""
+
+    received: int = 0
+    size_bytes: int = 0
+    problem: str | None = None
+    code: Code = Code.OUTPUT_WRONG
+
+    def note(self, problem: str | None, code: Code = Code.OUTPUT_WRONG) -> None:
+        """Something is wrong; what comes first stays, unless a file is missing altogether."""
+        if problem is not None and (self.problem is None or (self.code, code) == _GRAVER):
+            self.problem, self.code = problem, code
 
 
-def _wrong_frame(image: Image.Image, formats: tuple[str, ...], expected: Expected) -> str | None:
-    """What is wrong as far as the head of the file tells."""
-    if image.format not in formats:
-        return f"{image.format} under the name of {formats[0]}"
-    if image.width * image.height > MAX_PIXELS:
-        return f"{image.width}x{image.height} is more than the {MAX_PIXELS} pixels that are decoded"
-    if (expected.width or image.width, expected.height or image.height) != (image.width, image.height):
-        return f"{image.width}x{image.height} instead of {expected.width}x{expected.height}"
+_GRAVER: Final = (Code.OUTPUT_WRONG, Code.OUTPUT_MISSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a prompt has put out: files and texts by history or socket, pictures that came as messages by node.
+
+    `whole` is False when the socket was away for a while: then pictures may have been missed.
+    """
+
+    files: Sequence[OutputFile]
+    texts: Sequence[OutputText] = ()
+    pictures: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    whole: bool = True
+
+
+def check_outputs(target: Target, given: Given, asked: Asked) -> Checked | None:
+    """Fetch what is wanted and check it; None when the server refuses connections."""
+    checked = Checked()
+    checked.note(_count_problem(given, asked))
+    for file in given.files:
+        if asked.kinds is not None and kind_of(file.filename, file.kind, animated=file.animated) not in asked.kinds:
+            continue
+        if not _check_file(target, file, asked, checked):
+            return None
+    if asked.kinds is None or OutputKind.IMAGES in asked.kinds:
+        _check_pictures(given, asked, checked)
+    if asked.kinds is None or OutputKind.TEXT in asked.kinds:
+        for text in given.texts:
+            _check_text(text, checked)
+    return checked
+
+
+def _count_problem(given: Given, asked: Asked) -> str | None:
+    """Fewer or more files than the workflow saves, node by node."""
+    for node_id, files in asked.files.items():
+        if files.by_socket:
+            count = len(given.pictures.get(node_id, ()))
+            if not given.whole:
+                continue
+        else:
+            count = sum(file.node_id == node_id for file in given.files)
+        if files.count is not None and count != files.count:
+            return f"node {node_id} gave {count} files instead of {files.count}"
     return None
 
 
-def _wrong_pixels(image: Image.Image, expected: Expected) -> str | None:
-    try:
-        image.load()
-        if expected.noise and _one_colour(image):
-            return "all of one colour"
-    except _BROKEN as error:
-        return _undecodable(error)
-    return None
+def _check_file(target: Target, file: OutputFile, asked: Asked, checked: Checked) -> bool:
+    """Fetch and check one; False when the server refuses connections."""
+    answer = target.view(file)
+    if isinstance(answer, Failure):
+        if answer.never_arrived:
+            return False
+        checked.note(f"{file.filename}: {answer}", Code.OUTPUT_MISSING)
+        return True
+    if answer.status != _OK:
+        checked.note(f"{file.filename}: HTTP {answer.status}", Code.OUTPUT_MISSING)
+        return True
+    checked.received += 1
+    checked.size_bytes += len(answer.body)
+    problem = _problem(file.filename, answer.body, file.node_id, asked)
+    if problem is not None:
+        checked.note(problem)
+    elif asked.judge is not None:
+        judged = asked.judge(file, answer.body)
+        if judged is not None:
+            checked.note(f"{file.filename}: {judged[0]}", judged[1])
+    return True
 
 
-def _one_colour(image: Image.Image) -> bool:
-    extrema = image.getextrema()
-    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    return all(band[0] == band[1] for band in bands if isinstance(band, tuple))
+def _check_pictures(given: Given, asked: Asked, checked: Checked) -> None:
+    for node_id, pictures in given.pictures.items():
+        for index, data in enumerate(pictures):
+            checked.received += 1
+            checked.size_bytes += len(data)
+            checked.note(_problem(f"picture {index + 1} of node {node_id}.png", data, node_id, asked))
 
 
-def _undecodable(error: BaseException) -> str:
-    return f"not decodable: {type(error).__name__}"
+def _check_text(text: OutputText, checked: Checked) -> None:
+    checked.received += 1
+    checked.size_bytes += len(text.text)
+    problem = problem_of_text(text.text)
+    checked.note(None if problem is None else f"node {text.node_id}: {problem}")
 
 
-def _in_another_thread(
-    work: Callable[[Image.Image, Expected], str | None], image: Image.Image, expected: Expected
-) -> str | None:
-    import gevent
+def _problem(filename: str, data: bytes, node_id: str, asked: Asked) -> str | None:
+    expected = asked.files.get(node_id, UNKNOWN).each
+    if asked.noise:
+        expected = replace(expected, noise=True)
 
-    problem: str | None = gevent.get_hub().threadpool.apply(work, (image, expected))
-    return problem
+    def run(pixels: int, work: Work) -> str | None:
+        if pixels <= INLINE_PIXELS and len(data) <= INLINE_BYTES:
+            return work()
+        with _ROOM.taken(pixels):
+            problem: str | None = gevent.get_hub().threadpool.apply(work)
+            return problem
+
+    problem = problem_of(filename, data, expected, run)
+    return None if problem is None else f"{filename}: {problem}"
+
+
+class _Room:
+    """Pixels that may be decoded at once in this process: what wants more than is free waits for its turn."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._free = gevent.lock.Semaphore(slots)
+        self._turn = gevent.lock.Semaphore(1)  # whoever waits for several slots waits alone, or two could wait for ever
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Room for so many pixels; what is more than all there is has it all for itself."""
+        wanted = min(max(-(-pixels // _SLOT_PIXELS), 1), self._slots)
+        held = 0
+        try:
+            with self._turn:
+                while held < wanted:
+                    self._free.acquire()
+                    held += 1
+            yield
+        finally:
+            for _ in range(held):
+                self._free.release()
+
+
+_ROOM: Final = _Room(_SLOTS)

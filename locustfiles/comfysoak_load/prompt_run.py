@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import gevent.event
 
 from comfysoak_core.clock import NS_PER_S, AnchoredClock
 from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.comfyui.answers import Accepted, parse_submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Need, Step
-from comfysoak_core.comfyui.expected import UNKNOWN, ExpectedImages
-from comfysoak_core.comfyui.history import OutputFile
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.messages import (
     Executed,
@@ -27,16 +25,17 @@ from comfysoak_core.comfyui.messages import (
     Status,
 )
 from comfysoak_core.recording.journal import Journal
-from comfysoak_core.rows import Prompt
+from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_load.connection import Connection
 from comfysoak_load.failures import Failure
-from comfysoak_load.http_answers import Answer
-from comfysoak_load.outputs import Expected, problem_of
+from comfysoak_load.outputs import Asked, Given, check_outputs
 from comfysoak_load.stamps import Arrival
 from comfysoak_load.target import Target
+from comfysoak_load.uploads import Delivery
 from comfysoak_load.withdraw import take_back
 
 OWN_TIMER_BELOW_NS = NS_PER_S // 2
+MAX_PICTURE_BYTES = 256 * 1024 * 1024  # of the pictures of one prompt that come as messages
 
 # After these a life needs nothing sooner than before: its greenlet may sleep on.
 _NO_NEWS = frozenset(
@@ -46,11 +45,16 @@ _NO_NEWS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be sent, and what must come back. `images`: output node id -> what it saves."""
+    """What is to be sent, and what must come back. `pictures` have to be on the server before."""
 
     body: bytes
-    images: Mapping[str, ExpectedImages]
-    noise: bool = False
+    asked: Asked
+    pictures: Delivery | None = None
+
+    @property
+    def sent_by_socket(self) -> frozenset[str]:
+        """The nodes whose pictures come as messages."""
+        return frozenset(node_id for node_id, files in self.asked.files.items() if files.by_socket)
 
 
 class Lateness(Protocol):
@@ -80,8 +84,8 @@ class Process(Protocol):
     ) -> None:
         """Journal an event."""
 
-    def restarted(self, target: Target, witness: PromptRun) -> None:
-        """`witness` was given a number that shows that its server was restarted."""
+    def numbers_fell(self, target: Target, fall: Fall, witness: PromptRun) -> None:
+        """`witness` was given a lower number than a prompt before it."""
 
 
 class PromptRun:
@@ -92,6 +96,7 @@ class PromptRun:
         "_due_ns",
         "_news",
         "_order",
+        "_pictures",
         "_process",
         "fetch_ms",
         "life",
@@ -109,6 +114,7 @@ class PromptRun:
         self.fetch_ms: float | None = None
         self.was_accepted = False
         self._order = order
+        self._pictures: dict[str, list[bytes]] = {}  # by node: those that come as messages
         self._connection = connection
         self._process = process
         self._news = gevent.event.Event()
@@ -126,6 +132,7 @@ class PromptRun:
         """
         self._process.journal.add_now(self.prompt)
         self._connection.listen(self)
+        self.life.queue_was(self._connection.queue_remaining, self._process.clock.now_ns())
         return self._drive()
 
     def follow(self) -> Prompt:
@@ -147,7 +154,12 @@ class PromptRun:
         self._connection.unlisten(self)
         self.life.stop(self._process.clock.now_ns())
         self.write_nodes()
-        self._process.journal.add(self.life.row)
+        row = self.life.row
+        if self._order.pictures is not None:
+            self._order.pictures.release(self.target, rejected=row.outcome == Outcome.REJECTED)
+        if not self.target.address.several:  # else nobody knows whose clock it was
+            self.target.server_clock.take(row)
+        self._process.journal.add(row)
 
     def stop(self) -> None:
         """End it now, as aborted unless it is known how it ended."""
@@ -173,8 +185,12 @@ class PromptRun:
 
     def on_message(self, message: Message, arrival: Arrival, size_bytes: int) -> None:
         """Pass it on to the life, and wake up if that may need something now."""
-        if self.life.message(message, arrival.at_ns, arrival.error_ns, size_bytes) and type(message) not in _NO_NEWS:
+        if not self.life.message(message, arrival.at_ns, arrival.error_ns, size_bytes):
+            return
+        if type(message) not in _NO_NEWS:
             self._news.set()
+        elif isinstance(message, PreviewImage | PreviewWithMetadata):
+            self._keep_picture(message)
 
     def on_socket_lost(self, at_ns: int) -> None:
         """The life polls until there is a new socket."""
@@ -220,21 +236,39 @@ class PromptRun:
 
     def _send(self) -> None:
         sent_ns = self._process.clock.now_ns()
-        self.life.sent(sent_ns)
         lateness = self._process.self_check
         lateness.lateness_max_ns = max(lateness.lateness_max_ns, sent_ns - self.prompt.scheduled_ns)
+        if self._order.pictures is not None:
+            if not self._deliver(self._order.pictures):
+                return
+            sent_ns = self._process.clock.now_ns()
+        self.life.sent(sent_ns)
         answer = self.target.submit(self._order.body)
         now = self._process.clock.now_ns()
         self.submit_ms = (now - sent_ns) / 1e6
         if isinstance(answer, Failure):
             self.life.submit_failed(str(answer), now, refused=answer.never_arrived)
             return
-        self.life.answered(answer.status, answer.body, now, self.target.queue_remaining)
+        self.life.answered(answer.status, answer.body, now, self.target.standing.remaining)
         submission = parse_submission(answer.status, answer.body)
         if isinstance(submission, Accepted):
             self.was_accepted = True
-            if self.target.accepted(submission.number, sent_ns):
-                self._process.restarted(self.target, self)
+            self.target.must_tell(sent_ns)
+            fall = self.target.numbered(submission.number, sent_ns)
+            if fall is not Fall.NONE:
+                self._process.numbers_fell(self.target, fall, self)
+
+    def _deliver(self, pictures: Delivery) -> bool:
+        """Upload its input pictures; whether it can be sent now."""
+        began_ns = self._process.clock.now_ns()
+        delivered = pictures.send_to(self.target)
+        now = self._process.clock.now_ns()
+        if isinstance(delivered, Failure):
+            self.life.upload_failed(str(delivered), now, refused=delivered.never_arrived)
+            return False
+        self.life.uploaded(delivered.variation, now - began_ns, delivered.size_bytes)
+        self._order = replace(self._order, body=delivered.body)
+        return True
 
     def _ask_history(self) -> None:
         answer = self.target.history(self.life.server_id)
@@ -267,37 +301,23 @@ class PromptRun:
 
     def _fetch_outputs(self) -> None:
         began_ns = self._process.clock.now_ns()
-        files = self.life.outputs
-        received = size = 0
-        problem, code = self._count_problem(files), Code.OUTPUT_WRONG
-        for file in files:
-            answer = self.target.view(file)
-            if isinstance(answer, Failure) and answer.never_arrived:
-                self.life.server_gone(self._process.clock.now_ns())
-                return
-            found, found_code = self._check(file, answer)
-            if isinstance(answer, Answer) and answer.status == 200:
-                received += 1
-                size += len(answer.body)
-            if found is not None and (problem is None or found_code is Code.OUTPUT_MISSING):
-                problem, code = found, found_code
+        life = self.life
+        given = Given(life.outputs, life.texts, self._pictures, whole=life.heard.gaps == 0)
+        checked = check_outputs(self.target, given, self._order.asked)
         now = self._process.clock.now_ns()
+        if checked is None:
+            life.server_gone(now)
+            return
         self.fetch_ms = (now - began_ns) / 1e6
-        self.life.outputs_checked(now, received=received, size_bytes=size, problem=problem, code=code)
+        life.outputs_checked(
+            now, received=checked.received, size_bytes=checked.size_bytes, problem=checked.problem, code=checked.code
+        )
 
-    def _count_problem(self, files: tuple[OutputFile, ...]) -> str | None:
-        """Fewer or more files than the workflow saves, node by node."""
-        for node_id, images in self._order.images.items():
-            count = sum(file.node_id == node_id for file in files)
-            if images.count is not None and count != images.count:
-                return f"node {node_id} gave {count} files instead of {images.count}"
-        return None
-
-    def _check(self, file: OutputFile, answer: Answer | Failure) -> tuple[str | None, Code]:
-        if isinstance(answer, Failure):
-            return f"{file.filename}: {answer}", Code.OUTPUT_MISSING
-        if answer.status != 200:
-            return f"{file.filename}: HTTP {answer.status}", Code.OUTPUT_MISSING
-        images = self._order.images.get(file.node_id, UNKNOWN)
-        problem = problem_of(file.filename, answer.body, Expected(images.width, images.height, self._order.noise))
-        return (None if problem is None else f"{file.filename}: {problem}"), Code.OUTPUT_WRONG
+    def _keep_picture(self, message: PreviewImage | PreviewWithMetadata) -> None:
+        """A picture that SaveImageWebsocket sends; those that samplers show on the way are no outputs."""
+        node_id = message.node_id if isinstance(message, PreviewWithMetadata) else self.life.heard.nodes.running
+        if node_id is None or node_id not in self._order.sent_by_socket:
+            return
+        kept = self._pictures.setdefault(node_id, [])
+        if sum(len(picture) for pictures in self._pictures.values() for picture in pictures) < MAX_PICTURE_BYTES:
+            kept.append(message.image)

@@ -1,78 +1,138 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
+from types import SimpleNamespace
+from typing import Any
 
+import gevent
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from comfysoak_load.outputs import MAX_PIXELS, Expected, problem_of
+from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.expected import ExpectedFiles
+from comfysoak_core.comfyui.history import OutputFile, OutputText
+from comfysoak_core.outputs.expected import Expected
+from comfysoak_core.outputs.kinds import OutputKind
+from comfysoak_load.failures import Failure, FailureKind
+from comfysoak_load.http_answers import Answer
+from comfysoak_load.outputs import Asked, Checked, Given, check_outputs
 
-NOISE = Image.effect_noise((32, 24), 60).convert("RGB")
-FLAT = Image.new("RGB", (32, 24), (10, 20, 30))
 
-
-def saved(image: Image.Image, kind: str = "PNG") -> bytes:
+def png(width: int, height: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind)
+    Image.effect_noise((width, height), 60).convert("RGB").save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_good_picture_of_any_format_has_no_problem(kind: str) -> None:
-    """A picture that is what its name says passes, and its size is looked at."""
-    assert problem_of(f"picture.{kind.lower()}", saved(NOISE, kind), Expected(32, 24)) is None
+SMALL = png(32, 24)
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "expected", "problem"),
-    [
-        ("a.png", b"", Expected(), "empty file"),
-        ("a.png", b"<html>not here</html>", Expected(), "not decodable"),
-        ("a.png", saved(NOISE)[:-200], Expected(), "not decodable"),
-        ("a.jpg", saved(NOISE), Expected(), "PNG under the name of JPEG"),
-        ("a.png", saved(NOISE), Expected(64, 24), "32x24 instead of 64x24"),
-        ("a.png", saved(FLAT), Expected(noise=True), "all of one colour"),
-    ],
-)
-def test_what_is_wrong_is_named(name: str, data: bytes, expected: Expected, problem: str) -> None:
-    """Each thing that can be wrong with a file has its words."""
-    found = problem_of(name, data, expected)
+def file(name: str, node_id: str = "9", *, animated: bool = False) -> OutputFile:
+    return OutputFile(node_id, "images", name, "", "output", animated)
+
+
+def target(**answers: Any) -> Any:
+    """A server whose /view answers by the stem of the file's name; 404 for others. What was asked for is kept."""
+    asked: list[str] = []
+
+    def view(wanted: OutputFile) -> Any:
+        asked.append(wanted.filename)
+        answer = answers.get(wanted.filename.partition(".")[0])
+        return Answer(404, b"") if answer is None else Answer(200, answer) if isinstance(answer, bytes) else answer
+
+    return SimpleNamespace(view=view, asked=asked)
+
+
+def checked(server: Any, given: Given, asked: Asked) -> Checked:
+    found = check_outputs(server, given, asked)
     assert found is not None
-    assert problem in found
+    return found
 
 
-def test_one_colour_is_what_an_empty_picture_is() -> None:
-    """A workflow without a sampler may give pictures of one colour."""
-    assert problem_of("a.png", saved(FLAT), Expected(32, 24)) is None
-    assert problem_of("a.png", saved(NOISE), Expected(32, 24, noise=True)) is None
+def test_good_files_are_counted_and_weighed() -> None:
+    """What is as it should be has no problem."""
+    given = Given([file("a.png"), file("b.png")])
+    found = checked(target(a=SMALL, b=SMALL), given, Asked({"9": ExpectedFiles(2, Expected(32, 24))}))
+    assert (found.received, found.size_bytes, found.problem) == (2, 2 * len(SMALL), None)
 
 
-def test_other_files_are_only_asked_to_be_there() -> None:
-    """Latents, sound and films are not decoded here."""
-    assert problem_of("a.latent", b"anything") is None
-    assert problem_of("a.mp4", b"") == "empty file"
+def test_too_few_files_are_told_by_their_node() -> None:
+    """A node that gives other than it saves is named."""
+    found = checked(target(a=SMALL), Given([file("a.png")]), Asked({"9": ExpectedFiles(2)}))
+    assert found.problem == "node 9 gave 1 files instead of 2"
 
 
-def test_a_decompression_bomb_is_not_decoded() -> None:
-    """A small file that says it is a huge picture is refused by its head, in no time and memory."""
-    side = 30_000
-    assert side * side > MAX_PIXELS
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" * 1000)))
-    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+def test_a_missing_file_outweighs_a_wrong_one() -> None:
+    """Of several problems the first is told, and one of a file that is gone before all."""
+    found = checked(target(a=b"rubbish"), Given([file("a.png"), file("b.png"), file("c.png")]), Asked({}))
+    assert (found.problem, found.code) == ("b.png: HTTP 404", Code.OUTPUT_MISSING)
+
+
+def test_only_the_kinds_that_are_wanted_are_fetched() -> None:
+    """What the scenario does not ask for is not asked for."""
+    server = target(a=SMALL)
+    given = Given(
+        [file("a.png"), file("b.webp", animated=True), file("c.mp4"), file("d.latent")], [OutputText("5", "")]
     )
-    problem = problem_of("a.png", bomb)
-    assert problem is not None
-    assert "pixels" in problem or "DecompressionBomb" in problem
+    found = checked(server, given, Asked({}, kinds=frozenset({OutputKind.IMAGES})))
+    assert server.asked == ["a.png"]
+    assert (found.received, found.problem) == (1, None)
 
 
-@given(st.binary(max_size=100), st.integers(0, 600))
-def test_any_bytes_are_survived(garbage: bytes, at: int) -> None:
-    """A damaged picture is a problem or none, never an exception."""
-    good = saved(NOISE)
-    problem_of("a.png", good[:at] + garbage + good[at + len(garbage) :], Expected(noise=True))
-    problem_of("a.webp", garbage)
+def test_a_text_that_says_nothing_is_a_wrong_output() -> None:
+    """Texts are outputs too."""
+    found = checked(target(), Given([], [OutputText("5", "a cat"), OutputText("6", "")]), Asked({}))
+    assert (found.received, found.problem, found.code) == (2, "node 6: empty text", Code.OUTPUT_WRONG)
+
+
+def test_pictures_that_come_as_messages_are_counted_and_checked() -> None:
+    """SaveImageWebsocket leaves no file; its pictures are looked at all the same, unless the socket was away."""
+    asked = Asked({"4": ExpectedFiles(2, Expected(32, 24), by_socket=True)})
+    assert checked(target(), Given([], (), {"4": [SMALL, SMALL]}), asked).problem is None
+    assert checked(target(), Given([], (), {"4": [SMALL]}), asked).problem == "node 4 gave 1 files instead of 2"
+    assert checked(target(), Given([], (), {"4": [SMALL]}, whole=False), asked).problem is None
+    wrong = checked(target(), Given([], (), {"4": [SMALL, SMALL[:-200]]}), asked)
+    assert wrong.problem is not None
+    assert wrong.problem.startswith("picture 2 of node 4.png: cut off")
+
+
+def test_a_server_that_is_gone_is_told_as_gone() -> None:
+    """A refused connection is about the server, not about the file."""
+    refused = Failure(FailureKind.REFUSED, "connection refused")
+    assert check_outputs(target(a=refused), Given([file("a.png")]), Asked({})) is None
+
+
+def test_the_judge_has_the_last_word_on_good_files() -> None:
+    """Whoever knows more of what a file should be is asked when nothing else is wrong with it."""
+    asked = Asked({}, judge=lambda _file, data: ("differs", Code.OUTPUT_CORRUPT) if data == SMALL else None)
+    found = checked(target(a=SMALL), Given([file("a.png")]), asked)
+    assert (found.problem, found.code) == ("a.png: differs", Code.OUTPUT_CORRUPT)
+    assert checked(target(a=b"rubbish"), Given([file("a.png")]), asked).code is Code.OUTPUT_WRONG
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pixels are being decoded at once, each time that changes."""
+    now, seen = [0], []
+
+    def apply(work: Any) -> Any:
+        now[0] += 1
+        seen.append(now[0])
+        gevent.sleep(0)
+        gevent.sleep(0)
+        now[0] -= 1
+        return work()
+
+    monkeypatch.setattr(gevent, "get_hub", lambda: SimpleNamespace(threadpool=SimpleNamespace(apply=apply)))
+    return seen
+
+
+def test_huge_pictures_wait_for_one_another(at_once: list[int]) -> None:
+    """What is decoded at once is bounded; what fits goes side by side, and in the end all were checked."""
+    buffer = io.BytesIO()
+    Image.new("1", (4096, 4096)).save(buffer, "PNG")  # a quarter of all there may be
+    large = buffer.getvalue()
+    work = [gevent.spawn(check_outputs, target(a=large), Given([file("a.png")]), Asked({})) for _ in range(6)]
+    gevent.joinall(work, raise_error=True)
+    assert all(one.value.problem is None for one in work)
+    assert max(at_once) == 4

@@ -1,7 +1,7 @@
-"""What pictures a graph will save, told from the graph alone; None where it cannot be told.
+"""What a graph will put out, told from the graph alone; None where it cannot be told.
 
-Sizes are followed from the node that makes an empty latent or picture through the stock nodes in between. A class
-that is not known here makes everything after it unknown, never wrong.
+Sizes are followed from the node that makes an empty latent, picture or sound through the stock nodes in between. A
+class that is not known here makes everything after it unknown, never wrong.
 """
 
 from __future__ import annotations
@@ -11,37 +11,40 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from comfysoak_core.comfyui.shape import Graph, is_link
+from comfysoak_core.outputs.expected import ANYTHING, Expected
 
 _LATENT: Final = 8  # pixels a latent cell stands for, in each direction
 _MAX_DEPTH: Final = 200
-_SAVERS: Final = {"SaveImage": "images", "PreviewImage": "images", "SaveImageAdvanced": "images"}
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectedImages:
-    """A batch of pictures of one size; None: cannot be told."""
+class ExpectedFiles:
+    """What one node puts out: how many files (None: cannot be told), and what each of them must be.
+
+    `by_socket`: they come as messages, and history knows nothing of them.
+    """
 
     count: int | None = None
-    width: int | None = None
-    height: int | None = None
+    each: Expected = ANYTHING
+    by_socket: bool = False
 
 
-UNKNOWN: Final = ExpectedImages()
+UNKNOWN: Final = ExpectedFiles()
 
 
-def expected_images(graph: Graph) -> dict[str, ExpectedImages]:
-    """Output node id -> what it will save, for the stock nodes that save or preview pictures."""
+def expected_outputs(graph: Graph) -> dict[str, ExpectedFiles]:
+    """Output node id -> what it will put out, for the stock nodes that save or show files."""
     walk = _Walk(graph)
     return {
-        node_id: walk.linked(node, _SAVERS[node["class_type"]])
+        node_id: _SAVERS[node["class_type"]](walk, node)
         for node_id, node in graph.items()
         if node["class_type"] in _SAVERS
     }
 
 
-def files_expected(expected: Mapping[str, ExpectedImages]) -> int | None:
-    """How many files all output nodes save together; None if one cannot tell."""
-    counts = [images.count for images in expected.values()]
+def files_expected(expected: Mapping[str, ExpectedFiles]) -> int | None:
+    """How many files all output nodes give together; None if one cannot tell."""
+    counts = [files.count for files in expected.values()]
     return None if not counts or None in counts else sum(count for count in counts if count is not None)
 
 
@@ -50,11 +53,27 @@ def size_inputs(graph: Graph) -> frozenset[tuple[str, str]]:
     walk = _Walk(graph)
     for node in graph.values():
         if node["class_type"] in _SAVERS:
-            walk.linked(node, _SAVERS[node["class_type"]])
+            _SAVERS[node["class_type"]](walk, node)
     return frozenset(walk.read)
 
 
 Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What flows along a link: so many pictures or latents of one size, or sounds of one length; None: cannot be told.
+
+    Of latents, `width` and `height` are those of the pictures they stand for.
+    """
+
+    count: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+_NO_BATCH: Final = Batch()
 
 
 class _Walk:
@@ -66,13 +85,13 @@ class _Walk:
         self._depth = 0
         self.read: set[tuple[str, str]] = set()
 
-    def linked(self, node: Node, name: str) -> ExpectedImages:
+    def linked(self, node: Node, name: str) -> Batch:
         """What comes in at input `name`."""
         value = self._value(node, name)
         source = self._graph.get(value[0]) if is_link(value) else None
         rule = _RULES.get(source["class_type"]) if source is not None else None
         if source is None or rule is None or self._depth >= _MAX_DEPTH:
-            return UNKNOWN
+            return _NO_BATCH
         self._depth += 1
         try:
             return rule(self, source)
@@ -102,10 +121,10 @@ class _Walk:
 _NUMBER_NODES: Final = frozenset({"PrimitiveInt", "PrimitiveFloat"})
 
 
-def _empty(cell: int) -> Callable[[_Walk, Node], ExpectedImages]:
-    def rule(walk: _Walk, node: Node) -> ExpectedImages:
+def _empty(cell: int) -> Callable[[_Walk, Node], Batch]:
+    def rule(walk: _Walk, node: Node) -> Batch:
         width, height = walk.whole(node, "width"), walk.whole(node, "height")
-        return ExpectedImages(walk.whole(node, "batch_size"), _floored(width, cell), _floored(height, cell))
+        return Batch(walk.whole(node, "batch_size"), _floored(width, cell), _floored(height, cell))
 
     return rule
 
@@ -114,11 +133,11 @@ def _floored(pixels: int | None, cell: int) -> int | None:
     return None if pixels is None or pixels <= 0 else pixels // cell * cell
 
 
-def _same(name: str) -> Callable[[_Walk, Node], ExpectedImages]:
+def _same(name: str) -> Callable[[_Walk, Node], Batch]:
     return lambda walk, node: walk.linked(node, name)
 
 
-def _scaled(walk: _Walk, node: Node) -> ExpectedImages:
+def _scaled(walk: _Walk, node: Node) -> Batch:
     """Width and height given; a zero keeps the proportions, two zeros keep the size."""
     source = walk.linked(node, "image")
     width, height = walk.whole(node, "width"), walk.whole(node, "height")
@@ -132,7 +151,7 @@ def _scaled(walk: _Walk, node: Node) -> ExpectedImages:
     return replace(source, width=width or None, height=height or None)
 
 
-def _scaled_latent(walk: _Walk, node: Node) -> ExpectedImages:
+def _scaled_latent(walk: _Walk, node: Node) -> Batch:
     source = walk.linked(node, "samples")
     width, height = walk.whole(node, "width"), walk.whole(node, "height")
     if not width or not height:  # a zero has rules of its own there
@@ -140,15 +159,15 @@ def _scaled_latent(walk: _Walk, node: Node) -> ExpectedImages:
     return replace(source, width=_floored(max(width, 64), _LATENT), height=_floored(max(height, 64), _LATENT))
 
 
-def _scaled_by(walk: _Walk, node: Node) -> ExpectedImages:
+def _scaled_by(walk: _Walk, node: Node) -> Batch:
     source, factor = walk.linked(node, "image"), walk.number(node, "scale_by")
     if factor is None or source.width is None or source.height is None:
         return replace(source, width=None, height=None)
     return replace(source, width=round(source.width * factor), height=round(source.height * factor))
 
 
-def _repeated(name: str) -> Callable[[_Walk, Node], ExpectedImages]:
-    def rule(walk: _Walk, node: Node) -> ExpectedImages:
+def _repeated(name: str) -> Callable[[_Walk, Node], Batch]:
+    def rule(walk: _Walk, node: Node) -> Batch:
         source, amount = walk.linked(node, name), walk.whole(node, "amount")
         count = None if source.count is None or amount is None else source.count * amount
         return replace(source, count=count)
@@ -156,14 +175,30 @@ def _repeated(name: str) -> Callable[[_Walk, Node], ExpectedImages]:
     return rule
 
 
-def _together(walk: _Walk, node: Node) -> ExpectedImages:
+def _together(walk: _Walk, node: Node) -> Batch:
     """Two batches in one, of the size of the first."""
     first, second = walk.linked(node, "image1"), walk.linked(node, "image2")
     count = None if first.count is None or second.count is None else first.count + second.count
     return replace(first, count=count)
 
 
-_RULES: Final[Mapping[str, Callable[[_Walk, Node], ExpectedImages]]] = {
+def _empty_audio(walk: _Walk, node: Node) -> Batch:
+    return Batch(1, seconds=walk.number(node, "duration"))
+
+
+def _empty_latent_audio(walk: _Walk, node: Node) -> Batch:
+    """Latents stand for 2,048 samples at 44.1 kHz each, and are even in number."""
+    seconds = walk.number(node, "seconds")
+    whole = None if seconds is None else round(seconds * 44_100 / 2048 / 2) * 2 * 2048 / 44_100
+    return Batch(walk.whole(node, "batch_size"), seconds=whole)
+
+
+def _film(walk: _Walk, node: Node) -> Batch:
+    """A film is one file, however many pictures it has: here they are its batch."""
+    return walk.linked(node, "images")
+
+
+_RULES: Final[Mapping[str, Callable[[_Walk, Node], Batch]]] = {
     "EmptyImage": _empty(1),
     "EmptyLatentImage": _empty(_LATENT),
     "EmptySD3LatentImage": _empty(_LATENT),
@@ -184,4 +219,54 @@ _RULES: Final[Mapping[str, Callable[[_Walk, Node], ExpectedImages]]] = {
     "RepeatImageBatch": _repeated("image"),
     "RepeatLatentBatch": _repeated("samples"),
     "ImageBatch": _together,
+    "EmptyAudio": _empty_audio,
+    "EmptyLatentAudio": _empty_latent_audio,
+    "VAEDecodeAudio": _same("samples"),
+    "CreateVideo": _film,
+}
+
+
+def _pictures(walk: _Walk, node: Node) -> ExpectedFiles:
+    batch = walk.linked(node, "images")
+    return ExpectedFiles(batch.count, Expected(batch.width, batch.height))
+
+
+def _socket_pictures(walk: _Walk, node: Node) -> ExpectedFiles:
+    return replace(_pictures(walk, node), by_socket=True)
+
+
+def _animation(walk: _Walk, node: Node) -> ExpectedFiles:
+    batch, fps = walk.linked(node, "images"), walk.number(node, "fps")
+    frame_ms = int(1000.0 / fps) if fps else None  # as the savers round it
+    return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count, frame_ms))
+
+
+def _webm(walk: _Walk, node: Node) -> ExpectedFiles:
+    batch = walk.linked(node, "images")
+    return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count))
+
+
+def _video(walk: _Walk, node: Node) -> ExpectedFiles:
+    batch = walk.linked(node, "video")
+    return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count))
+
+
+def _sounds(walk: _Walk, node: Node) -> ExpectedFiles:
+    batch = walk.linked(node, "audio")
+    return ExpectedFiles(batch.count, Expected(seconds=batch.seconds))
+
+
+def _latents(walk: _Walk, node: Node) -> ExpectedFiles:
+    batch = walk.linked(node, "samples")
+    return ExpectedFiles(1, Expected(batch.width, batch.height, batch=batch.count))
+
+
+_SAVERS: Final[Mapping[str, Callable[[_Walk, Node], ExpectedFiles]]] = {
+    **dict.fromkeys(("SaveImage", "PreviewImage", "SaveImageAdvanced"), _pictures),
+    **dict.fromkeys(("SaveAnimatedWEBP", "SaveAnimatedPNG"), _animation),
+    **dict.fromkeys(("SaveAudio", "SaveAudioMP3", "SaveAudioOpus", "SaveAudioAdvanced", "PreviewAudio"), _sounds),
+    "SaveImageWebsocket": _socket_pictures,
+    "SaveWEBM": _webm,
+    "SaveVideo": _video,
+    "SaveLatent": _latents,
 }

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from comfysoak_core.comfyui.choices import choices_of
-from comfysoak_core.comfyui.expected import ExpectedImages, expected_images, size_inputs
+from comfysoak_core.comfyui.expected import ExpectedFiles, expected_outputs, size_inputs
 from comfysoak_core.comfyui.places import NO_LIMITS, Limits, Place, place_of
 from comfysoak_core.comfyui.shape import Graph, upstream
 from comfysoak_core.comfyui.vary import NodeMapping, Range, SeedMode, Vary
@@ -51,7 +51,7 @@ class Draw:
 
     values: Mapping[str, Any]  # path -> value: with the workflow, all it takes to send it again
     graph_json: bytes
-    expected: Mapping[str, ExpectedImages]  # output node id -> the pictures it will save
+    expected: Mapping[str, ExpectedFiles]  # output node id -> what it will put out
 
     @property
     def variation(self) -> str:
@@ -84,7 +84,7 @@ class Variation:
             for place in choice.places
             if (place.node_id, place.input_name) in read
         )
-        self._expected: dict[bytes, Mapping[str, ExpectedImages]] = {}
+        self._expected: dict[bytes, Mapping[str, ExpectedFiles]] = {}
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -113,16 +113,16 @@ class Variation:
         """`drawn` with `inputs` (path -> value) in the place of what it has; ScenarioError when a path names none."""
         values = {**drawn.values, **inputs}
         graph = applied(self.workflow.graph, values)
-        return Draw(values, orjson.dumps(graph), expected_images(graph))
+        return Draw(values, orjson.dumps(graph), expected_outputs(graph))
 
-    def _expectation(self, values: Mapping[str, Any]) -> Mapping[str, ExpectedImages]:
+    def _expectation(self, values: Mapping[str, Any]) -> Mapping[str, ExpectedFiles]:
         if not self._sizing:
             return self.workflow.expected
         sizing = {path: values[path] for path in self._sizing}
         key = orjson.dumps(sizing)
         found = self._expected.get(key)
         if found is None:
-            found = expected_images(applied(self.workflow.graph, sizing))
+            found = expected_outputs(applied(self.workflow.graph, sizing))
             if len(self._expected) < MAX_SIZES:
                 self._expected[key] = found
         return found

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from comfysoak_core.comfyui.expected import ExpectedImages, expected_images
+from comfysoak_core.comfyui.expected import ExpectedFiles, expected_outputs
 from comfysoak_core.comfyui.shape import Graph, GraphShape, is_link
 from comfysoak_core.errors import Problem, ScenarioError
 
@@ -26,6 +26,7 @@ EXPORT_REMEDY: Final = (
     "Open the workflow in ComfyUI and save it with the menu entry File > Export (API); older versions call it"
     ' Workflow > Export (API), or "Save (API Format)" once dev mode is on in the settings.'
 )
+_ON_PURPOSE: Final = "If that is on purpose: take the right file, and mistakes: {share: 100%, kinds: [no-class-type]}."
 _API_EXAMPLE: Final = '{"3": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["4", 0], ...}}, ...}'
 
 
@@ -38,8 +39,11 @@ class Workflow:
     size_bytes: int
 
     @classmethod
-    def load(cls, path: Path | str) -> Workflow:
-        """The workflow in a file; ScenarioError with the file's name if it is none."""
+    def load(cls, path: Path | str, *, wrong: bool = False) -> Workflow:
+        """The workflow in a file; ScenarioError with the file's name if it is none.
+
+        `wrong`: it is meant to be refused, so mistakes stay that a server's validation answers with 400.
+        """
         path = Path(path)
         try:
             if path.stat().st_size > MAX_BYTES:
@@ -50,10 +54,10 @@ class Workflow:
         except OSError as error:
             remedy = "Check the path; relative paths are relative to the scenario."
             raise ScenarioError(f"cannot read the workflow: {error.strerror}", remedy, where=str(path)) from error
-        return cls.from_text(text, where=str(path), name=path.stem)
+        return cls.from_text(text, where=str(path), name=path.stem, wrong=wrong)
 
     @classmethod
-    def from_text(cls, text: str, *, where: str = "workflow", name: str = "workflow") -> Workflow:
+    def from_text(cls, text: str, *, where: str = "workflow", name: str = "workflow", wrong: bool = False) -> Workflow:
         """The workflow in a JSON text; `where` stands before the mistakes."""
         try:
             document = json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
@@ -62,13 +66,15 @@ class Workflow:
             raise ScenarioError(f"broken JSON: {error.msg}", EXPORT_REMEDY, where=place) from error
         except (ValueError, RecursionError) as error:
             raise ScenarioError(f"not JSON that can be sent: {error}", EXPORT_REMEDY, where=where) from error
-        return cls.from_graph(document, where=where, name=name)
+        return cls.from_graph(document, where=where, name=name, wrong=wrong)
 
     @classmethod
-    def from_graph(cls, graph: object, *, where: str = "workflow", name: str = "workflow") -> Workflow:
+    def from_graph(
+        cls, graph: object, *, where: str = "workflow", name: str = "workflow", wrong: bool = False
+    ) -> Workflow:
         """The workflow in a decoded document; a whole request body (`{"prompt": graph}`) will do as well."""
         found = _unwrapped(graph)
-        problems = list(_problems(found, where))
+        problems = list(_problems(found, where, wrong=wrong))
         if problems:
             raise ScenarioError.of(problems[:MAX_PROBLEMS])
         assert isinstance(found, dict)  # noqa: S101  # `_problems` says so
@@ -80,9 +86,9 @@ class Workflow:
         return GraphShape.of(self.graph)
 
     @cached_property
-    def expected(self) -> Mapping[str, ExpectedImages]:
-        """Output node id -> the pictures it will save, as far as the graph tells; varied inputs may change it."""
-        return expected_images(self.graph)
+    def expected(self) -> Mapping[str, ExpectedFiles]:
+        """Output node id -> what it will put out, as far as the graph tells; varied inputs may change it."""
+        return expected_outputs(self.graph)
 
     @property
     def classes(self) -> Mapping[str, str]:
@@ -99,20 +105,23 @@ def _unwrapped(document: object) -> object:
     return inner if isinstance(inner, dict) and "class_type" not in inner and "inputs" not in inner else document
 
 
-def _problems(graph: object, where: str) -> Iterator[Problem]:
+def _problems(graph: object, where: str, *, wrong: bool) -> Iterator[Problem]:
+    """What is wrong with it; of a graph that is `wrong` on purpose only what is not for validation to tell."""
     if not isinstance(graph, dict):
         what = f"expected a graph in API format, an object of nodes; got {_kind(graph)}"
         yield Problem(what, f"It looks like this: {_API_EXAMPLE}", where)
     elif is_editor_format(graph):
         yield Problem("this is the editor's own format, which no server runs", EXPORT_REMEDY, where)
     elif not graph:
+        if wrong:
+            return
         yield Problem("the workflow has no nodes", EXPORT_REMEDY, where)
     elif not any(isinstance(node, dict) and "class_type" in node for node in graph.values()):
         what = f"expected a graph in API format, found no node (keys: {', '.join(map(str, list(graph)[:5]))})"
         yield Problem(what, f"It looks like this: {_API_EXAMPLE}", where)
     else:
         for node_id, node in graph.items():
-            yield from _node_problems(graph, node_id, node, where)
+            yield from _node_problems(graph, node_id, node, where, wrong=wrong)
 
 
 def is_editor_format(document: Mapping[str, Any]) -> bool:
@@ -120,19 +129,21 @@ def is_editor_format(document: Mapping[str, Any]) -> bool:
     return isinstance(document.get("nodes"), list) and ("links" in document or "version" in document)
 
 
-def _node_problems(graph: Mapping[str, Any], node_id: str, node: object, where: str) -> Iterator[Problem]:
+def _node_problems(
+    graph: Mapping[str, Any], node_id: str, node: object, where: str, *, wrong: bool
+) -> Iterator[Problem]:
     here = f"{where}: node {node_id}"
     if not isinstance(node, dict):
         yield Problem(f"expected an object with class_type and inputs; got {_kind(node)}", EXPORT_REMEDY, here)
         return
     if not isinstance(node.get("class_type"), str) or not node["class_type"]:
-        yield Problem("the node has no class_type", EXPORT_REMEDY, here)
+        yield Problem("the node has no class_type", _ON_PURPOSE if wrong else EXPORT_REMEDY, here)
     if "inputs" not in node:
         what = "the node has no `inputs`; ComfyUI accepts that, and its worker thread may die of it"
         yield Problem(what, 'Write "inputs": {} if it takes none, or take the node out.', here)
     elif not isinstance(node["inputs"], dict):
         yield Problem(f"`inputs` should be an object; it is {_kind(node['inputs'])}", EXPORT_REMEDY, here)
-    else:
+    elif not wrong:
         yield from _link_problems(graph, node["inputs"], here)
 
 

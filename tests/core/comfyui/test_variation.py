@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_core.comfyui.expected import ExpectedImages
+from comfysoak_core.comfyui.expected import ExpectedFiles
 from comfysoak_core.comfyui.variation import (
     NOTHING_VARIES,
     ONLY_OUTPUTS_VARY,
@@ -23,6 +23,7 @@ from comfysoak_core.comfyui.variation import (
 )
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ScenarioError
+from comfysoak_core.outputs.expected import Expected
 
 GRAPH: dict[str, Any] = {
     "3": {
@@ -267,8 +268,8 @@ def test_sizes_that_vary_change_what_is_expected() -> None:
     variation = _varied(Vary(inputs={"5.width": (256, 1024), "5.batch_size": (2,)}))
     for number in range(6):
         draw = variation.draw(Random(number))
-        assert draw.expected == {"9": ExpectedImages(2, draw.values["5.width"], 512)}
-    assert _varied(Vary()).draw(Random(0)).expected == {"9": ExpectedImages(1, 512, 512)}
+        assert draw.expected == {"9": ExpectedFiles(2, Expected(draw.values["5.width"], 512))}
+    assert _varied(Vary()).draw(Random(0)).expected == {"9": ExpectedFiles(1, Expected(512, 512))}
 
 
 def test_a_graph_that_holds_what_marks_the_gaps() -> None:

@@ -11,10 +11,11 @@ from hypothesis import given
 from tests.core.comfyui.recorded import RECORDINGS
 from tests.core.comfyui.test_messages import JSON
 
-from comfysoak_core.comfyui.expected import ExpectedImages, expected_images, files_expected, size_inputs
+from comfysoak_core.comfyui.expected import ExpectedFiles, expected_outputs, files_expected, size_inputs
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ScenarioError
+from comfysoak_core.outputs.expected import Expected
 
 TINY: dict[str, Any] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 2, "color": 0}}
@@ -183,8 +184,8 @@ LATENT = ("EmptyLatentImage", {"width": 520, "height": 390, "batch_size": 3})
 def test_what_a_graph_will_save(graph: dict[str, Any], expected: tuple[int | None, ...]) -> None:
     """Count and size are followed from the empty latent to the saved file; what is not known is None."""
     graph["9"] = {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}
-    found = expected_images(graph)
-    assert found == {"9": ExpectedImages(*expected)}
+    found = expected_outputs(graph)
+    assert found == {"9": ExpectedFiles(expected[0], Expected(*expected[1:]))}
     assert files_expected(found) == expected[0]
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from comfysoak_core.comfyui.vary import SeedMode
+from comfysoak_core.outputs.kinds import OutputKind
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.quantities import Seconds
+from comfysoak_core.scenario.quantities import Ratio, Seconds
+from comfysoak_core.scenario.written.behaviour import Batch, CancelSection, GiveUpSection, Mistakes, Share, Uploads
 from comfysoak_core.scenario.written.section import Section, Span
 
 
@@ -58,6 +60,25 @@ class VarySection(Section):
     )
 
 
+def _as_fetch(value: object) -> object:
+    """Yes or no, a share, or a list of kinds."""
+    if isinstance(value, bool):
+        return {"share": float(value)}
+    if isinstance(value, list | tuple):
+        return {"kinds": value}
+    return value if isinstance(value, dict | FetchSection) else {"share": value}
+
+
+class FetchSection(Section):
+    """Which outputs are fetched and checked."""
+
+    share: Ratio = Field(1.0, description="of the prompts whose outputs are fetched", examples=["10%"])
+    kinds: tuple[OutputKind, ...] | None = Field(
+        None, min_length=1, description=f"the kinds fetched, of {', '.join(OutputKind)}; default: all",
+        examples=[["images", "video"]],
+    )  # fmt: skip
+
+
 class WorkloadSection(Section):
     """One workflow of the mix."""
 
@@ -70,5 +91,32 @@ class WorkloadSection(Section):
     deadline: Seconds = Field(600.0, gt=0, description="a prompt that takes longer has failed", examples=["3m"])
     expect: Outcome = Field(Outcome.SUCCESS, description="the outcome that counts as right", examples=["rejected"])
     vary: VarySection = Field(VarySection(), examples=[{"seed": "random"}])
-    fetch: bool = Field(default=True, description="fetch and check the outputs", examples=[True])
+    fetch: Annotated[FetchSection, BeforeValidator(_as_fetch)] = Field(
+        FetchSection(),
+        description="fetch and check the outputs: yes or no, of a share of the prompts, or only some kinds",
+        examples=[True, "10%", ["images", "video"]],
+    )
+    batch: Batch | None = Field(None, description="how many pictures a prompt makes at once", examples=[[1, 2, 4]])
+    front: Share = Field(0.0, description="how many go to the front of the queue; true: all", examples=["10%"])
+    upload: Uploads = Field(
+        (), description="pictures to upload first", examples=[{"input": "10.image", "files": "pictures/"}]
+    )
+    cancel: CancelSection | None = Field(
+        None, description="a share that is taken back", examples=[{"share": "10%", "after": "1s..5s"}]
+    )
+    give_up: GiveUpSection | None = Field(
+        None, description="users who wait no longer, and try again", examples=[{"after": "30s", "again": 2}]
+    )
+    mistakes: Mistakes | None = Field(
+        None, description="a share that carries a mistake the server is to refuse", examples=["5%"]
+    )
     think: Span = Field((0.0, 0.0), description="pause of a user after each prompt", examples=["1s..3s"])
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name, leaves in (("cancel", self.cancel), ("give_up", self.give_up)):
+            if leaves is not None and leaves.after[1] >= self.deadline:
+                raise ValueError(f"{name}.after must be shorter than the deadline of {self.deadline:g} s")
+        if self.mistakes is not None and self.expect is not Outcome.SUCCESS:
+            raise ValueError(f"mistakes are for prompts that would succeed without them, not for expect: {self.expect}")
+        return self
