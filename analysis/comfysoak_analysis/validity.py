@@ -63,6 +63,8 @@ def _end(run: Run) -> Iterator[Doubt]:
         yield Doubt("interrupted", Weight.INVALID, f"The run was {ended.reason.value} {after}{detail}.", again)
     elif ended.reason is EndReason.ABORTED:
         yield Doubt("aborted", Weight.INVALID, f"The harness gave up {after}{detail}.", again)
+    elif ended.reason is EndReason.TIME_UP:
+        yield Doubt("time up", Weight.CAUTION, f"Not all stages were run: {ended.detail}.", "Give it more time.")
     elif planned and run.duration_s < _PLANNED_SHARE * planned:
         yield Doubt("short", Weight.CAUTION, f"The run ended {after}.")
     for fault in run.recording.run.faults:

@@ -29,6 +29,7 @@ class EndReason(StrEnum):
     """Why a run ended."""
 
     FINISHED = "finished"  # all stages were run
+    TIME_UP = "time up"  # the longest duration was reached before the last stage was over
     INTERRUPTED = "interrupted"  # Ctrl-C
     TERMINATED = "terminated"  # SIGTERM
     CUT_OFF = "cut off"  # everybody who wrote it died
