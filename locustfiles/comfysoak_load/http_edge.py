@@ -47,12 +47,16 @@ class HttpEdge:
         return self._exchange(request, deadline_s, max_bytes, repeatable=True)
 
     def post(
-        self, path: str, body: bytes, *, deadline_s: float = DEADLINE_S, max_bytes: int = MAX_BODY_BYTES
+        self,
+        path: str,
+        body: bytes,
+        *,
+        deadline_s: float = DEADLINE_S,
+        max_bytes: int = MAX_BODY_BYTES,
+        content_type: str = "application/json",
     ) -> Answer | Failure:
-        """POST JSON. Never sent twice: a failure whose `sent` is True may have been acted upon."""
-        head = (
-            f"POST {self._prefix}{path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        )
+        """POST JSON, or what else. Never sent twice: a failure whose `sent` is True may have been acted upon."""
+        head = f"POST {self._prefix}{path} HTTP/1.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         request = head.encode() + self._head + b"\r\n" + body
         return self._exchange(request, deadline_s, max_bytes, repeatable=False)
 

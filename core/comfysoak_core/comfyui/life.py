@@ -186,10 +186,11 @@ class PromptLife:
             self._account.fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
 
     def uploaded(self, variation: str, took_ns: int, size_bytes: int) -> None:
-        """Its input pictures are on the server; `variation` has the names they got there."""
+        """Its input pictures are on the server, with the names in `variation`; 0 bytes: they had been there before."""
         if self._phase is _Phase.DUE:
-            uploads = {"variation": variation, "upload_took_ns": took_ns, "upload_bytes": size_bytes}
-            self._account.fields |= uploads
+            self._account.fields["variation"] = variation
+            if size_bytes:
+                self._account.fields |= {"upload_took_ns": took_ns, "upload_bytes": size_bytes}
 
     def upload_failed(self, error: str, at_ns: int, *, refused: bool = False) -> None:
         """An input picture could not be uploaded; `refused`: there was no connection to the server."""

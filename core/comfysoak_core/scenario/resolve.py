@@ -20,11 +20,13 @@ from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.behaviour import cancel_of, give_up_of, mistakes_of, uploads_of
 from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.goals import DEFAULT_GOALS, of_prompts
 from comfysoak_core.scenario.model import Scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
-from comfysoak_core.scenario.stage import COLD_START, Arrivals, ColdStart, Settle, Stage
+from comfysoak_core.scenario.stage import COLD_START, Arrivals, CapacitySearch, ColdStart, Settle, Stage
 from comfysoak_core.scenario.workload import Fetch, Workload
+from comfysoak_core.scenario.written.search import SearchSection
 from comfysoak_core.scenario.written.section import check_url
 from comfysoak_core.scenario.written.stages import StageSection
 from comfysoak_core.scenario.written.workload import WorkloadSection
@@ -62,7 +64,7 @@ class _Resolver:
         if self.problems:
             return None
         graphs = {workload.name: workload.graph for workload in workloads if workload}
-        stages = [self._stage(part, index, graphs) for index, part in enumerate(scenario.load)]
+        stages = [self._stage(part, index, graphs, scenario) for index, part in enumerate(scenario.load)]
         if self.problems:
             return None
         return Plan(
@@ -180,9 +182,11 @@ class _Resolver:
             return None
         return self._try(("target", "embedded"), lambda: written.with_files_read(self.folder))
 
-    def _stage(self, part: StageSection, index: int, graphs: Mapping[str, Graph]) -> Stage | None:
+    def _stage(
+        self, part: StageSection, index: int, graphs: Mapping[str, Graph], scenario: Scenario
+    ) -> Stage | None:
         if part.trace is None:
-            return _stage(part)
+            return _stage(part, scenario)
         path = self.folder / part.trace
         replay = self._try(("load", index, "trace"), lambda: check_trace(path, graphs))
         if replay is None:
@@ -219,11 +223,13 @@ _MAPPING_REMEDY = (
 )
 
 
-def _stage(part: StageSection) -> Stage:
+def _stage(part: StageSection, scenario: Scenario) -> Stage:
     if part.cold_start is not None:
         what = ColdStart(command=part.cold_start.command, workload=part.cold_start.workload)
         phase = part.phase if "phase" in part.model_fields_set else COLD_START
         return Stage(duration_s=part.duration, cold_start=what, phase=phase)
+    if part.search is not None:
+        return _searching(part, part.search, scenario)
     settle = _settle(part)
     if part.users is not None:
         curve = part.users.curve(part.duration)
@@ -233,6 +239,26 @@ def _stage(part: StageSection) -> Stage:
         rate_per_s=part.arrivals.curve(part.duration), process=part.process, in_flight_most=part.in_flight_most
     )
     return Stage(duration_s=part.duration, arrivals=arrivals, settle=settle, phase=part.phase)
+
+
+def _searching(part: StageSection, search: SearchSection, scenario: Scenario) -> Stage:
+    between = search.users or search.arrivals
+    assert between is not None  # noqa: S101  # the model has seen to one of the two
+    what = CapacitySearch(
+        counts_users=search.users is not None,
+        low=between.start,
+        high=between.end,
+        hold_s=search.hold,
+        hold_most_s=search.hold_most or 3 * search.hold,
+        discard_s=search.hold / 4 if search.discard is None else search.discard,
+        factor=search.factor,
+        within=search.within,
+        goals=search.goals or of_prompts(scenario.goals) or of_prompts(DEFAULT_GOALS),
+        process=part.process,
+        in_flight_most=part.in_flight_most,
+    )
+    patience_s = max(workload.deadline for workload in scenario.workload)
+    return Stage(duration_s=part.duration or what.longest_s(patience_s), search=what, phase=part.phase)
 
 
 def _settle(part: StageSection) -> Settle | None:
