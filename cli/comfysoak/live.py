@@ -19,6 +19,7 @@ from rich.text import Text
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Generator, Gpu, Outcome, Prompt, Server, Session
 from comfysoak_core.scenario.quantities import format_duration, format_size
+from comfysoak_core.scenario.stage import COLD_START, SETTLE
 from comfysoak_core.terminal import printable
 
 WINDOW_NS = 60 * NS_PER_S
@@ -43,7 +44,13 @@ class LiveState:
 
     started_ns: int
     duration_s: float
+    phases_without_load: frozenset[str] = frozenset({SETTLE, COLD_START})
     phase: str = ""
+    stage: str = ""  # in words, as the load told it
+    doing: str = ""  # in words, while there is no load
+    loaded_s: float = 0.0  # in the stretches of load before this one
+    loading_since_ns: int | None = None
+    draining: bool = False
     users: dict[str, int] = field(default_factory=dict)
     sockets: dict[str, int] = field(default_factory=dict)
     open_prompts: set[str] = field(default_factory=set)
@@ -70,9 +77,11 @@ class LiveState:
         window_ns = min(WINDOW_NS, max(now_ns - self.started_ns, NS_PER_S))
         return len(self.finished_ns) * 60 * NS_PER_S / window_ns
 
-    def elapsed_s(self, now_ns: int) -> float:
-        """Seconds since load began."""
-        return max(now_ns - self.started_ns, 0) / NS_PER_S
+    def load_s(self, now_ns: int) -> float:
+        """Seconds under load; settles and cold starts do not count."""
+        since_ns = self.loading_since_ns
+        going_s = max(now_ns - since_ns, 0) / NS_PER_S if since_ns is not None else 0.0
+        return min(self.loaded_s + going_s, self.duration_s)
 
     @property
     def queue(self) -> int | None:
@@ -121,15 +130,38 @@ class LiveState:
 
     def _event(self, row: Sequence[Any], place: dict[str, int]) -> None:
         kind, detail = row[place["kind"]], str(row[place["detail"]])
-        if kind == "phase":
-            if not self.phase:  # the load says when it really began
-                self.started_ns = row[place["at_ns"]]
-            self.phase = str(row[place["subject"]] or "")
+        if kind in ("phase", "draining"):
+            self._enter(kind, str(row[place["subject"]] or ""), detail, row[place["at_ns"]])
+        elif kind == "cold_start":
+            self._note_step(row, place, detail)
         elif kind != "fault":  # what a scenario injects is for the report; here people watch what is seen
             code = row[place["code"]]
-            self.notes.append(printable(f"{code or kind}: {detail}" if detail else str(code or kind))[:200])
+            self._note(f"{code or kind}: {detail}" if detail else str(code or kind))
+
+    def _enter(self, kind: str, phase: str, detail: str, at_ns: int) -> None:
+        """A stage goes on, a settle or a cold start begins, or all is over but for what is open."""
+        if not self.phase:  # the load says when it really began
+            self.started_ns = at_ns
+        if self.loading_since_ns is not None:
+            self.loaded_s += max(at_ns - self.loading_since_ns, 0) / NS_PER_S
+        self.draining = kind == "draining"
+        self.phase, self.stage = phase, printable(detail)[:200]
+        paused = self.draining or phase in self.phases_without_load
+        self.loading_since_ns = None if paused else at_ns
+        self.doing = "settling, no load" if phase == SETTLE else "cold start, no load" if paused else ""
+
+    def _note_step(self, row: Sequence[Any], place: dict[str, int], detail: str) -> None:
+        """A server got a step further from its process start to its first picture."""
+        step = _STEPS.get(str(row[place["subject"]]), str(row[place["subject"]]))
+        who = f"{row[place['server']]} " if row[place["server"]] else ""
+        self._note(f"{who}{step}" + (f": {detail}" if detail else ""))
+
+    def _note(self, text: str) -> None:
+        self.notes.append(printable(text)[:200])
 
 
+_STEPS = {"start": "starts", "answers": "answers", "ready": "is ready", "picture": "has made its first picture",
+          "failed": "did not start", "command": "the command"}  # fmt: skip
 _READERS = {
     Prompt.TABLE: LiveState._prompt,  # noqa: SLF001  # dispatch within the module
     Session.TABLE: LiveState._session,  # noqa: SLF001
@@ -158,17 +190,18 @@ def line(state: LiveState, now_ns: int) -> str:
 
 def panel(state: LiveState, now_ns: int) -> RenderableType:
     """The state as a block of lines for a terminal."""
-    elapsed_s = state.elapsed_s(now_ns)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", justify="right", min_width=12)
     grid.add_column(overflow="fold")
     progress = Table.grid(padding=(0, 1))
     progress.add_row(
-        ProgressBar(total=max(state.duration_s, 1), completed=min(elapsed_s, state.duration_s), width=32),
+        ProgressBar(total=max(state.duration_s, 1), completed=state.load_s(now_ns), width=32),
         _progress_in_words(state, now_ns),
-        Text(state.phase if elapsed_s < state.duration_s else "", style="dim"),
+        Text("" if state.draining else state.phase, style="dim"),
     )
     grid.add_row("progress", progress)
+    if state.stage:
+        grid.add_row("stage", Text(state.stage))
     grid.add_row("users", f"{sum(state.users.values())} · {len(state.open_prompts)} prompts in flight")
     done = state.outcomes[Outcome.SUCCESS]
     grid.add_row("prompts", f"[bold]{state.prompts_per_minute(now_ns):.0f}[/]/min · {done} done{_cached(state)}")
@@ -185,9 +218,11 @@ def panel(state: LiveState, now_ns: int) -> RenderableType:
 
 
 def _progress_in_words(state: LiveState, now_ns: int) -> str:
-    if state.elapsed_s(now_ns) < state.duration_s:
-        return f"{format_duration(round(state.elapsed_s(now_ns)))} of {format_duration(state.duration_s)}"
-    return f"all stages done, {_count(len(state.open_prompts), 'prompt')} left to end"
+    if state.draining:
+        return f"all stages done, {_count(len(state.open_prompts), 'prompt')} left to end"
+    seconds = round(state.load_s(now_ns))
+    progress = f"{format_duration(seconds) if seconds else '0 s'} of {format_duration(state.duration_s)}"
+    return f"{progress}, {state.doing}" if state.doing else progress
 
 
 def _count(number: int, noun: str) -> str:

@@ -82,7 +82,35 @@ def test_a_run_in_one_line() -> None:
     assert line(state, START_NS + 30 * NS_PER_S) == (
         "[rising] 30 s of 60 s · 6 users · 0 prompts/min · queue 3 · 8 sockets · VRAM 75% · no failures"
     )
+    take(state, Event(at_ns=START_NS + 60 * NS_PER_S, source="load", kind="draining", subject="rising"))
     assert "all stages done, 0 prompts left to end" in line(state, START_NS + 61 * NS_PER_S)
+
+
+def test_a_settle_is_no_progress() -> None:
+    """The load clock stands while servers settle, and words say so."""
+    state = LiveState(START_NS, 60)
+    for at_s, phase, detail in ((0, "load", "stage 1 of 1: 2 users for 60 s"), (20, "settle", "stage 1 of 1 settles")):
+        take(state, Event(at_ns=START_NS + at_s * NS_PER_S, source="l", kind="phase", subject=phase, detail=detail))
+    assert line(state, START_NS + 50 * NS_PER_S).startswith("[settle] 20 s of 60 s, settling, no load · ")
+    assert "stage 1 of 1 settles" in shown(state, 50)
+    take(state, Event(at_ns=START_NS + 55 * NS_PER_S, source="l", kind="phase", subject="load", detail="it goes on"))
+    assert line(state, START_NS + 65 * NS_PER_S).startswith("[load] 30 s of 60 s · ")
+
+
+def test_the_steps_of_a_cold_start_are_told() -> None:
+    """From process start to the first picture, each server's."""
+    state = LiveState(START_NS, 60, frozenset({"boot"}))
+    take(state, Event(at_ns=START_NS, source="l", kind="phase", subject="boot", detail="stage 1 of 2: a cold start"))
+    for step, detail in (("start", ""), ("answers", "ComfyUI 0.33.0"), ("picture", "sdxl")):
+        take(
+            state, Event(at_ns=START_NS, source="l", kind="cold_start", server="http://a", subject=step, detail=detail)
+        )
+    assert list(state.notes) == [
+        "http://a starts",
+        "http://a answers: ComfyUI 0.33.0",
+        "http://a has made its first picture: sdxl",
+    ]
+    assert line(state, START_NS + 9 * NS_PER_S).startswith("[boot] 0 s of 60 s, cold start, no load · ")
 
 
 def test_a_server_that_does_not_answer_has_no_queue() -> None:
