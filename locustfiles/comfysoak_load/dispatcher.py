@@ -1,127 +1,166 @@
 """Open load: sends each prompt when it is due, however many are still on their way.
 
-Arrivals are bound to the clock and not to users: each goes to a client of a pool that has nothing to do, and the pool
-grows as it must. An arrival that cannot be sent is a row all the same, with the reason.
+Arrivals are bound to the clock and not to users: each goes to a client that has nothing to do, and there are as many
+as it takes. An arrival that cannot be sent is a row all the same, with the reason.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gevent
 import gevent.pool
 
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.errors import ComfySoakError
 from comfysoak_core.rows import Outcome, Prompt
-from comfysoak_core.scenario.arrivals import arrival_offsets
-from comfysoak_core.scenario.stage import Arrivals, Stage
-from comfysoak_load.client import ComfyClient, Fire
+from comfysoak_core.scenario.arrivals import Arrival
+from comfysoak_core.scenario.stage import Stage
+from comfysoak_load.alarm import Alarm
+from comfysoak_load.client import Aim, ComfyClient, Fire
+from comfysoak_load.pool import Pool
+from comfysoak_load.schedule import Schedule, arrivals_of
 
 if TYPE_CHECKING:
     from comfysoak_load.load_process import LoadProcess
 
-READY_AHEAD_S = 0.5  # sockets are opened so long before they are needed
-READY_LEAST = 2
-
 
 class Dispatcher:
-    """The arrivals of one load process; `part` of `parts` that share each stage."""
+    """The arrivals of one load process: all, until it is told which part is its own. Traces lie in `run_dir`."""
 
-    def __init__(self, process: LoadProcess, fire: Fire, *, part: int = 0, parts: int = 1) -> None:
+    def __init__(self, process: LoadProcess, fire: Fire, run_dir: Path) -> None:
         self._process = process
-        self._fire = fire
-        self._part = part
-        self._parts = parts
-        self._idle: list[ComfyClient] = []  # the one used last is used next: sockets not needed stay idle
+        self._run_dir = run_dir
+        self._part = 0
+        self._parts = 1
+        self._deals = 0  # how often it was told otherwise
+        self._is_dealt_anew = False
+        self._pool = Pool(process, fire)
+        self._alarm = Alarm()
         self._sending = gevent.pool.Group()
         self._waiting: set[gevent.Greenlet] = set()  # of those: for a socket
-        self._stage: gevent.Greenlet | None = None
-
-    def enter(self, stage: Stage, number: int, started_ns: int) -> None:
-        """Stage `number` began at `started_ns`: arrivals of the one before end, its own begin."""
-        self.leave()
-        if stage.arrivals is not None:
-            self._stage = gevent.spawn(self._dispatch, stage, stage.arrivals, number, started_ns)
+        self._entered = 0  # so many schedules there have been
+        self._schedule: Schedule | None = None  # of the stage that is on, also while its load clock stands
+        self._going: gevent.Greenlet | None = None
 
     @property
     def on_their_way(self) -> int:
         """Prompts that are due and have not ended."""
         return len(self._sending)
 
+    def share(self, part: int, parts: int) -> None:
+        """Send part `part` of `parts` from the offset on at which a stage is entered next; until there the old one."""
+        if (part, parts) != (self._part, self._parts):
+            self._part, self._parts = part, parts
+            self._deals += 1
+            self._is_dealt_anew = True
+
+    def enter(self, stage: Stage, number: int, zero_ns: int, *, from_s: float = 0.0, until_s: float = math.inf) -> None:
+        """The arrivals of stage `number` with offsets from `from_s` to below `until_s` are due at `zero_ns` + offset.
+
+        A stage that is entered again goes on where it was: what was due before it was left and had not been sent is
+        sent now. When another stage is entered such arrivals become rows that say so.
+        """
+        self.leave()
+        if self._schedule is None or not self._schedule.goes_on(stage, from_s):
+            self._give_up("when its stage ended")
+            self._schedule = self._new_schedule(stage, number, from_s)
+        if self._schedule is not None:
+            self._pool.open(self._schedule.room)
+            self._schedule.zero_ns, self._schedule.until_s = zero_ns, until_s
+            self._going = gevent.spawn(self._dispatch, self._schedule)
+
+    def _new_schedule(self, stage: Stage, number: int, from_s: float) -> Schedule | None:
+        part, parts = self._part, self._parts
+        self._entered += 1  # or prompts of a stage that begins again would be those of the first time, and cached
+        name = f"{number}/{part}/{self._entered}"
+        arrivals = arrivals_of(stage, self._run_dir, f"{self._process.plan.seed}/{name}", part=part, parts=parts)
+        if arrivals is None:
+            return None
+        schedule = Schedule(stage, name, max(stage.in_flight_most // parts, 1), arrivals)
+        try:
+            schedule.pass_over(from_s)
+        except ComfySoakError as error:  # a trace that is not there
+            self._process.own_error(error)
+            return None
+        return schedule
+
     def leave(self) -> None:
-        """No further arrivals; what is due goes on to its end."""
-        if self._stage is not None:
-            self._stage.kill(block=False)
-            self._stage = None
+        """No further arrivals until a stage is entered; what is on its way goes on to its end."""
+        if self._going is not None:
+            self._going.kill(block=False)
+            self._going = None
 
     def stop(self) -> None:
-        """No further arrivals; what still waits for a socket is not sent."""
+        """No further arrivals at all; what still waits for a socket is not sent."""
         self.leave()
+        self._pool.close()
         gevent.killall(list(self._waiting))
+        self._give_up("when the run ended")
+        self._alarm.close()
 
-    def _dispatch(self, stage: Stage, arrivals: Arrivals, number: int, started_ns: int) -> None:
+    def _dispatch(self, schedule: Schedule) -> None:
         clock = self._process.clock
-        numbers = random.Random(f"{self._process.plan.seed}/arrivals/{number}/{self._part}")
-        offsets = arrival_offsets(
-            stage.duration_s,
-            arrivals.rate_per_s,
-            arrivals.process,
-            numbers,
-            part=self._part,
-            parts=self._parts,
-        )
-        ready = arrivals.rate_per_s.highest * READY_AHEAD_S / self._parts
-        self._keep_ready(min(max(round(ready), READY_LEAST), self._room(arrivals)))
-        for count, offset_s in enumerate(offsets):
-            due_ns = started_ns + round(offset_s * NS_PER_S)
+        while (arrival := schedule.next) is not None and arrival.offset_s < schedule.until_s:
+            numbers = self._process.draw(schedule.name, schedule.count)  # now: it takes longer than sending may wait
+            due_ns = schedule.due_ns(arrival)
             left_ns = due_ns - clock.now_ns()
             if left_ns > 0:
-                gevent.sleep(left_ns / NS_PER_S)
-            self._arrive(arrivals, f"{number}/{self._part}", count, due_ns)
+                self._alarm.sleep(left_ns)
+            schedule.take()
+            self._arrive(schedule, arrival, numbers, due_ns)
+            gevent.sleep(0)  # it leaves before the next one is thought of; and when late, answers are read all the same
 
-    def _room(self, arrivals: Arrivals) -> int:
-        """How many prompts this process may have on their way."""
-        return max(arrivals.in_flight_most // self._parts, 1)
+    def _arrive(self, schedule: Schedule, arrival: Arrival, numbers: random.Random, due_ns: int) -> None:
+        if len(self._sending) >= schedule.room:
+            self._not_sent(arrival, numbers, due_ns, f"{len(self._sending)} prompts were on their way already")
+        else:
+            self._sending.start(gevent.Greenlet(self._send, arrival, numbers, due_ns))
 
-    def _keep_ready(self, clients: int) -> None:
-        while len(self._idle) < clients:
-            self._idle.append(self._new_client())
-
-    def _new_client(self) -> ComfyClient:
-        client = ComfyClient(self._process, self._fire)
-        client.connect()
-        return client
-
-    def _arrive(self, arrivals: Arrivals, stream: str, count: int, due_ns: int) -> None:
-        if len(self._sending) >= self._room(arrivals):
-            self._not_sent(stream, count, due_ns, f"{len(self._sending)} prompts were on their way already")
-            return
-        client = self._idle.pop() if self._idle else self._new_client()
-        self._sending.start(gevent.Greenlet(self._send, client, stream, count, due_ns))
-
-    def _send(self, client: ComfyClient, stream: str, count: int, due_ns: int) -> None:
-        self._waiting.add(gevent.getcurrent())
+    def _send(self, arrival: Arrival, numbers: random.Random, due_ns: int) -> None:
+        client = self._pool.take()
         try:
-            client.await_socket()
-        except gevent.GreenletExit:
-            self._not_sent(stream, count, due_ns, "the run ended before its socket was open")
-            return
-        finally:
-            self._waiting.discard(gevent.getcurrent())
-        try:
-            client.send(self._process.draw(stream, count), due_ns)
+            aim = self._aim(client, arrival, numbers)
+            if aim is not None:
+                client.send(aim, due_ns)
+            else:
+                self._not_sent(arrival, numbers, due_ns, "the run ended before its socket was open")
         except Exception as error:  # noqa: BLE001  # a mistake in one prompt does not end the test
             self._process.own_error(error)
         finally:
-            self._idle.append(client)
+            self._pool.give_back(client)
 
-    def _not_sent(self, stream: str, count: int, due_ns: int, reason: str) -> None:
+    def _aim(self, client: ComfyClient, arrival: Arrival, numbers: random.Random) -> Aim | None:
+        """What to send and where to; waits a little for a socket that is still opening, None if the run ends meanwhile."""
+        self._waiting.add(gevent.getcurrent())
+        try:
+            return client.aim(numbers, arrival.workflow, arrival.inputs)
+        except gevent.GreenletExit:
+            return None
+        finally:
+            self._waiting.discard(gevent.getcurrent())
+
+    def _give_up(self, when: str) -> None:
+        """Rows for arrivals that are due and have not left, because this process is late."""
+        schedule, self._schedule = self._schedule, None
+        now_ns = self._process.clock.now_ns()
+        while schedule is not None and (arrival := schedule.next) is not None:
+            due_ns = schedule.due_ns(arrival)
+            if due_ns >= now_ns or arrival.offset_s >= schedule.until_s:
+                break
+            numbers = self._process.draw(schedule.name, schedule.count)
+            schedule.take()
+            reason = f"the load process was {(now_ns - due_ns) / NS_PER_S:.1f} s late {when}"
+            self._not_sent(arrival, numbers, due_ns, reason)
+
+    def _not_sent(self, arrival: Arrival, numbers: random.Random, due_ns: int, reason: str) -> None:
         """The row of an arrival that could not be sent."""
         process = self._process
-        workload = process.pick(process.draw(stream, count))
-        now_ns = process.clock.now_ns()
+        workload = process.workload(arrival.workflow, numbers)
         process.journal.add(
             Prompt(
                 id=str(uuid.uuid4()),
@@ -132,7 +171,7 @@ class Dispatcher:
                 phase=process.phase,
                 expected=workload.expected,
                 scheduled_ns=due_ns,
-                finished_ns=now_ns,
+                finished_ns=process.clock.now_ns(),
                 outcome=Outcome.NOT_SENT,
                 error_message=reason,
             )

@@ -282,7 +282,7 @@ class Harness:
         process.phase = turn.phase
         if self._is_master:
             return
-        stage = self.plan.stages[turn.stage]
+        stage = self.plan.stages[turn.stage].at_level(turn.level)
         if turn.sends and stage.users is not None:
             process.sending.set()
         else:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.arrivals import Arrival, arrival_offsets
 from comfysoak_core.scenario.stage import Stage
-
-if TYPE_CHECKING:
-    from comfysoak_load.load_process import LoadProcess
+from comfysoak_core.trace.file import stored_arrivals
 
 
 class Schedule:
     """Arrivals in the order they are due. What has been taken does not come again, however often a stage goes on."""
 
-    def __init__(self, number: int, name: str, room: int, arrivals: Iterator[Arrival]) -> None:
-        self.number = number  # of the stage
+    def __init__(self, stage: Stage, name: str, room: int, arrivals: Iterator[Arrival]) -> None:
+        self.stage = stage
         self.name = name  # of the random numbers its prompts are drawn with
         self.room = room  # so many prompts may be on their way
         self.count = 0  # of the next arrival
@@ -27,6 +26,7 @@ class Schedule:
         self.until_s = math.inf
         self._arrivals = arrivals
         self._next: Arrival | None = None
+        self._reached_s = 0.0
 
     @property
     def next(self) -> Arrival | None:
@@ -37,26 +37,35 @@ class Schedule:
 
     def take(self) -> None:
         """The next arrival is dealt with. The one after it is looked for when somebody asks."""
+        if self._next is not None:
+            self._reached_s = self._next.offset_s
         self._next = None
         self.count += 1
+
+    def goes_on(self, stage: Stage, from_s: float) -> bool:
+        """Whether this is still it when `stage` is entered at an offset: not when the stage begins again."""
+        return self.stage == stage and from_s > self._reached_s
 
     def due_ns(self, arrival: Arrival) -> int:
         """When an arrival is due, as far as the load clock has been stopped until now."""
         return self.zero_ns + round(arrival.offset_s * NS_PER_S)
 
+    def pass_over(self, until_s: float) -> None:
+        """Take all arrivals before an offset: they were another process's."""
+        while (first := self.next) is not None and first.offset_s < until_s:
+            self.take()
 
-def schedule_of(
-    process: LoadProcess, stage: Stage, number: int, part: int, parts: int, from_s: float
-) -> Schedule | None:
-    """The schedule of a stage for one of the processes that share it, from an offset on; None for closed load."""
+
+def arrivals_of(stage: Stage, run_dir: Path, seed: str, *, part: int, parts: int) -> Iterator[Arrival] | None:
+    """The arrivals of a stage in one of the processes that share it, by their offset; None for closed load.
+
+    RecordingError, when the first is asked for, where the stage replays a trace that is not in `run_dir`.
+    """
+    if stage.replay is not None:
+        until_s = stage.duration_s
+        replayed = stored_arrivals(stage.replay, run_dir, part=part, parts=parts)
+        return itertools.takewhile(lambda arrival: arrival.offset_s < until_s, replayed)
     if stage.arrivals is None:
         return None
-    seed = f"{process.plan.seed}/arrivals/{number}/{part}"
-    arrivals = stage.arrivals
-    offsets = arrival_offsets(
-        stage.duration_s, arrivals.rate_per_s, arrivals.process, random.Random(seed), part=part, parts=parts
-    )
-    schedule = Schedule(number, f"{number}/{part}", max(arrivals.in_flight_most // parts, 1), map(Arrival, offsets))
-    while (first := schedule.next) is not None and first.offset_s < from_s:
-        schedule.take()
-    return schedule
+    rate, spacing, numbers = stage.arrivals.rate_per_s, stage.arrivals.process, random.Random(f"{seed}/arrivals")
+    return map(Arrival, arrival_offsets(stage.duration_s, rate, spacing, numbers, part=part, parts=parts))
