@@ -49,6 +49,14 @@ class Child:
             return ""
         return "\n".join(f"    {line}" for line in lines[-LOG_LINES_SHOWN:])
 
+    def say(self, line: str) -> None:
+        """Write a line to its standard input; one that is gone does not hear it."""
+        stdin = self.process.stdin
+        if stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stdin.write(line.encode() + b"\n")
+                stdin.flush()
+
     def terminate(self) -> None:
         """Ask it to end."""
         if self.process.poll() is None:

@@ -337,6 +337,7 @@ class Trial(Row):
     phase: str  # that of the prompts it is judged by
     began_ns: int
     ended_ns: int | None = None  # the load was over, and its prompts had ended
+    round: int = 0  # how often it has ended: it was held on where there were too few prompts to tell
     judged_ns: int | None = None
     held: bool | None = None
     sure: bool | None = None  # None beside `held`: nobody judged it; False: too few prompts, gone by what was seen

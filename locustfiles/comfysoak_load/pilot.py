@@ -16,6 +16,7 @@ from comfysoak_load.cold_start import start_cold
 from comfysoak_load.harness import Harness, process_of
 from comfysoak_load.launcher import Launcher
 from comfysoak_load.settling import settle
+from comfysoak_load.trials import Trials
 from comfysoak_load.turn import Turn
 
 LOOK_EVERY_S = 0.05
@@ -31,6 +32,7 @@ class Pilot:
         self._began_ns = harness.clock.now_ns()
         self._now: Now | None = None
         self._turns = 0
+        self._trials = Trials(harness.clock, lambda: process_of(harness.environment).journal)
         self._launcher = Launcher()
         self._errand: gevent.Greenlet | None = None
         self._errands_done = 0
@@ -61,11 +63,13 @@ class Pilot:
 
     def _look(self) -> None:
         harness = self._harness
+        self._trials.listen()
         facts = Facts(
             now_s=(harness.clock.now_ns() - self._began_ns) / NS_PER_S,
             idle=harness.is_idle,
             users=harness.environment.runner.user_count,
             errands_done=self._errands_done,
+            judgement=self._trials.judgement,
         )
         before, cut_short = self._now, self._course.cut_short
         self._now = self._course.at(facts)
@@ -76,11 +80,9 @@ class Pilot:
 
     def _take(self, now: Now, before: Now | None) -> None:
         self._turns += 1
-        runner = self._harness.environment.runner
-        parts = max(getattr(runner, "worker_count", 1), 1)
         now_ns = self._harness.clock.now_ns()
-        turn = Turn.of(now, self._turns, course_ns=self._began_ns, now_ns=now_ns, parts=parts)
-        self._harness.take(turn)
+        self._harness.take(Turn.of(now, self._turns, course_ns=self._began_ns, now_ns=now_ns))
+        self._trials.note(now, self._harness.plan.stages[now.number].search)
         if now.errand != (before.errand if before is not None else None):
             self._send_out(now.errand)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from comfysoak_core.scenario.parts import ColdStartPart, DrainPart, Facts, LoadPart, Now, Over, Part
 from comfysoak_core.scenario.plan import LAST_PATIENCE_S
+from comfysoak_core.scenario.search_part import SearchPart
 from comfysoak_core.scenario.stage import Stage
 
 
@@ -21,6 +22,8 @@ def part_of(stage: Stage, number: int, began_s: float, errands: Iterator[int], *
     """A stage, as it is gone through; `errands` numbers what it sends out."""
     if stage.cold_start is not None:
         return ColdStartPart(stage, stage.cold_start, number, began_s, errands, patience_s=patience_s)
+    if stage.search is not None:
+        return SearchPart(stage, stage.search, number, began_s, patience_s=patience_s)
     return LoadPart(stage, number, began_s, errands, patience_s=patience_s)
 
 

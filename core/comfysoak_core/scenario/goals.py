@@ -10,7 +10,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -128,6 +128,11 @@ def parse_goal(text: str) -> Goal:
     if unit is None:
         raise ValueError(f"there is no measure {measure!r}{_nearest(measure)}")
     return Goal(text.strip(), measure, comparison, unit.parse(written), unit)
+
+
+def of_prompts(goals: Iterable[str]) -> tuple[str, ...]:
+    """Those about prompts, which can be judged for a part of a run by itself."""
+    return tuple(goal for goal in goals if goal.strip().startswith("prompts."))
 
 
 def _nearest(measure: str) -> str:

@@ -6,26 +6,17 @@ and `docs/scenario.md` show.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from comfysoak_core.scenario.goals import parse_goal
 from comfysoak_core.scenario.quantities import Seconds
 from comfysoak_core.scenario.written.probes import ProbesSection
-from comfysoak_core.scenario.written.section import Section
+from comfysoak_core.scenario.written.section import Goal, Section
 from comfysoak_core.scenario.written.sessions import SessionsSection
 from comfysoak_core.scenario.written.stages import StageSection
 from comfysoak_core.scenario.written.target import Target
 from comfysoak_core.scenario.written.workload import WorkloadSection
-
-
-def _check_goal(text: str) -> str:
-    parse_goal(text)
-    return text
-
-
-Goal = Annotated[str, AfterValidator(_check_goal)]
 
 
 class Scenario(Section):

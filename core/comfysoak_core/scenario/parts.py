@@ -13,7 +13,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from comfysoak_core.scenario.search import Trial
 from comfysoak_core.scenario.stage import ERRAND_GRACE_S, SETTLE, ColdStart, Settle, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether the goals held at a level; `of` is the number of its trial, and how often it was judged, this time too.
+
+    Not `sure`: there were too few prompts to tell, and `held` is as far as was seen.
+    """
+
+    of: tuple[int, int]
+    held: bool
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrialNow:
+    """The trial that is on, in its `round`; once it has `ended` its prompts, those of `phase`, wait to be judged."""
+
+    trial: Trial
+    phase: str
+    round: int
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +51,7 @@ class Facts:
     idle: bool = False
     users: int = 0
     errands_done: int = 0
+    judgement: Judgement | None = None  # the last that came, on a level of a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +92,12 @@ class Now:
     errand: Errand | None = None
     attended: bool = True
     draining: bool = False
+    trial: TrialNow | None = None
 
     @property
     def turn(self) -> tuple[object, ...]:
         """What all processes must be told of when it changes; levels change without a turn."""
-        return self.number, self.phase, self.leg, self.errand, self.attended, self.draining
+        return self.number, self.phase, self.leg, self.errand, self.attended, self.draining, self.trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from comfysoak_core.scenario.arrivals import Process
-from comfysoak_core.scenario.curve import Curve
+from comfysoak_core.scenario.curve import Curve, Line
+from comfysoak_core.scenario.search import Search
 
 WARMUP = "warmup"
 SETTLE = "settle"  # while memory is let go and read
 COLD_START = "cold start"
+JUDGE_WITHIN_S = 120.0  # a level nobody has judged by then ends its search
+JUDGE_USUAL_S = 5.0
 TRIAL = "trial: "  # and a level: the phase of the prompts by which a search for capacity judges that level
 USERS, ARRIVALS = "users", "prompts a second"  # what a level counts
 FREE_WITHIN_S = 60.0  # a settle waits so long for a server to have let its memory go
@@ -70,6 +75,46 @@ class ColdStart(_Frozen):
     workload: str | None = None
 
 
+class CapacitySearch(_Frozen):
+    """The highest load at which `goals` hold: levels between `low` and `high`, in users or prompts a second.
+
+    Each is held for `discard_s` and then `hold_s`; on to `hold_most_s` where there were too few prompts to tell.
+    """
+
+    counts_users: bool
+    low: float
+    high: float
+    hold_s: float
+    hold_most_s: float
+    discard_s: float
+    factor: float
+    within: float
+    goals: tuple[str, ...]
+    process: Process = "poisson"
+    in_flight_most: int = 1000
+
+    @property
+    def unit(self) -> str:
+        """What a level counts: `USERS` or `ARRIVALS`."""
+        return USERS if self.counts_users else ARRIVALS
+
+    def search(self) -> Search:
+        """The search, before its first trial."""
+        return Search(low=self.low, high=self.high, factor=self.factor, within=self.within, whole=self.counts_users)
+
+    def level_in_words(self, level: float) -> str:
+        """`8 users`, `90 prompts a minute`."""
+        if self.counts_users:
+            return f"{level:.0f} user" + ("" if level == 1 else "s")
+        return f"{60 * level:.4g} prompts a minute"
+
+    def longest_s(self, patience_s: float) -> float:
+        """About how long the longest search takes that finds a line: up to the top, between the last two, once more."""
+        up = math.ceil(math.log(self.high / self.low, self.factor)) + 1
+        between = math.ceil(math.log2(max(math.log(self.factor) / math.log1p(self.within), 1.0))) + 1
+        return (up + between + 1) * (self.discard_s + self.hold_most_s + patience_s + JUDGE_USUAL_S)
+
+
 class Stage(_Frozen):
     """A stretch of load that lasts `duration_s`: users, or prompts that arrive, or those of a trace.
 
@@ -82,6 +127,7 @@ class Stage(_Frozen):
     replay: Replay | None = None
     settle: Settle | None = None
     cold_start: ColdStart | None = None
+    search: CapacitySearch | None = None
     phase: str = "load"
 
     @property
@@ -89,6 +135,9 @@ class Stage(_Frozen):
         """How much load it is: `1 to 8 users`, `0.5 prompts a second, poisson`."""
         if self.cold_start is not None:
             return "a cold start"
+        if self.search is not None:
+            low, high = self.search.level_in_words(self.search.low), self.search.level_in_words(self.search.high)
+            return f"a search for capacity from {low} to {high}"
         if self.arrivals is not None:
             return f"{self.arrivals.rate_per_s} prompts a second, {self.arrivals.process}"
         if self.replay is not None:
@@ -98,7 +147,21 @@ class Stage(_Frozen):
     @property
     def is_open(self) -> bool:
         """Whether prompts are due by the clock, and not when users send them."""
-        return self.arrivals is not None or self.replay is not None
+        return self.arrivals is not None or self.replay is not None or self._searched_arrivals is not None
+
+    @property
+    def _searched_arrivals(self) -> CapacitySearch | None:
+        return self.search if self.search is not None and not self.search.counts_users else None
+
+    def at_level(self, level: float | None) -> Stage:
+        """The stage while a trial of its search holds `level`; itself where there is none."""
+        if self.search is None or level is None:
+            return self
+        line = Line.level(level)
+        if self.search.counts_users:
+            return self.model_copy(update={"users": line})
+        arrivals = Arrivals(rate_per_s=line, process=self.search.process, in_flight_most=self.search.in_flight_most)
+        return self.model_copy(update={"arrivals": arrivals})
 
     @property
     def load_s(self) -> float:
@@ -109,6 +172,8 @@ class Stage(_Frozen):
         """The longest it can take, when open prompts have `patience_s` before each settle or cold start."""
         if self.cold_start is not None:
             return patience_s + self.duration_s + ERRAND_GRACE_S
+        if self.search is not None:  # a level that was begun is gone through with
+            return self.duration_s + self.search.discard_s + self.search.hold_most_s + patience_s + JUDGE_WITHIN_S
         if self.settle is None:
             return self.duration_s
         settles = self.duration_s // self.settle.every_s
@@ -117,12 +182,14 @@ class Stage(_Frozen):
     @property
     def users_most(self) -> int:
         """The largest number of users at any moment of it."""
+        if self.search is not None and self.search.counts_users:
+            return round(self.search.high)
         return round(self.users.highest) if self.users is not None else 0
 
     @property
     def in_flight_most(self) -> int:
         """The largest number of prompts of open load on their way at once; each holds a socket."""
-        part = self.arrivals or self.replay
+        part = self.arrivals or self.replay or self._searched_arrivals
         return part.in_flight_most if part is not None else 0
 
     def users_at(self, elapsed_s: float) -> int:
@@ -130,8 +197,8 @@ class Stage(_Frozen):
         return round(self.users.at(elapsed_s, self.duration_s)) if self.users is not None else 0
 
     def stretched(self, factor: float) -> Stage:
-        """The same, stretched: as many waves, spikes and settles as before. A cold start keeps its limit."""
-        if self.cold_start is not None:
+        """The same, stretched: as many waves, spikes and settles as before. A cold start or a search keeps its limit."""
+        if self.cold_start is not None or self.search is not None:
             return self
         update: dict[str, object] = {"duration_s": self.duration_s * factor}
         if self.users is not None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfysoak_core.scenario.curve import Curve, Line, Spike, Steps, Wave
-from comfysoak_core.scenario.written.stages import Levels, Users
+from comfysoak_core.scenario.written.section import Users
+from comfysoak_core.scenario.written.stages import Levels
 
 LASTS_S = 120.0
 LEVELS = st.floats(min_value=0, max_value=50)

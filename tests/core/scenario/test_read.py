@@ -9,7 +9,8 @@ import pytest
 
 from comfysoak_core.errors import ExitCode, ScenarioError
 from comfysoak_core.scenario.read import apply_setting, read_scenario
-from comfysoak_core.scenario.written.stages import Levels, Users
+from comfysoak_core.scenario.written.section import Users
+from comfysoak_core.scenario.written.stages import Levels
 
 GOOD = """\
 name: soak

@@ -6,10 +6,13 @@ import re
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from comfysoak_core.scenario.quantities import parse_duration
+from comfysoak_core.scenario.goals import parse_goal
+from comfysoak_core.scenario.quantities import Rate, parse_duration
 
+RATE_MOST_PER_S = 10_000.0
+USERS_MOST = 1_000_000
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -63,5 +66,14 @@ def as_span(value: object) -> object:
     return (seconds, seconds)
 
 
+def check_goal(text: str) -> str:
+    """`text` when it is a goal; ValueError with the nearest right name when it is none."""
+    parse_goal(text)
+    return text
+
+
 Url = Annotated[str, AfterValidator(check_url)]
+Users = Annotated[int, Field(ge=0, le=USERS_MOST)]
+PromptRate = Annotated[Rate, Field(ge=0, le=RATE_MOST_PER_S)]
+Goal = Annotated[str, AfterValidator(check_goal)]
 Span = Annotated[tuple[float, float], BeforeValidator(as_span)]

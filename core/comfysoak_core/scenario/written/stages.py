@@ -8,16 +8,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.curve import Curve, Line, Spike, Steps, Wave
-from comfysoak_core.scenario.quantities import Rate, Seconds
+from comfysoak_core.scenario.quantities import Seconds
 from comfysoak_core.scenario.written.pauses import ColdStartSection, SettleSection, as_cold_start, as_settle
-from comfysoak_core.scenario.written.section import Section
-
-RATE_MOST_PER_S = 10_000.0
-USERS_MOST = 1_000_000
+from comfysoak_core.scenario.written.search import SearchSection
+from comfysoak_core.scenario.written.section import PromptRate, Section, Users
 
 Level = TypeVar("Level")
-Users = Annotated[int, Field(ge=0, le=USERS_MOST)]
-PromptRate = Annotated[Rate, Field(ge=0, le=RATE_MOST_PER_S)]
 
 _FORMS = (
     ({"start", "end"}, {"steps"}),
@@ -92,6 +88,11 @@ class StageSection(Section):
     in_flight_most: int = Field(
         1000, ge=1, description="with more on their way than this, an arrival is recorded as not sent", examples=[200]
     )
+    trace: str | None = Field(
+        None, min_length=1, description="open load: what really happened, from a file in JSON lines or CSV",
+        examples=["trace.jsonl"],
+    )  # fmt: skip
+    speed: float = Field(1.0, gt=0, le=1000, description="a trace so many times as fast", examples=[2])
     settle: Annotated[SettleSection, BeforeValidator(as_settle)] | None = Field(
         None,
         description="every so often load pauses and servers unload all, for a reading of memory; or {every, wait}",
@@ -102,7 +103,12 @@ class StageSection(Section):
         description="no load; measured from process start to the first picture: {command}, or `wait` for somebody else",
         examples=[{"command": ["docker", "restart", "comfy"]}],
     )
-    duration: Seconds = Field(
+    search: SearchSection | None = Field(
+        None,
+        description="level by level, the highest load at which the goals hold",
+        examples=[{"users": {"from": 1, "to": 64}, "hold": "2m"}],
+    )
+    lasts: Seconds | None = Field(
         alias="for", gt=0, description="how long it lasts; of a cold start: at most", examples=["20m"]
     )
     phase: str = Field(
@@ -113,15 +119,36 @@ class StageSection(Section):
         examples=["warmup"],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _some_know_their_end(cls, value: object) -> object:
+        """A trace and a search need no `for`."""
+        return {"for": None, **value} if isinstance(value, dict) and {"trace", "search"} & value.keys() else value
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if sum(kind is not None for kind in (self.users, self.arrivals, self.cold_start)) != 1:
+        if sum(kind is not None for kind in (self.users, self.arrivals, self.trace, self.cold_start, self.search)) != 1:
             raise ValueError(
-                "expected one of `users: 8` (closed load), `arrivals: 30/min` (open load) and `cold_start: wait`"
+                "expected one of `users: 8` (closed load), `arrivals: 30/min` and `trace: trace.jsonl` (open load),"
+                " `cold_start: wait` and `search: {users: {from: 1, to: 64}}`"
             )
-        if self.cold_start is not None and self.settle is not None:
-            raise ValueError("expected a settle beside users or arrivals, got it beside a cold start")
-        only_open = self.model_fields_set & {"process", "in_flight_most"}
-        if self.users is not None and only_open:
-            raise ValueError(f"expected {min(only_open)!r} only beside arrivals, got it beside users")
+        if self.settle is not None and (self.cold_start is not None or self.search is not None):
+            raise ValueError("expected a settle beside users or arrivals, got it beside a cold start or a search")
+        self._only_where_it_means_something()
         return self
+
+    def _only_where_it_means_something(self) -> None:
+        given = self.model_fields_set
+        if self.users is not None and (only_open := given & {"process", "in_flight_most"}):
+            raise ValueError(f"expected {min(only_open)!r} only beside arrivals, got it beside users")
+        if self.trace is None and "speed" in given:
+            raise ValueError("expected 'speed' only beside a trace")
+        if self.trace is not None and "process" in given:
+            raise ValueError("expected 'process' only beside arrivals: a trace says itself when prompts come")
+        if self.lasts is None and self.trace is None and self.search is None:
+            raise ValueError("expected 'for': how long the stage lasts, as in for: 20m")
+
+    @property
+    def duration(self) -> float:
+        """Seconds; 0 where the stage says itself when it is over."""
+        return self.lasts or 0.0
