@@ -21,7 +21,8 @@ from locust.exception import StopTest
 from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from comfysoak_core import lifeline
-from comfysoak_core.clock import Anchor, AnchoredClock
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.distant_clock import clock_from_environment
 from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.recording.recording import Recording
@@ -35,19 +36,22 @@ from comfysoak_load.dispatcher import Dispatcher
 from comfysoak_load.handles import check_handles
 from comfysoak_load.load_process import LoadProcess, new_journal
 from comfysoak_load.own_run import OwnRun, check_writable
+from comfysoak_load.room import PROCESSES_VARIABLE, Share
+from comfysoak_load.roster import IDLE_MESSAGE, PLACE_MESSAGE, Roster, place
 from comfysoak_load.sessions import SessionLoad
+from comfysoak_load.statistics import keep_small
 from comfysoak_load.turn import Turn
 
 STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web page's button); `-s` says otherwise
 PARENT_EVERY_S = 0.5
 IDLE_EVERY_S = 0.05
+DEAL_AHEAD_S = 0.5  # until then all have heard of a new deal
 OWN_RUNS = Path("runs")
 WORKER_GRACE_S = 2.0  # a worker has three seconds from its master's end to its own
 
 _RUN_MESSAGE = "comfysoak_run"
 _INTERRUPTED_MESSAGE = "comfysoak_interrupted"
 _TURN_MESSAGE = "comfysoak_turn"
-_IDLE_MESSAGE = "comfysoak_idle"
 _log = logging.getLogger("comfysoak")
 
 
@@ -97,11 +101,11 @@ class Harness:
 
     def __init__(self, environment: Any) -> None:
         self.environment = environment
-        self.clock = AnchoredClock(Anchor.from_environment())
+        self.clock = clock_from_environment()
         self.process: LoadProcess | None = None
         self._dispatcher: Dispatcher | None = None
         self._sessions: SessionLoad | None = None
-        self._turn: Turn | None = None  # the one last taken; the first comes just before the test
+        self._turn: Turn | None = None  # the one last taken; a worker may hear of it before its test begins
         self._noted: tuple[int, str, bool] | None = None  # what was last journalled of a turn
         self._given = os.environ.get(RUN_DIRECTORY_VARIABLE, "")
         self._run_dir: Path | None = Path(self._given) if self._given else None
@@ -109,17 +113,27 @@ class Harness:
         self._plan: Plan | None = None
         self._interrupted: EndReason | None = None
         self._ends = False
-        self._idle_workers: set[str] = set()  # those that have nothing open any more since the last turn
         self.at_end: Callable[[], None] | None = None  # called when the test stops: whoever steers it
         self._is_master = isinstance(environment.runner, MasterRunner)
         self._is_worker = isinstance(environment.runner, WorkerRunner)
         if self._run_dir is not None:
             self._plan = _plan_of(self._run_dir)
-            check_handles(self._plan.sockets_most, self._plan.users_most)
+            self._check_room(self._plan)
         elif self._is_headless and not self._is_worker:
             plain_plan(environment.host)  # say now what is wrong with it
             check_writable(OWN_RUNS)
+        gevent.spawn(keep_small, environment.runner)
         self._listen()
+        self._roster = self._new_roster() if self._is_master else None
+
+    def _check_room(self, plan: Plan) -> None:
+        """A master has no users; the others share them."""
+        if not self._is_master:
+            share = Share.of(plan, 1, int(os.environ.get(PROCESSES_VARIABLE, "1")))
+            check_handles(share.users + share.sockets_alone, share.users)
+
+    def _new_roster(self) -> Roster:
+        return Roster(self.environment.runner, lambda: self.process, self._deal_anew)
 
     @property
     def _is_headless(self) -> bool:
@@ -138,10 +152,7 @@ class Harness:
         """Whether no prompt is open in any process, as each has told since the last turn."""
         if self.process is None:
             return False
-        if not self._is_master:
-            return self._own_in_flight() == 0
-        clients = self.environment.runner.clients
-        return {found.id for found in clients.ready + clients.spawning + clients.running} <= self._idle_workers
+        return self._own_in_flight() == 0 if self._roster is None else self._roster.is_idle
 
     def _own_in_flight(self) -> int:
         begun = self.process.in_flight if self.process is not None else 0
@@ -150,11 +161,21 @@ class Harness:
     def take(self, turn: Turn) -> None:
         """The course of the test takes a turn: journal it, and tell all processes."""
         self._turn = turn
-        self._idle_workers.clear()
         self._note_turn()
         self._take_turn()
-        if self._is_master:
-            self.environment.runner.send_message(_TURN_MESSAGE, turn.to_message())
+        self._tell_turn(turn)
+
+    def _tell_turn(self, turn: Turn, from_ns: int = 0) -> None:
+        """Deal what is due from `from_ns` on to the load processes there are now."""
+        if self._roster is not None:
+            self._roster.turn_taken(turn.count)
+            told = turn.dealt(self._roster.deal, from_ns)
+            self.environment.runner.send_message(_TURN_MESSAGE, told.to_message())
+
+    def _deal_anew(self) -> None:
+        """The load processes that share the load are others than before."""
+        if self._turn is not None:
+            self._tell_turn(self._turn, self.clock.now_ns() + round(DEAL_AHEAD_S * NS_PER_S))
 
     def _note_turn(self) -> None:
         turn, process = self._turn, self.process
@@ -183,8 +204,6 @@ class Harness:
             runner.register_message(_INTERRUPTED_MESSAGE, self._on_interrupted)
             if getattr(self.environment.parsed_options, "processes", None):
                 gevent.spawn(_end_with, os.getppid())
-        if self._is_master:
-            runner.register_message(_IDLE_MESSAGE, self._on_idle)
 
     def _guarded(self, listener: Callable[[], None]) -> Callable[..., None]:
         """An error of ours ends the test with its message: no traceback, no test without a recording."""
@@ -213,9 +232,9 @@ class Harness:
         journal = new_journal(self._run_dir, self.clock, name)
         self.process = LoadProcess(self.plan, journal, self.clock, name=name, index=index)
         self.process.start()
+        if self._is_worker:
+            self.environment.runner.send_message(PLACE_MESSAGE, place())
         self._take_turn()
-        if not self._is_worker:
-            self._note_turn()
 
     def _make_own_run(self) -> None:
         self._plan = plain_plan(self.environment.host)
@@ -283,42 +302,38 @@ class Harness:
         if self._is_master:
             return
         stage = self.plan.stages[turn.stage].at_level(turn.level)
+        part_of_parts = turn.part_of(getattr(self.environment.runner, "client_id", ""))
         if turn.sends and stage.users is not None:
             process.sending.set()
         else:
             process.sending.clear()
-        self._send_arrivals(process, turn, stage)
-        self._hold_sessions(turn)
+        if part_of_parts is not None:
+            self._send_arrivals(process, turn, stage, part_of_parts)
+            self._hold_sessions(process, turn, part_of_parts)
         if self._is_worker and not turn.sends:
             gevent.spawn(self._tell_when_idle, turn)
 
-    def _send_arrivals(self, process: LoadProcess, turn: Turn, stage: Stage) -> None:
+    def _send_arrivals(self, process: LoadProcess, turn: Turn, stage: Stage, part_of_parts: tuple[int, int]) -> None:
         if self._dispatcher is None and stage.is_open:
-            parts, fire = max(turn.parts, process.index + 1), fire_of(self.environment)
             assert self._run_dir is not None  # noqa: S101  # a test is running
-            self._dispatcher = Dispatcher(process, fire, self._run_dir, part=process.index, parts=parts)
+            self._dispatcher = Dispatcher(process, fire_of(self.environment), self._run_dir)
         if self._dispatcher is not None and turn.sends:
+            self._dispatcher.share(*part_of_parts)
             self._dispatcher.enter(stage, turn.stage, turn.zero_ns, from_s=turn.from_s, until_s=turn.until_s)
         elif self._dispatcher is not None:
             self._dispatcher.leave()
 
-    def _hold_sessions(self, turn: Turn) -> None:
+    def _hold_sessions(self, process: LoadProcess, turn: Turn, part_of_parts: tuple[int, int]) -> None:
         if self._sessions is None:
-            assert self.process is not None  # noqa: S101  # a turn is taken while there is one
-            fire = fire_of(self.environment)
-            self._sessions = SessionLoad(self.process, self.plan.sessions, fire, part=self.process.index)
-        self._sessions.begin(turn.parts, attended=turn.attended)
+            self._sessions = SessionLoad(process, self.plan.sessions, fire_of(self.environment))
+        self._sessions.begin(*part_of_parts, attended=turn.attended)
 
     def _tell_when_idle(self, turn: Turn) -> None:
         while self._turn is turn and self.process is not None:
             if self._own_in_flight() == 0:
-                self.environment.runner.send_message(_IDLE_MESSAGE, {"turn": turn.count})
+                self.environment.runner.send_message(IDLE_MESSAGE, {"turn": turn.count})
                 return
             gevent.sleep(IDLE_EVERY_S)
-
-    def _on_idle(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
-        if self._turn is not None and msg.data["turn"] == self._turn.count:
-            self._idle_workers.add(msg.node_id)
 
     def _on_run(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
         self._run_dir = Path(msg.data["directory"])
