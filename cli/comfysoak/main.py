@@ -18,6 +18,7 @@ from comfysoak_core.terminal import printable
 
 VERBS = {
     "run": "load, watch, record, report: the main job",
+    "worker": "make load on this machine for a run on another",
     "report": "make the report of a recorded run again",
     "probe": "watch the GPU and the host alone",
     "sim": "start the embedded ComfyUI simulator alone",

@@ -20,7 +20,9 @@ from types import FrameType
 
 from comfysoak import places
 from comfysoak.children import Child, start, wait_for_line
+from comfysoak.machines.crew import Crew
 from comfysoak.preflight import server_facts
+from comfysoak.referee import Referee
 from comfysoak.reporting import ReportProcess
 from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor, AnchoredClock
 from comfysoak_core.comfyui.client import ComfyClient
@@ -32,6 +34,7 @@ from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.recording.tail import NewRows, Tail
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.plan import GpuSource, Plan
+from comfysoak_load.room import PROCESSES_VARIABLE
 
 TICK_S = 0.25
 READY_WITHIN_S = 30.0
@@ -53,10 +56,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a call may choose beside its scenario."""
+    """What a call may choose beside its scenario. With a `crew` the load is made by worker machines."""
 
     processes: int = 1
     web: bool = False
+    crew: Crew | None = None
 
 
 Watch = Callable[[str, Sequence[NewRows]], None]
@@ -110,15 +114,18 @@ class Supervisor:
     watch: Watch
     journal: Journal = field(init=False)
     tail: Tail = field(init=False)
+    referee: Referee = field(init=False)
     children: dict[str, Child] = field(default_factory=dict)
     report: ReportProcess | None = None
     restarts: int = 0
+    cut_short: str = ""  # why not all stages were run, as the load told
 
     def __post_init__(self) -> None:
         self.journal = Journal(
             self.recording.layout.journal, host=os.uname().nodename, process="supervisor", clock=self.clock
         )
         self.tail = Tail(self.recording.layout.journal)
+        self.referee = Referee(self.recording.path, self.plan, self.recording.layout.logs / "trials.log")
 
     def run(self) -> End:
         """Run to the end, whatever it is; all children are gone and the recording is sealed afterwards."""
@@ -144,8 +151,12 @@ class Supervisor:
         self.children["recorder"] = self._child("recorder")
         self.children["sampler"] = self._child("sampler")
         self._wait_for_samples()
+        if self.options.crew is not None:
+            self.options.crew.hand_over(self.recording.path, self.recording.run.id, self._is_interrupted)
         if not self._is_interrupted():
             self.children["load"] = self._child("load")
+            if self.options.crew is not None:
+                self.options.crew.master.begin()
 
     def _is_interrupted(self) -> bool:
         return self.interruption.end is not None
@@ -173,7 +184,11 @@ class Supervisor:
 
     def _child(self, role: str) -> Child:
         run_dir = self.recording.path
-        environment = {ANCHOR_VARIABLE: self.clock.anchor.to_environment(), RUN_DIRECTORY_VARIABLE: str(run_dir)}
+        environment = {
+            ANCHOR_VARIABLE: self.clock.anchor.to_environment(),
+            RUN_DIRECTORY_VARIABLE: str(run_dir),
+            PROCESSES_VARIABLE: str(self._processes),
+        }
         arguments = self._arguments(role)
         return start(role, arguments, environment, self.recording.layout.logs)
 
@@ -198,10 +213,18 @@ class Supervisor:
     def _locust_arguments(self) -> list[str]:
         arguments = ["-f", str(places.locustfile()), "--host", self.plan.servers[0], "--exit-code-on-error", "0"]
         arguments += ["--autostart", "--autoquit", "0"] if self.options.web else ["--headless"]
-        if self.options.processes > 1:
+        if self.options.crew is not None:
+            arguments += self.options.crew.locust_arguments()
+        elif self.options.processes > 1:
             port = str(_free_port())  # two runs on one host must not share their workers
             arguments += ["--processes", str(self.options.processes), "--master-bind-port", port, "--master-port", port]
+            arguments += ["--enable-rebalancing"]
         return [*arguments, "--loglevel", "WARNING", "--skip-log"]
+
+    @property
+    def _processes(self) -> int:
+        """Load processes, on all machines."""
+        return self.options.crew.processes if self.options.crew is not None else self.options.processes
 
     def _wait_for_samples(self) -> None:
         """Load begins when watching has begun, so that the report shows the machine before it."""
@@ -213,7 +236,7 @@ class Supervisor:
             time.sleep(TICK_S / 5)
 
     def _watch_load(self) -> End:
-        deadline = time.monotonic() + self.plan.duration_s + OVERTIME_S + self._longest_deadline_s()
+        deadline = time.monotonic() + self.plan.longest_s + OVERTIME_S
         while True:
             self._look("running")
             end = self.interruption.end or self._ended(deadline)
@@ -225,7 +248,7 @@ class Supervisor:
         load, simulator = self.children["load"], self.children.get("simulator")
         if load.exit_status is not None:
             if load.exit_status == 0:
-                return End(EndReason.FINISHED)
+                return self._ended_well()
             return End(EndReason.ABORTED, None, f"{load.describe_end()}\n{load.last_words()}")
         if simulator is not None and simulator.exit_status is not None:
             return End(EndReason.ABORTED, None, f"{simulator.describe_end()}\n{simulator.last_words()}")
@@ -233,10 +256,20 @@ class Supervisor:
             return End(EndReason.ABORTED, None, f"the load did not end {OVERTIME_S:.0f} s after it should have")
         for role in ("recorder", "sampler"):
             self._keep_alive(role)
-        return None
+        why = self._hear_of_machines()
+        return End(EndReason.ABORTED, None, why) if why is not None else None
 
-    def _longest_deadline_s(self) -> float:
-        return max(workload.deadline_s for workload in self.plan.workloads)
+    def _hear_of_machines(self) -> str | None:
+        """Journal what happened to worker machines; why the run cannot go on without them."""
+        if self.options.crew is None:
+            return None
+        for event in self.options.crew.events():
+            self.journal.add_now(event)
+        return self.options.crew.why_ended()
+
+    def _ended_well(self) -> End:
+        self._look("running")  # its last words
+        return End(EndReason.TIME_UP, None, self.cut_short) if self.cut_short else End(EndReason.FINISHED)
 
     def _keep_alive(self, role: str) -> None:
         child = self.children[role]
@@ -253,14 +286,30 @@ class Supervisor:
 
     def _look(self, state: str) -> list[NewRows]:
         batches = self.tail.poll()
+        if "load" in self.children:
+            self.referee.look(batches, self.children["load"].say)
+        for batch in batches:
+            if batch.table == Event.TABLE:
+                self._hear_of_the_end(batch)
         self.watch(state, batches)
         return batches
+
+    def _hear_of_the_end(self, batch: NewRows) -> None:
+        kind, detail = batch.columns.index("kind"), batch.columns.index("detail")
+        for row in batch.rows:
+            if row[kind] == "cut_short":
+                self.cut_short = str(row[detail])
 
     def _stop(self, end: End) -> None:
         self.report = ReportProcess(self.recording.path)  # it starts up while the others end
         self.watch("ending", [])
+        crew, at_once = self.options.crew, end.reason not in {EndReason.FINISHED, EndReason.TIME_UP}
+        if crew is not None:
+            crew.end(at_once=at_once)
         if "load" in self.children:
             self.children["load"].end(LOAD_ENDS_WITHIN_S)
+        for event in crew.gather(at_once=at_once) if crew is not None else ():
+            self.journal.add_now(event)
         if "sampler" in self.children:  # before what it watches goes
             self.children["sampler"].end(OTHERS_END_WITHIN_S)
         others = [self.children[role] for role in ("recorder", "simulator") if role in self.children]
@@ -273,6 +322,7 @@ class Supervisor:
         )
         self.journal.close()
         self._look("sealing")
+        self.referee.close()
         self.recording.seal(end.reason, self.clock.now_ns(), detail=end.detail)
 
 

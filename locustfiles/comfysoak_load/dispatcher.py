@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,7 @@ class Dispatcher:
         self._run_dir = run_dir
         self._part = 0
         self._parts = 1
-        self._deals = 0  # how often it was told otherwise
-        self._is_dealt_anew = False
+        self._is_dealt_anew = False  # the part is another than that of the schedule
         self._pool = Pool(process, fire)
         self._alarm = Alarm()
         self._sending = gevent.pool.Group()
@@ -56,7 +56,6 @@ class Dispatcher:
         """Send part `part` of `parts` from the offset on at which a stage is entered next; until there the old one."""
         if (part, parts) != (self._part, self._parts):
             self._part, self._parts = part, parts
-            self._deals += 1
             self._is_dealt_anew = True
 
     def enter(self, stage: Stage, number: int, zero_ns: int, *, from_s: float = 0.0, until_s: float = math.inf) -> None:
@@ -66,13 +65,24 @@ class Dispatcher:
         sent now. When another stage is entered such arrivals become rows that say so.
         """
         self.leave()
+        rest = self._rest_of_old_part(stage, from_s)
         if self._schedule is None or not self._schedule.goes_on(stage, from_s):
             self._give_up("when its stage ended")
             self._schedule = self._new_schedule(stage, number, from_s)
         if self._schedule is not None:
             self._pool.open(self._schedule.room)
             self._schedule.zero_ns, self._schedule.until_s = zero_ns, until_s
-            self._going = gevent.spawn(self._dispatch, self._schedule)
+            self._going = gevent.spawn(self._dispatch_all, [*rest, self._schedule])
+
+    def _rest_of_old_part(self, stage: Stage, from_s: float) -> list[Schedule]:
+        """Where the load of a stage that is on was dealt anew: what this process still has to send of its old part."""
+        schedule, is_dealt_anew = self._schedule, self._is_dealt_anew
+        self._is_dealt_anew = False
+        if schedule is None or not is_dealt_anew or not schedule.goes_on(stage, from_s):
+            return []
+        self._schedule = None
+        schedule.until_s = min(schedule.until_s, from_s)
+        return [schedule]
 
     def _new_schedule(self, stage: Stage, number: int, from_s: float) -> Schedule | None:
         part, parts = self._part, self._parts
@@ -102,6 +112,10 @@ class Dispatcher:
         gevent.killall(list(self._waiting))
         self._give_up("when the run ended")
         self._alarm.close()
+
+    def _dispatch_all(self, schedules: Sequence[Schedule]) -> None:
+        for schedule in schedules:
+            self._dispatch(schedule)
 
     def _dispatch(self, schedule: Schedule) -> None:
         clock = self._process.clock

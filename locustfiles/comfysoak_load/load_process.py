@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from comfysoak_core.clock import NS_PER_S, AnchoredClock
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.recording.journal import Journal
-from comfysoak_core.recording.layout import Layout
+from comfysoak_core.recording.layout import Layout, host_name
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.connection import Connection
@@ -231,7 +230,7 @@ class LoadProcess:
 
 def new_journal(run_dir: Path, clock: AnchoredClock, name: str) -> Journal:
     """The journal of the load process of this name in a run directory."""
-    return Journal(Layout(run_dir).journal, host=platform.node() or "localhost", process=name, clock=clock)
+    return Journal(Layout(run_dir).journal, host=host_name(), process=name, clock=clock)
 
 
 def _headers(plan: Plan) -> Mapping[str, str]:

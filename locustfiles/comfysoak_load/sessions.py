@@ -20,23 +20,22 @@ PROGRESS_EVERY_S = 10.0
 
 
 class SessionLoad:
-    """Part `part` of `parts` that share the sessions; `begin` says how many parts there are."""
+    """The part of one process among those that share the sessions; `begin` says which, and of how many."""
 
-    def __init__(self, process: LoadProcess, sessions: Sessions, fire: Fire, *, part: int) -> None:
+    def __init__(self, process: LoadProcess, sessions: Sessions, fire: Fire) -> None:
         self._process = process
         self._sessions = sessions
         self._fire = fire
-        self._part = part
+        self._part = 0
         self._parts = 0
         self._watchers: list[Connection] = []
-        self._numbers = random.Random(f"{process.plan.seed}/sessions/{part}")
+        self._numbers = random.Random(f"{process.plan.seed}/sessions/{process.index}")
         self._greenlets: list[gevent.Greenlet] = []
 
-    def begin(self, parts: int, *, attended: bool) -> None:
-        """Be one of `parts` from now on; watchers are away while it is not `attended`."""
-        parts = max(parts, self._part + 1)
-        if parts != self._parts:
-            self._parts = parts
+    def begin(self, part: int, parts: int, *, attended: bool) -> None:
+        """Be part `part` of `parts` from now on; watchers are away while it is not `attended`."""
+        if (part, parts) != (self._part, self._parts):
+            self._part, self._parts = part, parts
             self._start_greenlets()
         self._hold(self._share(self._sessions.watchers) if attended else 0)
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 RUN_DIRECTORY_VARIABLE = "COMFYSOAK_RUN_DIR"
 HOST_VARIABLE = "COMFYSOAK_HOST"  # what this machine is called in the run, where that is not its own name
+
+
+def host_name() -> str:
+    """What this machine is called in the run."""
+    return os.environ.get(HOST_VARIABLE) or platform.node() or "localhost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_core.recording.transfer import Inbox, Outbox, Piece
+from comfysoak_core.recording.received import Received
+from comfysoak_core.recording.transfer import Inbox, Outbox, Piece, Taken
 
 HOST = "gpu-2"
 NAMES = [f"{HOST}~load-1-77-ab~{table}~{number:06d}.jsonl" for table in ("prompts", "nodes") for number in range(3)]
@@ -155,3 +158,27 @@ def test_a_machine_cannot_have_files_without_end() -> None:
             inbox.written(name, 1)
             taken.append(name)
     assert len(taken) == 2048
+
+
+def test_pieces_land_on_disk_once_and_damaged_ones_are_asked_for_again(tmp_path: Path) -> None:
+    """What was sent twice is there once; a piece whose checksum is wrong leaves nothing behind."""
+    received = Received(tmp_path, HOST, left_free_bytes=0)
+    assert received.take(NAMES[0], 0, b"first\n", zlib.crc32(b"first\n")) == Taken(6, at=0)
+    assert received.take(NAMES[0], 6, b"broken", 1) == Taken(6, again=True)
+    assert received.take(NAMES[0], 0, b"first\nsecond\n", zlib.crc32(b"first\nsecond\n")) == Taken(13, at=6, skip=6)
+    assert received.take(NAMES[0], 0, b"first\n", zlib.crc32(b"first\n")) == Taken(13)
+    assert received.take(NAMES[1], 0, b"x", zlib.crc32(b"x")) == Taken(1, at=0)
+    assert (tmp_path / NAMES[0]).read_bytes() == b"first\nsecond\n"
+    (tmp_path / NAMES[0]).unlink()  # the recorder has moved it into the tables
+    assert received.take(NAMES[0], 13, b"late", zlib.crc32(b"late")) == Taken(17)
+    received.sync()
+    assert [path.name for path in tmp_path.iterdir()] == [NAMES[1]]
+
+
+def test_a_disk_without_room_takes_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+    """A piece that was refused comes again when there is room."""
+    full = Received(tmp_path, HOST, left_free_bytes=1 << 60)
+    with pytest.raises(OSError, match="left on the disk"):
+        full.take(NAMES[0], 0, b"first\n", zlib.crc32(b"first\n"))
+    full._left_free_bytes = 0
+    assert full.take(NAMES[0], 0, b"first\n", zlib.crc32(b"first\n")) == Taken(6, at=0)

@@ -1,0 +1,116 @@
+"""The load processes of a test, as its Locust master knows them: who is there, who was lost, who has nothing to do.
+
+Locust notices a load process that is silent for five seconds, and gives its users to the others. What else follows
+from a loss is done here: it is an event with a name, and whatever is shared by number is dealt anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING
+
+from comfysoak_core.recording.layout import host_name
+from comfysoak_load.load_process import LoadProcess
+
+LOOK_EVERY_S = 0.5
+IDLE_MESSAGE = "comfysoak_idle"
+PLACE_MESSAGE = "comfysoak_place"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A load process that takes part: Locust's number of it, its users when last heard of."""
+
+    index: int
+    users: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in the recording."""
+        return f"load-{self.index}"
+
+
+class Roster:
+    """Watches as long as a test goes on; `process` is the master's own, None while there is no test.
+
+    `deal_anew` is called when the processes that share the load are others than before.
+    """
+
+    def __init__(self, runner: Any, process: Callable[[], LoadProcess | None], deal_anew: Callable[[], None]) -> None:
+        self._runner = runner
+        self._process = process
+        self._deal_anew = deal_anew
+        self._members: dict[str, Member] = {}
+        self._places: dict[str, str] = {}
+        self._lost: set[str] = set()
+        self._turn = 0
+        self._idle: set[str] = set()  # those that have nothing open any more since the last turn
+        runner.register_message(IDLE_MESSAGE, self._on_idle)
+        runner.register_message(PLACE_MESSAGE, self._on_place)
+        gevent.spawn(self._watch)
+
+    @property
+    def deal(self) -> tuple[str, ...]:
+        """The ids of those who share the load, in the order of their parts."""
+        self._members = self._now_there()
+        return tuple(sorted(self._members, key=lambda found: self._members[found].index))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no prompt is open in any of them, as each has told since the last turn."""
+        return self._now_there().keys() <= self._idle
+
+    def turn_taken(self, count: int) -> None:
+        """From now on only those are idle who say so of turn number `count`."""
+        self._turn = count
+        self._idle.clear()
+
+    def _now_there(self) -> dict[str, Member]:
+        return {
+            found.id: Member(self._runner.get_worker_index(found.id), sum(found.user_classes_count.values()))
+            for found in self._runner.clients.all
+            if found.state != STATE_MISSING
+        }
+
+    def _watch(self) -> None:
+        while True:
+            gevent.sleep(LOOK_EVERY_S)
+            process = self._process()
+            if process is not None and self._runner.state in (STATE_RUNNING, STATE_SPAWNING):
+                self._look(process)
+
+    def _look(self, process: LoadProcess) -> None:
+        before, now = self._members, self._now_there()
+        self._members = now
+        for client_id in sorted(before.keys() - now.keys()):
+            self._lost.add(client_id)
+            self._tell_lost(process, client_id, before[client_id], len(now))
+        for client_id in sorted(now.keys() - before.keys()):
+            kind = "worker_back" if client_id in self._lost else "worker_joined"
+            self._lost.discard(client_id)
+            process.event(kind, subject=now[client_id].name, detail=f"{len(now)} load processes share the load now")
+        if before.keys() != now.keys() and now:
+            self._deal_anew()
+
+    def _tell_lost(self, process: LoadProcess, client_id: str, member: Member, left: int) -> None:
+        had = f"; it had {member.users} users" if member.users else ""
+        others = f"the {left} others take over its load" if left else "nobody is left to take over its load"
+        detail = f"{member.name}{self._places.get(client_id, '')} is not heard of any more{had}; {others}"
+        process.event("worker_lost", subject=member.name, detail=detail)
+
+    def _on_idle(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        if msg.data["turn"] == self._turn:
+            self._idle.add(msg.node_id)
+
+    def _on_place(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        self._places[msg.node_id] = f" on {msg.data['host']} (process {msg.data['pid']})"
+
+
+def place() -> dict[str, Any]:
+    """Where this load process is, for the master."""
+    return {"host": host_name(), "pid": os.getpid()}
