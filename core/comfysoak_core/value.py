@@ -7,7 +7,7 @@ is made for each message of each socket. So `@value` is frozen where it costs no
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import TypeVar, dataclass_transform
@@ -32,7 +32,7 @@ def replaced(row: T, changes: dict[str, object]) -> T:
 
 
 @functools.cache
-def _fields_of(row_type: type[object]) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]]:
+def _fields_of(row_type: Hashable) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]]:
     """The names of all fields, and what takes their values from a row (of at least two)."""
-    names = tuple(found.name for found in fields(row_type))
+    names = tuple(found.name for found in fields(row_type))  # type: ignore[arg-type]  # `value` made it a dataclass
     return names, attrgetter(*names)
