@@ -31,11 +31,15 @@ class Signatures:
     """What each node of one graph does, as a digest of its class, its values and those of all it depends on.
 
     `changed` tells what else a node depends on (the bytes of a file); a value never seen before keeps it from
-    ever being cached.
+    ever being cached. An input that the class does not declare makes another node of it for the cache, though its
+    work is the same: with `only_declared`, the digest is that of the work.
     """
 
-    def __init__(self, graph: Graph, changed: Callable[[str, dict[str, Json]], bytes]) -> None:
+    def __init__(
+        self, graph: Graph, changed: Callable[[str, dict[str, Json]], bytes], *, only_declared: bool = False
+    ) -> None:
         self._graph = graph
+        self._only_declared = only_declared
         self._changed = changed
         self._known: dict[str, Signature] = {}
 
@@ -51,6 +55,8 @@ class Signatures:
         node = self._graph.nodes[node_id]
         parts: list[Json] = [node.node_class.name, node_id if node.node_class.knows_its_id else ""]
         for name in sorted(node.inputs):
+            if self._only_declared and name not in node.node_class.inputs:
+                continue
             value = node.inputs[name]
             if is_link(value):
                 source = value[0]

@@ -9,13 +9,14 @@ from typing import Any
 from comfysoak_core.clock import NS_PER_MS
 from comfysoak_core.scenario.faults import Hang, Misfire, NodeError, Oom
 from comfysoak_simulator import messages, pictures
-from comfysoak_simulator.behaviour import Gift, Task, as_text
+from comfysoak_simulator.behaviour import as_text
 from comfysoak_simulator.cache import Result, Signatures
 from comfysoak_simulator.graph import Dissolve, Graph, Node
 from comfysoak_simulator.labour import Labour, Pause, ShortageError
 from comfysoak_simulator.messages import Binary, ImageFormat
 from comfysoak_simulator.progress import Progress
 from comfysoak_simulator.prompt_queue import Item
+from comfysoak_simulator.tasks import Gift, Task
 from comfysoak_simulator.values import Images, Latent, Value
 from comfysoak_simulator.worker import Worker
 
@@ -80,7 +81,9 @@ class Run:
         """Run it; each pause is time that has to pass. KeyError or AttributeError: what ComfyUI's thread dies of."""
         self._note("execution_start", {"prompt_id": self._id})
         self._graph = Graph(self._item.prompt, self._worker.catalogue)
-        self._signatures = Signatures(self._graph, self._worker.behaviour.changed)
+        changed, strange = self._worker.behaviour.changed, self._graph.has_unknown_inputs
+        self._signatures = Signatures(self._graph, changed)
+        self._doings = Signatures(self._graph, changed, only_declared=True) if strange else self._signatures
         self._find_cached()
         self._dissolve = Dissolve(self._graph, self._results.__contains__)
         for output in self._item.outputs:
@@ -211,7 +214,7 @@ class Run:
                 f"Requested               : {wanted if isinstance(wanted, float) else 2.0:.2f} GiB"
             )
             raise NodeFailedError(text, "torch.OutOfMemoryError", out_of_memory=True)
-        task = Task(node, inputs, self._signatures.of(node.id), self._item.prompt, self._item.extra_data)
+        task = Task(node, inputs, self._doings.of(node.id), self._item.prompt, self._item.extra_data)
         try:
             return self._worker.do(task)
         except (FileNotFoundError, TypeError, ValueError, OSError, MemoryError) as error:
@@ -258,7 +261,7 @@ class Run:
             return None
         latent = next((value for value in inputs.values() if isinstance(value, Latent)), None)
         width, height = (latent.width, latent.height) if latent is not None else (512, 512)
-        digest = self._signatures.of(node.id)
+        digest = self._doings.of(node.id)
         return pictures.preview(digest, width, height, self._worker.preview_size, share)
 
     def _finish(self, node: Node, result: Result, *, tell: bool = False) -> None:

@@ -1,6 +1,6 @@
 """The folders of a virtual server: output, input and temp, held in memory.
 
-An output is kept as the recipe of its picture and drawn when somebody asks for it: a soak of days needs no disk,
+An output is kept as its recipe and made when somebody asks for it: a soak of days needs no disk,
 and a server under load spends no time on pictures nobody looks at.
 """
 
@@ -10,10 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import orjson
-
-from comfysoak_simulator import pictures
-from comfysoak_simulator.values import Picture
+from comfysoak_simulator.recipes import Recipe, Still
 
 Json = Any
 Folder = Literal["output", "input", "temp"]
@@ -21,19 +18,6 @@ FOLDERS: tuple[Folder, ...] = ("output", "input", "temp")
 MOST_FILES = 10_000  # of each folder; the oldest go first
 MOST_INPUT_BYTES = 512 * 1024**2
 _DRAWN_KEPT = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A picture not yet drawn. `spoiled` is the wrong-output fault's word for how it is wrong."""
-
-    picture: Picture
-    width: int
-    height: int
-    prompt: dict[str, Json] | None = None  # what ComfyUI writes into a PNG
-    extra_pnginfo: dict[str, Json] | None = None
-    spoiled: str = ""
-    flipped_pixels: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +49,14 @@ class Files:
         self._uploaded_bytes = 0
         self._drawn: OrderedDict[Place, bytes] = OrderedDict()
 
-    def next_place(self, folder: Folder, prefix: str, extension: str) -> Place:
+    def next_place(self, folder: Folder, prefix: str, extension: str, *, after: str = "_") -> Place:
         """A new name as ComfyUI counts them: `prefix_00001_.png`; a slash in `prefix` makes a subfolder."""
         subfolder, _, name = prefix.rpartition("/")
         number = self._counters[folder, prefix] = self._counters.get((folder, prefix), 0) + 1
         self._counters.move_to_end((folder, prefix))
         if len(self._counters) > MOST_FILES:  # one put away so long ago that its files are gone as well
             self._counters.popitem(last=False)
-        return Place(f"{name}_{number:05}_.{extension}", subfolder, folder)
+        return Place(f"{name}_{number:05}{after}.{extension}", subfolder, folder)
 
     def put(self, place: Place, content: Recipe | bytes) -> None:
         """Write a file."""
@@ -105,7 +89,7 @@ class Files:
             return content
         drawn = self._drawn.get(place)
         if drawn is None:
-            drawn = self._drawn[place] = _drawn(content)
+            drawn = self._drawn[place] = content.file()
             if len(self._drawn) > _DRAWN_KEPT:
                 self._drawn.popitem(last=False)
         return drawn
@@ -116,11 +100,15 @@ class Files:
         self._drawn.pop(place, None)
 
     def spoil(self, place: Place, how: str, flipped_pixels: int) -> None:
-        """Make a picture not yet drawn a wrong one."""
+        """Make a file not yet made a wrong one."""
         key = (place.subfolder, place.filename)
         recipe = self._folders[place.type].get(key)
         if isinstance(recipe, Recipe):
             self._folders[place.type][key] = replace(recipe, spoiled=how, flipped_pixels=flipped_pixels)
+
+    def is_still(self, place: Place) -> bool:
+        """Whether a file not yet made is to be one picture."""
+        return isinstance(self._folders[place.type].get((place.subfolder, place.filename)), Still)
 
     def input_names(self) -> list[str]:
         """The files LoadImage offers, sorted."""
@@ -143,29 +131,3 @@ class Files:
         _, content = self._folders[folder].popitem(last=False)
         if folder == "input" and isinstance(content, bytes):
             self._uploaded_bytes -= len(content)
-
-
-def _drawn(recipe: Recipe) -> bytes:
-    width, height = recipe.width, recipe.height
-    if recipe.spoiled == "size":
-        width, height = max(width // 2, 1), max(height // 2, 1)
-    picture = Picture("colour", bytes(3)) if recipe.spoiled == "black" else recipe.picture
-    content = pictures.encode(pictures.draw(picture, width, height), "PNG", texts=_texts(recipe))
-    if recipe.flipped_pixels:
-        content = pictures.flipped(content, recipe.flipped_pixels)
-    match recipe.spoiled:
-        case "truncated":
-            return content[: len(content) // 2]
-        case "empty":
-            return b""
-        case "text":
-            return b"<html><body>502 Bad Gateway</body></html>"
-        case _:
-            return content
-
-
-def _texts(recipe: Recipe) -> dict[str, str]:
-    texts: dict[str, Json] = {**(recipe.extra_pnginfo or {})}
-    if recipe.prompt is not None:
-        texts["prompt"] = recipe.prompt
-    return {str(key): orjson.dumps(value, default=repr).decode() for key, value in texts.items()}

@@ -51,6 +51,11 @@ class Graph:
             if node_class is not None:  # validation let no other through
                 self.nodes[node_id] = Node(node_id, node_class, entry["inputs"])
 
+    @property
+    def has_unknown_inputs(self) -> bool:
+        """Whether some node is given an input that its class does not declare."""
+        return any(not node.inputs.keys() <= node.node_class.inputs.keys() for node in self.nodes.values())
+
     def add(self, node_id: str, class_name: str, inputs: dict[str, Json], parent: Node) -> None:
         """Add a node made at run time by `parent`; raises KeyError for an unknown class."""
         node_class = self._catalogue.classes[class_name]

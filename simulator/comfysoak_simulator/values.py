@@ -33,7 +33,25 @@ class Latent:
     width: int
     height: int
     batch: int
-    digest: bytes
+    digest: bytes  # empty: nothing but zeros
+    channels: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A sound, all of it silent."""
+
+    seconds: float
+    rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Images, and how many of them a second."""
+
+    images: Images
+    fps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ class Token:
     steps: int | None = None
 
 
-Value = Images | Latent | Model | Token | int | float | str | bool | None
+Value = Images | Latent | Audio | Video | Model | Token | int | float | str | bool | None
 
 
 def pixels(value: Value) -> int:

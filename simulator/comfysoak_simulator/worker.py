@@ -15,12 +15,13 @@ from comfysoak_core.scenario.faults import (
     Slow,
     WrongOutput,
 )
-from comfysoak_simulator.behaviour import Behaviour, Gift, Task
+from comfysoak_simulator.behaviour import Behaviour
 from comfysoak_simulator.cache import Cache
 from comfysoak_simulator.files import Place
 from comfysoak_simulator.machine import Machine
 from comfysoak_simulator.messages import Binary, Message
 from comfysoak_simulator.models import Model
+from comfysoak_simulator.tasks import Gift, Task
 
 Json = Any
 N = TypeVar("N", bound=NodeFaultBase)
@@ -51,7 +52,7 @@ class Worker:
         self.preview_size = embedded.preview_size
         self.cache = Cache(embedded.cache, embedded.lru_size)
         random = Random(f"{embedded.seed}/{machine.index}/{machine.clock.now_ns()}")
-        self.behaviour = Behaviour(machine.files, machine.models, random)
+        self.behaviour = Behaviour(machine.files, machine.models, random, newer=self.newer)
         self.client_flags: dict[str, dict[str, Json]] = {}  # what clients said of themselves, by client id
         self.interrupt_wanted = False
         self.last_node_id: str | None = None
@@ -118,7 +119,7 @@ class Worker:
         gift = self.behaviour.do(task)
         ui = gift.result.ui
         if ui is not None and self.machine.faults.spoils_outputs:
-            for entry in ui.get("images", ()):
+            for entry in (entry for shown in ui.values() for entry in shown if isinstance(entry, dict)):
                 self._spoil(entry)
         return gift
 
@@ -128,6 +129,6 @@ class Worker:
         if faults.strike(MissingOutput, now_ns, subject=subject) is not None:
             files.delete(place)
         wrong = faults.strike(WrongOutput, now_ns, subject=subject)
-        corrupt = faults.strike(CorruptOutput, now_ns, subject=subject)
+        corrupt = faults.strike(CorruptOutput, now_ns, subject=subject) if files.is_still(place) else None
         if wrong is not None or corrupt is not None:
             files.spoil(place, how=wrong.how if wrong else "", flipped_pixels=corrupt.pixels if corrupt else 0)
