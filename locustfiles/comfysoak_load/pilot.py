@@ -41,7 +41,7 @@ class Pilot:
     def begin(self) -> None:
         """Take the first turn, and go on by itself until the test stops."""
         self._harness.at_end = self.stop
-        self._look()
+        self._look_safely()
         self._looking = gevent.spawn(self._look_on)
 
     def stop(self) -> None:
@@ -59,7 +59,15 @@ class Pilot:
     def _look_on(self) -> None:
         while self._now is not None:
             gevent.sleep(LOOK_EVERY_S)
+            self._look_safely()
+
+    def _look_safely(self) -> None:
+        """Without a pilot a test would never end: so an error of ours ends it."""
+        try:
             self._look()
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            process_of(self._harness.environment).own_error(error)
+            self._now = None
 
     def _look(self) -> None:
         harness = self._harness

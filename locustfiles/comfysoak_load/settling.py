@@ -49,8 +49,12 @@ def _settle(process: LoadProcess, target: Target, wait_s: float) -> None:
         process.event("not_settled", server=target.url, detail=str(why))
         return
     process.event("settled", server=target.url, subject="begin", detail=_in_words(before_bytes, after_bytes))
-    gevent.sleep(wait_s)
-    process.event("settled", server=target.url, subject="end", detail=_company(target))
+    company = "it was cut short"
+    try:
+        gevent.sleep(wait_s)
+        company = _company(target)
+    finally:
+        process.event("settled", server=target.url, subject="end", detail=company)
 
 
 def _await_empty_queue(target: Target, patience: Patience) -> None:

@@ -49,6 +49,7 @@ class Plan(_Frozen):
     servers: tuple[str, ...] = ()  # base URLs; empty until the embedded ones have started
     embedded: Embedded | None = None
     route: Route = "round-robin"
+    allow_down: bool = False  # of a fleet some may be down at the start
     token_variable: str | None = None  # sent as `Authorization: Bearer`, from the environment
     workloads: tuple[Workload, ...]
     stages: tuple[Stage, ...]
@@ -72,6 +73,11 @@ class Plan(_Frozen):
     def duration_s(self) -> float:
         """How long there is load, in all stages together."""
         return sum(stage.load_s for stage in self.stages)
+
+    @property
+    def starts_cold(self) -> bool:
+        """Whether its servers need not be there when it starts."""
+        return bool(self.stages) and self.stages[0].cold_start is not None
 
     @property
     def patience_s(self) -> float:
@@ -105,11 +111,3 @@ class Plan(_Frozen):
     def servers_count(self) -> int:
         """How many servers there are, or will be once the embedded ones have started."""
         return len(self.servers) or (self.embedded.servers if self.embedded is not None else 1)
-
-    def stage_at(self, elapsed_s: float) -> tuple[Stage, float] | None:
-        """The stage at `elapsed_s` since the start of load, and how long it has lasted; None when all are over."""
-        for stage in self.stages:
-            if elapsed_s < stage.duration_s:
-                return stage, elapsed_s
-            elapsed_s -= stage.duration_s
-        return None
