@@ -10,16 +10,23 @@ import click
 
 @click.command(epilog="Example: comfysoak report runs/20261122-101500-soak")
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--merge", "folders", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
+    help="First add what a worker could not deliver: the folder it named.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout.")
-def command(run: Path, *, as_json: bool) -> int:
+def command(run: Path, folders: tuple[Path, ...], *, as_json: bool) -> int:
     """Make report.html, summary.md, junit.xml and verdict.json of RUN again.
 
     A run whose processes were all killed is sealed first; one that is still going on is reported as it stands.
     """
     from comfysoak.reporting import ReportProcess
     from comfysoak.telling import tell_verdict
+    from comfysoak_core.recording.merging import merge
     from comfysoak_core.recording.recording import Recording
 
+    for folder in folders:
+        click.echo(f"{merge(run, folder)} files of {folder} were new to the recording", err=True)
     recording = Recording.open(run)
     process = ReportProcess(recording.path)
     if not recording.is_running():

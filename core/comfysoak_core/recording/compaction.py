@@ -66,6 +66,7 @@ class Compactor:
     def _compact_group(self, row_type: type[Row], group: Sequence[Stretch]) -> Gathered:
         state = self.manifest.state(row_type.TABLE)
         open_file = self._layout.tables / state.open_file if state.open_file else None
+        taken = {stretch: stretch.path.stat().st_size for stretch in group}
         gathered = gather(row_type, open_file, group, self._pause)
         amended = self._settle_amendments(gathered)
         files = tuple(file for file in state.files if file not in amended)
@@ -73,7 +74,7 @@ class Compactor:
         new_open = self._write_open(row_type, gathered.open_rows())
         after = TableState(files + new_file, new_open, len(gathered.open_rows()))
         damaged = tuple(stretch.path.name for stretch in gathered.damaged)
-        manifest = self.manifest.with_table(row_type.TABLE, after).having_consumed(group)
+        manifest = self.manifest.with_table(row_type.TABLE, after).having_consumed(taken)
         self._commit(replace(manifest, damaged=manifest.damaged + damaged))
         for path in (stretch.path for stretch in group if stretch.path.name not in damaged):
             self._disk.remove(path)

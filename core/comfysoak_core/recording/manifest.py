@@ -42,11 +42,16 @@ class TableState:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`generation` counts the commits. `consumed` is the highest sequence taken of each HOST~PROCESS~TABLE."""
+    """`generation` counts the commits.
+
+    `consumed` is the highest sequence taken of each HOST~PROCESS~TABLE, `consumed_bytes` how long that stretch was:
+    one that came from another machine may go on there.
+    """
 
     generation: int = 0
     tables: Mapping[str, TableState] = field(default_factory=dict)
     consumed: Mapping[str, int] = field(default_factory=dict)
+    consumed_bytes: Mapping[str, int] = field(default_factory=dict)
     retired: tuple[str, ...] = ()  # files whose rows were merged into others: readers may still have them open
     damaged: tuple[str, ...] = ()  # stretches that could not be read, left where they are
 
@@ -82,12 +87,13 @@ class Manifest:
             retired=self.retired + retired,
         )
 
-    def having_consumed(self, taken: Iterable[Stretch]) -> Manifest:
-        """The same, with these stretches consumed."""
-        consumed = dict(self.consumed)
-        for stretch in taken:
-            consumed[owner(stretch)] = max(consumed.get(owner(stretch), -1), stretch.sequence)
-        return replace(self, consumed=consumed)
+    def having_consumed(self, taken: Mapping[Stretch, int]) -> Manifest:
+        """The same, with these stretches, each so many bytes long, consumed."""
+        consumed, consumed_bytes = dict(self.consumed), dict(self.consumed_bytes)
+        for stretch, size in taken.items():
+            if stretch.sequence > consumed.get(owner(stretch), -1):
+                consumed[owner(stretch)], consumed_bytes[owner(stretch)] = stretch.sequence, size
+        return replace(self, consumed=consumed, consumed_bytes=consumed_bytes)
 
 
 def owner(stretch: Stretch) -> str:
@@ -134,6 +140,7 @@ def _from_json(data: dict[str, Any]) -> Manifest:
         generation=int(data["generation"]),
         tables=tables,
         consumed={str(key): int(sequence) for key, sequence in data["consumed"].items()},
+        consumed_bytes={str(key): int(size) for key, size in data.get("consumed_bytes", {}).items()},
         retired=tuple(map(str, data.get("retired", ()))),
         damaged=tuple(map(str, data.get("damaged", ()))),
     )

@@ -25,10 +25,11 @@ from comfysoak_core.recording.manifest import Manifest
 from comfysoak_core.recording.recorder import Recorder
 from comfysoak_core.recording.run_file import Ended, EndReason, RunFile, Segment, read_run_file, write_run_file
 from comfysoak_core.recording.stretch import stretches
-from comfysoak_core.rows import ROW_TYPES, Outcome, Row
+from comfysoak_core.rows import ROW_TYPES, Outcome, Prompt, Row
 
 WAIT_S = 5.0
 RUN_ENDED = "run ended"
+WORKER_LOST = "its load process was lost"
 
 
 def seal(
@@ -107,6 +108,7 @@ class _Seal:
         ended = self._run.ended
         assert ended is not None, "set just before"  # noqa: S101  # an order of ours
         clock = ManualClock(ended.at_ns)
+        lost = self._lost_workers()
         self._disk.make_directory(self._layout.journal)
         journal = Journal(self._layout.journal, host="run", process="sealing", clock=clock)
         for row_type in ROW_TYPES:
@@ -114,10 +116,25 @@ class _Seal:
             for values in self._open_rows(row_type, manifest).open_rows():
                 row = dict(zip(names, values, strict=True))
                 latest = max([ended.at_ns, *(row[name] for name in moments(row_type) if isinstance(row[name], int))])
-                journal.add(row_type(**{**row, **_closing(row_type, latest)}))
+                closing = _closing(row_type, latest)
+                if row_type is Prompt and row["worker"] in lost:
+                    closing |= {"error_message": f"{WORKER_LOST}: {lost[row['worker']]}"}
+                journal.add(row_type(**{**row, **closing}))
         journal.close()
         if journal.errors:
             raise OSError("the journal cannot be written")
+
+    def _lost_workers(self) -> dict[str, str]:
+        """Load processes that were lost while the run went on, and what was said of it."""
+        from comfysoak_core.recording.reading import stream_table
+        from comfysoak_core.recording.recording import BATCH_ROWS
+
+        lost: dict[str, str] = {}
+        for batch in stream_table(self._layout.root, "events", BATCH_ROWS, ("kind", "subject", "detail")):
+            for event in batch.to_pylist():
+                if event["kind"] == "worker_lost" and event["subject"]:
+                    lost[event["subject"]] = str(event["detail"])
+        return lost
 
     def _finish(self, faults: Sequence[str]) -> RunFile:
         write_configuration(self._run, self._layout, self._disk)
