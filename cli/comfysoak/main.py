@@ -22,6 +22,7 @@ VERBS = {
     "report": "make the report of a recorded run again",
     "probe": "watch the GPU and the host alone",
     "sim": "start the embedded ComfyUI simulator alone",
+    "trace": "a load trace from a server's history, a recording or an access log",
     "init": "write a scenario for a workflow",
     "schema": "the JSON Schema of a scenario, for editors",
 }

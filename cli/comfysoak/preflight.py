@@ -21,19 +21,22 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;<=>?@^_`{|}~\[\]-]+")
 
 def token_headers(plan: Plan) -> dict[str, str]:
     """The headers that carry the token the plan names; ScenarioError when its variable is empty."""
-    if plan.token_variable is None:
+    return bearer_headers(plan.token_variable)
+
+
+def bearer_headers(variable: str | None) -> dict[str, str]:
+    """The headers that carry the token in an environment variable; ScenarioError when it holds none."""
+    if variable is None:
         return {}
-    token = os.environ.get(plan.token_variable, "")
+    token = os.environ.get(variable, "")
     if not token:
-        raise ScenarioError(
-            f"token_variable names {plan.token_variable}, which is not set", f"export {plan.token_variable}=..."
-        )
+        raise ScenarioError(f"token_variable names {variable}, which is not set", f"export {variable}=...")
     if not _TOKEN.fullmatch(token):
         raise ScenarioError(
-            f"{plan.token_variable} holds characters that no token has: spaces, quotes, or others beyond ASCII",
+            f"{variable} holds characters that no token has: spaces, quotes, or others beyond ASCII",
             "Look for a line break at its end, or quotes that belong to the shell.",
         )
-    hide_value_of(plan.token_variable)
+    hide_value_of(variable)
     return {"Authorization": f"Bearer {token}"}
 
 

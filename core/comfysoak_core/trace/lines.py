@@ -9,10 +9,9 @@ No I/O: lines of bytes in, prompts and problems out. Whatever the bytes are, eac
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -158,7 +157,14 @@ def _cells(header: list[str], row: list[str]) -> Mapping[str, Any]:
     return cells
 
 
-def bounded_lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
+class Readable(Protocol):
+    """A file of bytes, as far as it is read here."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line, or its first `size` bytes; empty at the end."""
+
+
+def bounded_lines(stream: Readable) -> Iterator[bytes]:
     """The lines of a file; of one that is too long only so much as shows that it is."""
     while line := stream.readline(MAX_LINE_BYTES + 1):
         yield line

@@ -24,12 +24,11 @@ def test_what_fits_the_window_is_sorted(times: list[float]) -> None:
     assert list(in_order(lines(times))) == expected
 
 
-def test_what_is_out_of_place_by_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_out_of_place_by_more_is_refused() -> None:
     """A line that belongs before one already passed on is told."""
-    monkeypatch.setattr(order, "WINDOW", 3)
-    assert [line.time_s for line in in_order(lines([2, 3, 4, 1, 5]))] == [1, 2, 3, 4, 5]
+    assert [line.time_s for line in in_order(lines([2, 3, 4, 1, 5]), 3)] == [1, 2, 3, 4, 5]
     with pytest.raises(TooLateError) as refused:
-        list(in_order(lines([2, 3, 4, 5, 1])))
+        list(in_order(lines([2, 3, 4, 5, 1]), 3))
     assert isinstance(refused.value.what, TraceLine)
     assert refused.value.what.number == 5
 
