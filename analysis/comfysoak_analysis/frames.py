@@ -44,6 +44,7 @@ DURATIONS = frozenset(
         "lateness_max_ns",
         "offset_ns",
         "step_ns",
+        "upload_took_ns",
     }
 )
 _ARROW: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}

@@ -2,17 +2,20 @@
 
 Columns added to the frame of prompts:
 
-    latency_s     from the moment it was due to its end: what a user waits, and in open load the only honest one
-    service_s     what the server worked on it, by the server's own clock in history where that is known
+    latency_s     from the moment it was due to its end, or to where its user gave up: what a user waits, and in open
+                  load the only honest one
+    service_s     what the server worked on it, by the server's own clock in history where that is known; none where
+                  it was taken back on the way
     queue_wait_s  from sending to the start of work
     fetch_s       from its end to its outputs fetched and checked
     intended      it was sent and came to an end of its own (not `not_sent`, not `aborted`)
     measured      not in a warm-up, and intended
     work          the server did work for it: it was not answered from the cache
     ok            its outcome is the expected one
-    timeable      it has a time worth telling: it did work, and succeeded or timed out
+    timeable      it has a time worth telling: it did work, and succeeded, timed out or was given up. Without the last
+                  two, of which only the least is known, a server would look the faster the more users lose patience
     timed         it belongs into percentiles: timeable and measured
-    done_at       the moment it ended, by whatever tells it best
+    done_at       the moment it ended for its user, by whatever tells it best
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)
 def with_derived_columns(prompts: pd.DataFrame, *, trials: Container[str] = ()) -> pd.DataFrame:
     """`prompts` with the columns above; of the trials of a search only those of the phases `trials` are measured."""
     frame = prompts
-    frame["done_at"] = frame["end_received"].fillna(frame["finished"])
+    frame["done_at"] = frame["left"].fillna(frame["end_received"]).fillna(frame["finished"])
     frame["latency_s"] = _seconds(frame["done_at"], frame["scheduled"])
     frame["service_s"] = _service_s(frame)
     frame["queue_wait_s"] = _queue_wait_s(frame)
@@ -45,7 +48,7 @@ def with_derived_columns(prompts: pd.DataFrame, *, trials: Container[str] = ()) 
     frame["measured"] = frame["intended"] & phase.isin(counted)
     frame["work"] = outcome != Outcome.CACHED.value
     frame["ok"] = outcome == frame["expected"].fillna(Outcome.SUCCESS.value)
-    ended = outcome.isin([Outcome.SUCCESS.value, Outcome.TIMEOUT.value])
+    ended = outcome.isin([Outcome.SUCCESS.value, Outcome.TIMEOUT.value, Outcome.GIVEN_UP.value])
     frame["timeable"] = frame["intended"] & frame["work"] & ended
     frame["timed"] = frame["measured"] & frame["timeable"]
     return frame
@@ -78,7 +81,7 @@ def _service_s(frame: pd.DataFrame) -> pd.Series:
     told = _seconds(frame["ended_server"], frame["started_server"])
     seen = _seconds(frame["end_received"], frame["start_received"])
     service = told.where(told >= 0, seen)
-    return service.where(service >= 0)
+    return service.where((service >= 0) & frame["cancel_asked"].isna())
 
 
 def _queue_wait_s(frame: pd.DataFrame) -> pd.Series:

@@ -16,17 +16,32 @@ LONGEST_CALL = 60_000
 
 
 def varied_graph(plan: Plan, workflow: str, variation: str) -> dict[str, Any] | None:
-    """The graph of `workflow` with the inputs of `variation` (JSON, `node.input` -> value) put in; None if unknown."""
+    """The graph of `workflow` with the `variation` of a prompt (JSON, `node.input` -> value) put in; None if unknown.
+
+    A mistake made on purpose is part of the variation: inputs and nodes that are taken out are null there.
+    """
     workload = next((workload for workload in plan.workloads if workload.name == workflow), None)
     if workload is None:
         return None
     graph = copy.deepcopy(workload.graph)
     for path, value in _inputs(variation).items():
-        node_id, _, name = path.partition(".")
-        node = graph.get(node_id)
-        if name and isinstance(node, dict) and isinstance(node.get("inputs"), dict):
-            node["inputs"][name] = value
+        _vary(graph, path, value)
     return graph
+
+
+def _vary(graph: dict[str, Any], path: str, value: Any) -> None:
+    """Put one value in, or take out what is null there; what fits nothing is left alone: a recording may be damaged."""
+    node_id, _, name = path.partition(".")
+    node = graph.get(node_id)
+    if path in graph:
+        if value is None:
+            del graph[path]
+        elif isinstance(value, dict):
+            graph[path] = value
+    elif name and isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+        node["inputs"][name] = value
+        if value is None:
+            del node["inputs"][name]
 
 
 def call(plan: Plan | None, server: str, workflow: str, variation: str) -> str | None:

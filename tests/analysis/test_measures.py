@@ -49,6 +49,44 @@ def test_what_fails_at_once_does_not_improve_latency(directory: Path) -> None:
     assert measures.whole(run).latency.p50 == 9.0
 
 
+def test_who_gave_up_counts_with_the_time_waited(directory: Path) -> None:
+    """Its latency ends where the user left, however long the server went on; it is a failure, and no throughput."""
+    left = {"left_ns": START_NS + 31 * S, "expected": "success", "code": "GAVE_UP"}
+    run = only(directory, ended(1, 1.0), ended(2, 50.0, "given_up", **left))
+    found = measures.whole(run)
+    assert (found.latency.max, found.latency.count) == (30.0, 2)
+    assert (found.succeeded, found.failed, found.judged) == (1, 1, 2)
+
+
+def test_what_was_cancelled_is_neither_failure_nor_throughput_nor_a_time(directory: Path) -> None:
+    """It did as it was told; what it would have taken is not known."""
+    server = {"started_server_ns": START_NS + S, "ended_server_ns": START_NS + 3 * S}
+    cancelled = {"expected": "interrupted", "cancel_asked_ns": START_NS + 2 * S, **server}
+    run = only(directory, ended(1, 1.0), ended(2, 2.0, "interrupted", **cancelled))
+    found = measures.whole(run)
+    assert (found.succeeded, found.failed, found.judged) == (1, 0, 2)
+    assert (found.latency.count, found.latency.max) == (1, 1.0)
+    assert np.isnan(run.prompts["service_s"]).all()
+
+
+def test_a_prompt_that_ended_before_its_cancel_took_effect_is_throughput(directory: Path) -> None:
+    """It ran to its end, and somebody has the picture."""
+    run = only(directory, ended(1, 2.0, cancel_asked_ns=START_NS + 2 * S))
+    found = measures.whole(run)
+    assert (found.succeeded, found.failed, found.latency.max) == (1, 0, 2.0)
+
+
+def test_a_refused_mistake_is_a_success_and_an_accepted_one_a_failure(directory: Path) -> None:
+    """Neither is counted as a picture anybody wanted."""
+    wrong = {"expected": "rejected", "deliberate": "bad-type"}
+    refused = ended(1, 0.1, "rejected", **wrong, code="VALIDATION_REJECTED")
+    run = only(directory, refused, ended(2, 3.0, "success", **wrong, code="MISTAKE_ACCEPTED"), ended(3, 1.0))
+    found = measures.whole(run)
+    assert (found.succeeded, found.failed, found.judged) == (1, 1, 3)
+    (failure,) = measures.failures(run)
+    assert failure.code == "MISTAKE_ACCEPTED"
+
+
 def test_failures_are_counted_by_code_with_examples(story: Run) -> None:
     """One of each was planted."""
     found = {row.code: row for row in measures.failures(story)}

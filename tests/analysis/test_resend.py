@@ -30,6 +30,16 @@ def test_a_damaged_variation_leaves_the_workflow_as_it_is(story: Run, variation:
     assert varied_graph(story.plan, "portrait-sdxl", variation) == graph("portrait-sdxl")
 
 
+def test_a_mistake_on_purpose_is_made_again(story: Run) -> None:
+    """What was taken out is taken out, and a node that was changed is as it was sent."""
+    assert story.plan is not None
+    wrong = {"class_type": "NobodyHasThis", "inputs": {}}
+    varied = varied_graph(story.plan, "portrait-sdxl", json.dumps({"3.seed": None, "9": None, "4": wrong}))
+    expected = graph("portrait-sdxl")
+    del expected["3"]["inputs"]["seed"], expected["9"]
+    assert varied == {**expected, "4": wrong}
+
+
 def test_a_shell_sends_what_was_sent(story: Run, tmp_path: Path) -> None:
     """Quotes, dollars, backticks and newlines in a prompt text reach the server as they were."""
     curl = tmp_path / "curl"

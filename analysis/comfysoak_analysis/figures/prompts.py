@@ -21,6 +21,7 @@ _ORDER = (
     Outcome.REJECTED,
     Outcome.INTERRUPTED,
     Outcome.ABORTED,
+    Outcome.GIVEN_UP,
     Outcome.NOT_SENT,
     Outcome.VANISHED,
     Outcome.LOST,
