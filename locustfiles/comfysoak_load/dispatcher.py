@@ -105,6 +105,11 @@ class Dispatcher:
             self._going.kill(block=False)
             self._going = None
 
+    def retire(self) -> None:
+        """No further arrivals until a stage is entered, and no sockets but those of what is on its way."""
+        self.leave()
+        self._pool.close()
+
     def stop(self) -> None:
         """No further arrivals at all; what still waits for a socket is not sent."""
         self.leave()
@@ -128,6 +133,7 @@ class Dispatcher:
             schedule.take()
             self._arrive(schedule, arrival, numbers, due_ns)
             gevent.sleep(0)  # it leaves before the next one is thought of; and when late, answers are read all the same
+            self._pool.refill()
 
     def _arrive(self, schedule: Schedule, arrival: Arrival, numbers: random.Random, due_ns: int) -> None:
         if len(self._sending) >= schedule.room:

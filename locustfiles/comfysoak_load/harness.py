@@ -152,11 +152,15 @@ class Harness:
         """Whether no prompt is open in any process, as each has told since the last turn."""
         if self.process is None:
             return False
-        return self._own_in_flight() == 0 if self._roster is None else self._roster.is_idle
+        return self._is_idle_here() if self._roster is None else self._roster.is_idle
 
-    def _own_in_flight(self) -> int:
-        begun = self.process.in_flight if self.process is not None else 0
-        return max(begun, self._dispatcher.on_their_way if self._dispatcher is not None else 0)
+    def _is_idle_here(self) -> bool:
+        """Whether no prompt is open in this process; and no socket either, while all are to be away."""
+        process, turn = self.process, self._turn
+        if process is None or turn is None:
+            return False
+        sending = process.in_flight > 0 or (self._dispatcher is not None and self._dispatcher.on_their_way > 0)
+        return not sending and (turn.attended or process.sockets.held_count == 0)
 
     def take(self, turn: Turn) -> None:
         """The course of the test takes a turn: journal it, and tell all processes."""
@@ -299,6 +303,9 @@ class Harness:
         if process is None or turn is None:
             return
         process.phase = turn.phase
+        if not turn.attended:
+            for target in process.targets:
+                target.starts_anew()
         if self._is_master:
             return
         stage = self.plan.stages[turn.stage].at_level(turn.level)
@@ -320,8 +327,10 @@ class Harness:
         if self._dispatcher is not None and turn.sends:
             self._dispatcher.share(*part_of_parts)
             self._dispatcher.enter(stage, turn.stage, turn.zero_ns, from_s=turn.from_s, until_s=turn.until_s)
-        elif self._dispatcher is not None:
+        elif self._dispatcher is not None and turn.attended:
             self._dispatcher.leave()
+        elif self._dispatcher is not None:
+            self._dispatcher.retire()
 
     def _hold_sessions(self, process: LoadProcess, turn: Turn, part_of_parts: tuple[int, int]) -> None:
         if self._sessions is None:
@@ -330,7 +339,7 @@ class Harness:
 
     def _tell_when_idle(self, turn: Turn) -> None:
         while self._turn is turn and self.process is not None:
-            if self._own_in_flight() == 0:
+            if self._is_idle_here():
                 self.environment.runner.send_message(IDLE_MESSAGE, {"turn": turn.count})
                 return
             gevent.sleep(IDLE_EVERY_S)

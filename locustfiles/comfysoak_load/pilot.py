@@ -75,7 +75,6 @@ class Pilot:
         facts = Facts(
             now_s=(harness.clock.now_ns() - self._began_ns) / NS_PER_S,
             idle=harness.is_idle,
-            users=harness.environment.runner.user_count,
             errands_done=self._errands_done,
             judgement=self._trials.judgement,
         )

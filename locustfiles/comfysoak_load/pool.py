@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from comfysoak_load.load_process import LoadProcess
 
 TEND_EVERY_S = 0.1
-AHEAD_LEAST, AHEAD_MOST = 2, 32  # kept open ahead: as many as were taken within the last `TEND_EVERY_S`
-OPENED_AT_ONCE = 8  # so many begin to open at each look: a burst of handshakes would make arrivals late
+AHEAD_LEAST, AHEAD_MOST = 4, 32  # kept open ahead: as many as were taken between the last two looks
 IDLE_MOST_S = 30.0
 
 
@@ -30,6 +29,7 @@ class Pool:
         self._fire = fire
         self._idle: deque[tuple[int, ComfyClient]] = deque()  # (since when, client), the one used last at the end
         self._taken = 0  # since the last look
+        self._ahead = AHEAD_LEAST
         self._busy = 0
         self._most = AHEAD_LEAST
         self._tending: gevent.Greenlet | None = None
@@ -41,10 +41,12 @@ class Pool:
             self._tending = gevent.spawn(self._tend)
 
     def close(self) -> None:
-        """Open no more ahead."""
+        """Open no more ahead; who has nothing to do leaves, and the others when they are given back."""
         if self._tending is not None:
             self._tending.kill(block=False)
             self._tending = None
+        while self._idle:
+            self._idle.pop()[1].leave()
 
     def take(self) -> ComfyClient:
         """A client with nothing to do; a new one, whose socket still opens, when there is none."""
@@ -55,7 +57,15 @@ class Pool:
     def give_back(self, client: ComfyClient) -> None:
         """It has nothing to do any more."""
         self._busy -= 1
-        self._idle.append((self._process.clock.now_ns(), client))
+        if self._tending is None:
+            client.leave()
+        else:
+            self._idle.append((self._process.clock.now_ns(), client))
+
+    def refill(self) -> None:
+        """Begin to open one more, if too few are ready: one at a time, as a burst of them would make arrivals late."""
+        if len(self._idle) < min(self._ahead, self._most - self._busy):
+            self._idle.appendleft((self._process.clock.now_ns(), self._new()))
 
     def _new(self) -> ComfyClient:
         client = ComfyClient(self._process, self._fire)
@@ -64,14 +74,13 @@ class Pool:
 
     def _tend(self) -> None:
         while True:
-            ahead = min(max(self._taken, AHEAD_LEAST), AHEAD_MOST, self._most - self._busy)
+            self._ahead = min(max(self._taken, AHEAD_LEAST), AHEAD_MOST)
             self._taken = 0
-            for _ in range(min(ahead - len(self._idle), OPENED_AT_ONCE)):
-                self._idle.appendleft((self._process.clock.now_ns(), self._new()))
-            self._let_go(ahead)
+            self.refill()
+            self._let_go()
             gevent.sleep(TEND_EVERY_S)
 
-    def _let_go(self, ahead: int) -> None:
+    def _let_go(self) -> None:
         long_ago_ns = self._process.clock.now_ns() - round(IDLE_MOST_S * NS_PER_S)
-        while len(self._idle) > max(ahead, 0) and self._idle[0][0] < long_ago_ns:
+        while len(self._idle) > self._ahead and self._idle[0][0] < long_ago_ns:
             self._idle.popleft()[1].leave()

@@ -169,6 +169,11 @@ class Target:
         self.address.dropped(at_ns)
         self.standing.due_ns = at_ns
 
+    def starts_anew(self) -> None:
+        """It is about to be restarted, as the test wants it: what its queue numbers have shown holds no more."""
+        self.address = Address()
+        self.last_ended = None
+
     def failed(self, failure: Failure) -> None:
         """A connection could not be made, or had no answer."""
         at_ns = self._clock.now_ns()

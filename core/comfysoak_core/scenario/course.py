@@ -1,7 +1,7 @@
 """How a run goes through its stages: which is on, how far its load has got, how many users there should be, the end.
 
     course = Course(plan.stages, patience_s=plan.patience_s, max_duration_s=plan.max_duration_s)
-    now = course.at(Facts(now_s, idle, users, errands_done))      # a few times a second; None: all is over
+    now = course.at(Facts(now_s, idle, errands_done))      # a few times a second; None: all is over
     if now.turn != before.turn: tell all processes; begin now.errand
 
 Pure, and nothing in it grows: a soak of days asks it a million times.

@@ -43,13 +43,12 @@ class TrialNow:
 class Facts:
     """What is the case at `now_s`.
 
-    `idle`: no prompt is open in any process, and each has said so since the course took its last turn. `users` counts
-    all users there are, watchers too. `errands_done` is the highest number of an errand that has ended.
+    `idle`: no prompt is open in any process, and each has said so since the course took its last turn; while watchers
+    are to be away, no socket is open either. `errands_done` is the highest number of an errand that has ended.
     """
 
     now_s: float
     idle: bool = False
-    users: int = 0
     errands_done: int = 0
     judgement: Judgement | None = None  # the last that came, on a level of a search
 
@@ -185,7 +184,7 @@ class ColdStartPart:
         self._stage = stage
         self._number = number
         errand = Errand(next(errands), what, stage.duration_s)
-        self._pause = _Pause(errand, began_s, patience_s, without_users=True)
+        self._pause = _Pause(errand, began_s, patience_s)
 
     def at(self, facts: Facts) -> Now | Over:
         """Waiting for the users to be gone, or for the errand."""
@@ -214,10 +213,9 @@ class DrainPart:
 class _Pause:
     """First what is open ends, at most `patience_s`; then an errand is run, at most for its limit."""
 
-    def __init__(self, errand: Errand, began_s: float, patience_s: float, *, without_users: bool = False) -> None:
+    def __init__(self, errand: Errand, began_s: float, patience_s: float) -> None:
         self._errand = errand
         self._give_up_s = began_s + patience_s
-        self._without_users = without_users
         self._is_told = False  # facts are of the time before until the pause has been told
         self._left_behind_s: float | None = None  # set when the errand begins
 
@@ -230,10 +228,7 @@ class _Pause:
         """Whether the errand has ended, or was left behind."""
         if self._left_behind_s is not None:
             return facts.errands_done >= self._errand.number or facts.now_s >= self._left_behind_s
-        if self._is_told and (self._is_empty(facts) or facts.now_s >= self._give_up_s):
+        if self._is_told and (facts.idle or facts.now_s >= self._give_up_s):
             self._left_behind_s = facts.now_s + self._errand.limit_s + ERRAND_GRACE_S
         self._is_told = True
         return False
-
-    def _is_empty(self, facts: Facts) -> bool:
-        return facts.idle and (facts.users <= 0 or not self._without_users)

@@ -157,12 +157,12 @@ def test_the_end_of_an_older_errand_ends_no_other() -> None:
 def test_a_cold_start_waits_until_all_users_are_gone() -> None:
     """Not even watchers hold a socket that would break, and the load begins when the servers are there."""
     course = course_of(Stage(duration_s=60, cold_start=ColdStart(), phase="cold start"), stage(10))
-    now = course.at(Facts(0, users=3))
+    now = course.at(Facts(0))
     assert now is not None
     assert (words(now), now.attended) == ("0 cold start 0 0 hold", False)
     table: list[Row] = [
-        (1, {"idle": True, "users": 3}),
-        (2, {"idle": True, "users": 0}),
+        (1, BUSY),
+        (2, QUIET),
         (40, {}),
         (41, {"errands_done": 1}),
         (42, {"errands_done": 1}),
