@@ -16,6 +16,7 @@ Nothing here runs; the package `comfysoak_simulator` does.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,7 @@ from pydantic import (
 )
 
 from comfysoak_core.errors import Problem, ScenarioError
+from comfysoak_core.gateway.api import ApiName
 from comfysoak_core.scenario.faults import Fault
 from comfysoak_core.scenario.formula import parse_formula
 from comfysoak_core.scenario.quantities import Bytes, Seconds, parse_duration, parse_size
@@ -111,6 +113,48 @@ def _inline_or_file(value: Any) -> str:
     return "file" if isinstance(value, str | Path) else "inline"
 
 
+def _by_name(value: Any) -> Any:
+    return {"api": value} if isinstance(value, str) else value
+
+
+class EmbeddedGateway(_Model):
+    """A virtual gateway in front of the first server; a name alone is its API.
+
+    `workflow` and `nodes` are what COMFYUI_WORKFLOW and COMFYUI_WORKFLOW_NODES are to a real one: JSON itself, a file
+    or a variable; left out, a text-to-image workflow that is mapped.
+    """
+
+    api: ApiName = "open-webui"
+    workflow: str | dict[str, Any] | None = None
+    nodes: str | list[Any] | None = None
+    model: str = Field(default="", max_length=200)
+    size: str = Field(default="512x512", pattern=r"^[0-9]{1,5}x[0-9]{1,5}$")
+    steps: int = Field(default=20, ge=1, le=10_000)
+    token_variable: str | None = Field(default=None, description="who asks must bring the token in this variable")
+
+    def with_files_read(self, folder: Path) -> EmbeddedGateway:
+        """The same with the JSON it names in the place of files and variables. ScenarioError."""
+        return self.model_copy(
+            update={name: _json_named(getattr(self, name), folder, name) for name in ("workflow", "nodes")}
+        )
+
+
+def _json_named(written: Any, folder: Path, what: str) -> Any:
+    if not isinstance(written, str):
+        return written
+    name = written.removeprefix("$")
+    text = os.environ.get(name, "") if written.startswith("$") else _text(folder / written)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ScenarioError(
+            f"the {what} of the gateway is no JSON: {error}", _WORKFLOW_REMEDY, where=written
+        ) from error
+
+
+_WORKFLOW_REMEDY = "Name a file in API format (menu: File > Export (API)), or export COMFYUI_WORKFLOW."
+
+
 class Embedded(_Model):
     """The embedded target: how many servers, which version, on what GPU, and what goes wrong with them.
 
@@ -119,6 +163,7 @@ class Embedded(_Model):
     """
 
     servers: int = Field(default=1, ge=1, le=64)
+    gateway: Annotated[EmbeddedGateway, BeforeValidator(_by_name)] | None = None
     version: Version = "0.33.0"
     gpu: VirtualGpu | None = Field(default=VirtualGpu(), description="null: a server that runs on its CPU")
     models: dict[str, Bytes] = Field(default_factory=dict, max_length=10_000)
@@ -154,6 +199,8 @@ class Embedded(_Model):
         changes: dict[str, Any] = {}
         if isinstance(self.costs, Path):
             changes["costs"] = read_costs(folder / self.costs)
+        if self.gateway is not None:
+            changes["gateway"] = self.gateway.with_files_read(folder)
         if isinstance(self.object_info, Path):
             changes["object_info"] = read_object_info(folder / self.object_info)
         return self.model_copy(update=changes) if changes else self

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.routing import Route
 from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Stage
@@ -48,6 +49,7 @@ class Plan(_Frozen):
     seed: int = 0
     servers: tuple[str, ...] = ()  # base URLs; empty until the embedded ones have started
     embedded: Embedded | None = None
+    gateway: Gateway | None = None  # prompts go through it; `servers` are those behind it, as far as they are named
     route: Route = "round-robin"
     allow_down: bool = False  # of a fleet some may be down at the start
     token_variable: str | None = None  # sent as `Authorization: Bearer`, from the environment
@@ -106,6 +108,11 @@ class Plan(_Frozen):
     def sockets_most(self) -> int:
         """The largest number of WebSockets at any moment: a user of a fleet may come to hold one to each server."""
         return max(self.users_most, self.in_flight_most) * self.servers_count + self.sessions.sockets_most
+
+    @property
+    def address(self) -> str:
+        """Where prompts are sent: the gateway, or the first of the servers."""
+        return self.gateway.url if self.gateway is not None else next(iter(self.servers), "")
 
     @property
     def servers_count(self) -> int:

@@ -17,18 +17,22 @@ from comfysoak_core.comfyui.variation import check_variation
 from comfysoak_core.comfyui.vary import NodeMapping, Range, Vary
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
+from comfysoak_core.gateway.api import APIS
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.behaviour import cancel_of, give_up_of, mistakes_of, uploads_of
 from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.goals import DEFAULT_GOALS, of_prompts
 from comfysoak_core.scenario.model import Scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
 from comfysoak_core.scenario.stage import COLD_START, Arrivals, CapacitySearch, ColdStart, Settle, Stage
+from comfysoak_core.scenario.through_gateway import misfits, workload_of
 from comfysoak_core.scenario.workload import Fetch, Workload
 from comfysoak_core.scenario.written.search import SearchSection
 from comfysoak_core.scenario.written.section import check_url
 from comfysoak_core.scenario.written.stages import StageSection
+from comfysoak_core.scenario.written.target import Target
 from comfysoak_core.scenario.written.workload import WorkloadSection
 from comfysoak_core.trace.file import check_trace
 
@@ -58,8 +62,11 @@ class _Resolver:
         workloads = [self._workload(part, index) for index, part in enumerate(scenario.workload)]
         self._names_differ([workload.name for workload in workloads if workload], scenario)
         self._names_are_known([workload.name for workload in workloads if workload], scenario)
-        servers = [self._try(("target", "comfyui"), lambda url=url: self._server(url))  # type: ignore[misc]  # bound now
-                   for url in scenario.target.comfyui or ()]  # fmt: skip
+        servers = [self._try(place, lambda url=url: self._server(url))  # type: ignore[misc]  # bound now
+                   for place, url in _servers_named(scenario.target)]  # fmt: skip
+        gateway = self._gateway(scenario.target)
+        for place, what, remedy in misfits(scenario):
+            self.problems.append(Problem(what, remedy, self.document.where(place)))
         embedded = self._embedded(scenario.target.embedded)
         if self.problems:
             return None
@@ -72,6 +79,7 @@ class _Resolver:
             seed=scenario.seed,
             servers=tuple(server for server in servers if server),
             embedded=embedded,
+            gateway=gateway,
             route=scenario.target.route,
             token_variable=scenario.target.token_variable,
             workloads=tuple(workload for workload in workloads if workload),
@@ -96,6 +104,8 @@ class _Resolver:
 
     def _workload(self, part: WorkloadSection, index: int) -> Workload | None:
         place: Path_ = ("workload", index)
+        if part.prompt is not None:
+            return self._images(part, index)
         workflow = self._try((*place, "workflow"), lambda: self._workflow(part))
         vary = self._try((*place, "vary"), lambda: self._vary(part))
         if workflow is None or vary is None:
@@ -104,7 +114,7 @@ class _Resolver:
         uploads = self._try((*place, "upload"), lambda: uploads_of(part.upload, workflow, self.folder))
         mistakes = self._try((*place, "mistakes"), lambda: mistakes_of(part.mistakes, workflow))
         return Workload(
-            name=part.name or _stem(part.workflow),
+            name=_name_of(part),
             graph=dict(workflow.graph),
             weight=part.weight,
             deadline_s=part.deadline,
@@ -119,8 +129,26 @@ class _Resolver:
             mistakes=mistakes,
         )
 
+    def _images(self, part: WorkloadSection, index: int) -> Workload | None:
+        """What is asked of a gateway."""
+        written, read = part.prompt or (), self._prompts
+        prompts = self._try(
+            ("workload", index, "prompt"), lambda: read(written) if isinstance(written, str) else written
+        )
+        return workload_of(part, _name_of(part), prompts) if prompts else None
+
+    def _gateway(self, target: Target) -> Gateway | None:
+        if target.embedded is not None and target.embedded.gateway is not None:
+            written = target.embedded.gateway
+            return Gateway(url="", api=APIS[written.api], token_variable=written.token_variable)
+        if target.gateway is None:
+            return None
+        section = target.gateway
+        url = self._try(("target", "gateway", "url"), lambda: self._server(section.url))
+        return None if url is None else section.resolved(url)
+
     def _workflow(self, part: WorkloadSection) -> Workflow:
-        written, wrong = part.workflow, part.expect is Outcome.REJECTED
+        written, wrong = part.workflow or "", part.expect is Outcome.REJECTED
         if written.startswith("$"):
             return Workflow.from_text(_from_environment(written), where=written, wrong=wrong)
         return Workflow.load(self.folder / written, wrong=wrong)
@@ -182,9 +210,7 @@ class _Resolver:
             return None
         return self._try(("target", "embedded"), lambda: written.with_files_read(self.folder))
 
-    def _stage(
-        self, part: StageSection, index: int, graphs: Mapping[str, Graph], scenario: Scenario
-    ) -> Stage | None:
+    def _stage(self, part: StageSection, index: int, graphs: Mapping[str, Graph], scenario: Scenario) -> Stage | None:
         if part.trace is None:
             return _stage(part, scenario)
         path = self.folder / part.trace
@@ -197,7 +223,7 @@ class _Resolver:
 
     def _names_differ(self, names: list[str], scenario: Scenario) -> None:
         for index, part in enumerate(scenario.workload):
-            name = part.name or _stem(part.workflow)
+            name = _name_of(part)
             if name in names and names.index(name) < index and names.count(name) > 1:
                 self.problems.append(
                     Problem(f"two workloads are called {name!r}", "Give each a name of its own: name: ...",
@@ -272,6 +298,20 @@ def _probes(scenario: Scenario) -> Probes:
     else:  # embedded servers bring exporters of their own, known when they have started
         gpu = () if scenario.target.embedded else (GpuSource(kind="nvml"),)
     return Probes(gpu=gpu, every_s=part.every, host_every_s=part.host, server_every_s=part.server, log=part.log)
+
+
+def _servers_named(target: Target) -> list[tuple[Path_, str]]:
+    """Every ComfyUI a target names, with its place in the scenario."""
+    if target.gateway is not None:
+        return [(("target", "gateway", "comfyui"), url) for url in target.gateway.comfyui]
+    return [(("target", "comfyui"), url) for url in target.comfyui or ()]
+
+
+def _name_of(part: WorkloadSection) -> str:
+    """Its own name, or that of the file it is in."""
+    if part.name is not None:
+        return part.name
+    return _stem(part.workflow or (part.prompt if isinstance(part.prompt, str) else "images"))
 
 
 def _stem(written: str) -> str:

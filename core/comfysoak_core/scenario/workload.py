@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from comfysoak_core.comfyui.vary import Vary
+from comfysoak_core.gateway.prompts import Images
 from comfysoak_core.outputs.kinds import OutputKind
 from comfysoak_core.rows import Outcome
 
@@ -58,11 +59,13 @@ class Fetch(_Frozen):
 class Workload(_Frozen):
     """One workflow of the mix. `think_s` is the (shortest, longest) pause of a user after each prompt.
 
-    `front` is the share of prompts that go to the front of the queue.
+    `front` is the share of prompts that go to the front of the queue. `images`: what is asked of a gateway, which has
+    the graph itself.
     """
 
     name: str
-    graph: dict[str, Any]
+    graph: dict[str, Any] = {}
+    images: Images | None = None
     weight: float = 1.0
     deadline_s: float = 600.0
     expected: Outcome = Outcome.SUCCESS

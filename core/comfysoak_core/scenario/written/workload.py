@@ -11,6 +11,7 @@ from comfysoak_core.outputs.kinds import OutputKind
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.quantities import Ratio, Seconds
 from comfysoak_core.scenario.written.behaviour import Batch, CancelSection, GiveUpSection, Mistakes, Share, Uploads
+from comfysoak_core.scenario.written.gateway import as_size
 from comfysoak_core.scenario.written.section import Section, Span
 
 
@@ -79,12 +80,31 @@ class FetchSection(Section):
     )  # fmt: skip
 
 
+_OF_GATEWAYS = frozenset({"size", "n", "steps", "negative", "model", "pictures"})
+_OF_WORKFLOWS = frozenset({"vary", "batch", "front", "upload", "cancel", "give_up", "mistakes"})
+
+
 class WorkloadSection(Section):
     """One workflow of the mix."""
 
-    workflow: str = Field(
+    workflow: str | None = Field(
+        None,
         description="a workflow file in API format, or $COMFYUI_WORKFLOW for the JSON in that variable",
         examples=["workflows/sdxl.json"],
+    )
+    prompt: str | tuple[str, ...] | None = Field(
+        None, min_length=1, description="for a gateway: texts: a file with one a line, or a list; `{number}` is drawn",
+        examples=["prompts.txt"],
+    )  # fmt: skip
+    size: Annotated[tuple[int, int], BeforeValidator(as_size)] | None = Field(
+        None, description="for a gateway: width and height", examples=["512x768"]
+    )
+    n: int = Field(1, ge=1, le=100, description="for a gateway: so many pictures", examples=[2])
+    steps: int | None = Field(None, ge=1, description="for a gateway: steps of the sampler", examples=[20])
+    negative: str | None = Field(None, description="for a gateway: the negative prompt", examples=["blurry"])
+    model: str | None = Field(None, description="for a gateway: the model", examples=["sdxl.safetensors"])
+    pictures: int | None = Field(
+        None, ge=1, description="for a gateway: how many an answer must have, where that is not n", examples=[4]
     )
     name: str | None = Field(None, min_length=1, max_length=80, description="how it is called; default: its file name")
     weight: float = Field(1.0, gt=0, description="its share of the prompts, against the other workflows", examples=[3])
@@ -114,6 +134,12 @@ class WorkloadSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if (self.workflow is None) == (self.prompt is None):
+            raise ValueError("expected one of `workflow: sdxl.json` (for ComfyUI) and `prompt: [...]` (for a gateway)")
+        strangers = self.model_fields_set & (_OF_WORKFLOWS if self.workflow is None else _OF_GATEWAYS)
+        if strangers:
+            kind = "prompt (for a gateway)" if self.workflow is None else "workflow (for ComfyUI)"
+            raise ValueError(f"{min(sorted(strangers))!r} does not go with {kind}")
         for name, leaves in (("cancel", self.cancel), ("give_up", self.give_up)):
             if leaves is not None and leaves.after[1] >= self.deadline:
                 raise ValueError(f"{name}.after must be shorter than the deadline of {self.deadline:g} s")
