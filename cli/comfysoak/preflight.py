@@ -57,7 +57,8 @@ def plan_warnings(plan: Plan) -> Iterator[str]:
 
     for workload in plan.workloads:
         if workload.expected is Outcome.SUCCESS:
-            yield from (f"{workload.name}: {warning}" for warning in warnings_for(workload))
+            new = [upload.input for upload in workload.uploads if upload.each == "prompt" or len(upload.files) > 1]
+            yield from (f"{workload.name}: {warning}" for warning in warnings_for(workload, new))
 
 
 def servers_as_found(plan: Plan) -> tuple[ServerFacts, ...]:

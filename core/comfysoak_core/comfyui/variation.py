@@ -94,7 +94,12 @@ class Variation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes this workload mean less than it seems."""
+        return self.warnings_beside(())
+
+    def warnings_beside(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """The same where something else puts new values into the inputs `paths`: uploads do."""
         varied = {place.node_id for choice in self._choices if choice.varies for place in choice.places}
+        varied |= {place_of(self.workflow.graph, path).node_id for path in paths}
         if not varied:
             return (NOTHING_VARIES,)
         if not varied & upstream(self.workflow.graph, self.workflow.shape.working):
@@ -142,9 +147,9 @@ class _Workload(Protocol):
     def vary(self) -> Vary: ...
 
 
-def warnings_for(workload: _Workload) -> tuple[str, ...]:
-    """What makes this workload mean less than it seems, in words to show to the user."""
-    return Variation(Workflow.from_graph(workload.graph), workload.vary).warnings
+def warnings_for(workload: _Workload, besides: Iterable[str] = ()) -> tuple[str, ...]:
+    """What makes this workload mean less than it seems, in words to show; `besides` vary without its `vary`."""
+    return Variation(Workflow.from_graph(workload.graph), workload.vary).warnings_beside(besides)
 
 
 def applied(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:

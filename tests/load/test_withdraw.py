@@ -1,0 +1,77 @@
+"""Prompts are taken back by id, and only ours: what is asked of a server, and what not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from comfysoak_core.clock import Anchor, AnchoredClock
+from comfysoak_core.comfyui.answers import Damaged, Queue
+from comfysoak_load.failures import Failure, FailureKind
+from comfysoak_load.http_answers import Answer
+from comfysoak_load.withdraw import take_back
+
+CLOCK = AnchoredClock(Anchor.take())
+DONE = Answer(200, b"")
+REFUSED = Failure(FailureKind.REFUSED)
+
+
+class Server:
+    """A target that answers as told, and remembers what it was asked, in order."""
+
+    def __init__(self, queue: Any, answers: Sequence[Answer | Failure] = (DONE, DONE)) -> None:
+        self.http = self
+        self.asked: list[tuple[str, Any]] = []
+        self._queue = queue
+        self._answers = list(answers)
+
+    def post(self, path: str, body: bytes, *, deadline_s: float) -> Answer | Failure:
+        """Remember, and answer."""
+        assert deadline_s > 0
+        self.asked.append((path, json.loads(body)))
+        return self._answers.pop(0)
+
+    def queue(self, since_ns: int) -> Any:
+        """The queue that was given."""
+        assert since_ns <= CLOCK.now_ns()
+        self.asked.append(("/queue", None))
+        return self._queue
+
+
+def taken_back(server: Server, *ids: str) -> Any:
+    return take_back(server, ids, CLOCK)  # type: ignore[arg-type]  # it is asked for no more than this
+
+
+def test_what_waits_is_deleted_and_nobody_interrupted() -> None:
+    """Another client's prompt runs: servers that know no ids would end that one."""
+    queue = Queue(("theirs",), (), 1)
+    server = Server(queue)
+    assert taken_back(server, "ours") == queue
+    assert server.asked == [("/queue", {"delete": ["ours"]}), ("/queue", None)]
+
+
+def test_what_runs_is_interrupted_after_a_look() -> None:
+    """The queue is asked for after the deletion and right before the interrupt, which names the prompt."""
+    queue = Queue(("b",), ("theirs",), 1)
+    server = Server(queue)
+    assert taken_back(server, "a", "b") == queue
+    assert server.asked == [
+        ("/queue", {"delete": ["a", "b"]}),
+        ("/queue", None),
+        ("/interrupt", {"prompt_id": "b"}),
+    ]
+
+
+@pytest.mark.parametrize("broken", [Answer(500, b""), Failure(FailureKind.TIMEOUT)])
+def test_what_was_not_done_is_damaged(broken: Answer | Failure) -> None:
+    """Whoever asked asks again."""
+    assert isinstance(taken_back(Server(Queue((), (), None), [broken]), "ours"), Damaged)
+    assert isinstance(taken_back(Server(Queue(("ours",), (), 1), [DONE, broken]), "ours"), Damaged)
+
+
+def test_a_server_that_is_gone_is_gone() -> None:
+    """Nothing to interrupt, and nothing to wait for."""
+    assert taken_back(Server(REFUSED, [REFUSED]), "ours") == REFUSED
