@@ -45,6 +45,7 @@ class Dispatcher:
         self._waiting: set[gevent.Greenlet] = set()  # of those: for a socket
         self._entered = 0  # so many schedules there have been
         self._schedule: Schedule | None = None  # of the stage that is on, also while its load clock stands
+        self._rest: list[Schedule] = []  # and what is left of parts of it that are another process's by now
         self._going: gevent.Greenlet | None = None
 
     @property
@@ -65,24 +66,24 @@ class Dispatcher:
         sent now. When another stage is entered such arrivals become rows that say so.
         """
         self.leave()
-        rest = self._rest_of_old_part(stage, from_s)
-        if self._schedule is None or not self._schedule.goes_on(stage, from_s):
+        self._keep_rest_of_old_part(stage, from_s)
+        if self._schedule is not None and not self._schedule.goes_on(stage, from_s):
             self._give_up("when its stage ended")
+        if self._schedule is None:
             self._schedule = self._new_schedule(stage, number, from_s)
         if self._schedule is not None:
             self._pool.open(self._schedule.room)
             self._schedule.zero_ns, self._schedule.until_s = zero_ns, until_s
-            self._going = gevent.spawn(self._dispatch_all, [*rest, self._schedule])
+            self._going = gevent.spawn(self._dispatch_all, [*self._rest, self._schedule])
 
-    def _rest_of_old_part(self, stage: Stage, from_s: float) -> list[Schedule]:
-        """Where the load of a stage that is on was dealt anew: what this process still has to send of its old part."""
+    def _keep_rest_of_old_part(self, stage: Stage, from_s: float) -> None:
+        """Where the load of a stage that is on was dealt anew: this process still sends what is before `from_s`."""
         schedule, is_dealt_anew = self._schedule, self._is_dealt_anew
         self._is_dealt_anew = False
-        if schedule is None or not is_dealt_anew or not schedule.goes_on(stage, from_s):
-            return []
-        self._schedule = None
-        schedule.until_s = min(schedule.until_s, from_s)
-        return [schedule]
+        if schedule is not None and is_dealt_anew and schedule.goes_on(stage, from_s):
+            schedule.until_s = min(schedule.until_s, from_s)
+            self._rest = [old for old in self._rest if old.is_left] + [schedule]
+            self._schedule = None
 
     def _new_schedule(self, stage: Stage, number: int, from_s: float) -> Schedule | None:
         part, parts = self._part, self._parts
@@ -124,7 +125,7 @@ class Dispatcher:
 
     def _dispatch(self, schedule: Schedule) -> None:
         clock = self._process.clock
-        while (arrival := schedule.next) is not None and arrival.offset_s < schedule.until_s:
+        while (arrival := schedule.next) is not None and schedule.is_left:
             numbers = self._process.draw(schedule.name, schedule.count)  # now: it takes longer than sending may wait
             due_ns = schedule.due_ns(arrival)
             left_ns = due_ns - clock.now_ns()
@@ -155,7 +156,7 @@ class Dispatcher:
             self._pool.give_back(client)
 
     def _aim(self, client: ComfyClient, arrival: Arrival, numbers: random.Random) -> Aim | None:
-        """What to send and where to; waits a little for a socket that is still opening, None if the run ends meanwhile."""
+        """What to send and where to; waits a little for a socket that still opens; None if the run ends meanwhile."""
         self._waiting.add(gevent.getcurrent())
         try:
             return client.aim(numbers, arrival.workflow, arrival.inputs)
@@ -166,16 +167,18 @@ class Dispatcher:
 
     def _give_up(self, when: str) -> None:
         """Rows for arrivals that are due and have not left, because this process is late."""
-        schedule, self._schedule = self._schedule, None
+        schedules = [*self._rest, self._schedule] if self._schedule is not None else self._rest
+        self._rest, self._schedule = [], None
         now_ns = self._process.clock.now_ns()
-        while schedule is not None and (arrival := schedule.next) is not None:
-            due_ns = schedule.due_ns(arrival)
-            if due_ns >= now_ns or arrival.offset_s >= schedule.until_s:
-                break
-            numbers = self._process.draw(schedule.name, schedule.count)
-            schedule.take()
-            reason = f"the load process was {(now_ns - due_ns) / NS_PER_S:.1f} s late {when}"
-            self._not_sent(arrival, numbers, due_ns, reason)
+        for schedule in schedules:
+            while (arrival := schedule.next) is not None and schedule.is_left:
+                due_ns = schedule.due_ns(arrival)
+                if due_ns >= now_ns:
+                    break
+                numbers = self._process.draw(schedule.name, schedule.count)
+                schedule.take()
+                reason = f"the load process was {(now_ns - due_ns) / NS_PER_S:.1f} s late {when}"
+                self._not_sent(arrival, numbers, due_ns, reason)
 
     def _not_sent(self, arrival: Arrival, numbers: random.Random, due_ns: int, reason: str) -> None:
         """The row of an arrival that could not be sent."""

@@ -35,6 +35,11 @@ class Schedule:
             self._next = next(self._arrivals, None)
         return self._next
 
+    @property
+    def is_left(self) -> bool:
+        """Whether there is an arrival to come before `until_s`."""
+        return self.next is not None and self.next.offset_s < self.until_s
+
     def take(self) -> None:
         """The next arrival is dealt with. The one after it is looked for when somebody asks."""
         if self._next is not None:
