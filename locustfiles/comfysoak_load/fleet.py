@@ -16,6 +16,7 @@ from comfysoak_load.target import Target
 
 LOOK_LEAST_S = 0.05
 CLOCKS_EVERY_S = 60.0
+SEVERAL = "queue numbers, history or files do not agree: requests to this address reach different servers"
 _KINDS = {Health.UP: "server_up", Health.SILENT: "server_silent", Health.DOWN: "server_down"}
 
 
@@ -29,6 +30,7 @@ class Fleet:
         self._router = Router(route, [target.url for target in targets], turn)
         self._standings = tuple(target.standing for target in targets)
         self._told = [Health.UP for _ in targets]
+        self._told_several: set[Target] = set()
         self._worker = worker
         self._clock = clock
         self._journal = journal
@@ -61,7 +63,11 @@ class Fleet:
         return any(standing.health < target.standing.health for standing in self._standings)
 
     def tell(self) -> None:
-        """Journal which servers went or came back since the last call; to be called a few times a second."""
+        """Journal what became known of the servers since the last call; to be called a few times a second."""
+        for target in self.targets:
+            if target.address.several and target not in self._told_several:
+                self._told_several.add(target)
+                self._add(self._clock.now_ns(), "several_servers", target, SEVERAL)
         for index, target in enumerate(self.targets):
             standing = target.standing
             if standing.health is not self._told[index]:

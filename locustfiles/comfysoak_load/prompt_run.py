@@ -12,6 +12,7 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.comfyui.answers import Accepted, parse_submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Need, Step
+from comfysoak_core.comfyui.history import HistoryEntry
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.messages import (
     Executed,
@@ -26,7 +27,7 @@ from comfysoak_core.comfyui.messages import (
 )
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Outcome, Prompt
-from comfysoak_load.connection import Connection
+from comfysoak_load.connection import PromptListener
 from comfysoak_load.failures import Failure
 from comfysoak_load.outputs import Asked, Given, check_outputs
 from comfysoak_load.stamps import Arrival
@@ -55,6 +56,24 @@ class Order:
     def sent_by_socket(self) -> frozenset[str]:
         """The nodes whose pictures come as messages."""
         return frozenset(node_id for node_id, files in self.asked.files.items() if files.by_socket)
+
+
+class Line(Protocol):
+    """What a prompt on its way asks of the connection it hears by."""
+
+    @property
+    def target(self) -> Target:
+        """The server it goes to."""
+
+    @property
+    def queue_remaining(self) -> int | None:
+        """The queue as it was last told."""
+
+    def listen(self, listener: PromptListener) -> None:
+        """Pass on what comes."""
+
+    def unlisten(self, listener: PromptListener) -> None:
+        """No more of it."""
 
 
 class Lateness(Protocol):
@@ -106,7 +125,7 @@ class PromptRun:
     )
 
     def __init__(
-        self, prompt: Prompt, life: PromptLife, order: Order, connection: Connection, process: Process
+        self, prompt: Prompt, life: PromptLife, order: Order, connection: Line, process: Process
     ) -> None:
         self.prompt = prompt
         self.life = life
@@ -161,9 +180,9 @@ class PromptRun:
             self.target.server_clock.take(row)
         self._process.journal.add(row)
 
-    def stop(self) -> None:
-        """End it now, as aborted unless it is known how it ended."""
-        self.life.stop(self._process.clock.now_ns())
+    def stop(self, why: str | None = None) -> None:
+        """End it now, as aborted (with `why`) unless it is known how it ended."""
+        self.life.stop(self._process.clock.now_ns(), why)
         self._news.set()
 
     def wake_if_due(self, now_ns: int) -> None:
@@ -276,6 +295,9 @@ class PromptRun:
         if isinstance(answer, Failure):
             self.life.server_gone(now)
             return
+        if isinstance(answer, HistoryEntry) and self.life.is_untold:
+            self.target.doubt(self.life.server_id)
+            now = self._process.clock.now_ns()
         before = len(self.life.disagreements)
         self.life.history(answer, now)
         for what in self.life.disagreements[before:]:

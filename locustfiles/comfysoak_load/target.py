@@ -146,9 +146,10 @@ class Target:
         query = f"filename={quote(file.filename, safe='')}&type={quote(file.type, safe='')}"
         if file.subfolder:
             query += f"&subfolder={quote(file.subfolder, safe='')}"
-        for _ in range(self._times()):  # the file lies on one of them
+        for asked in range(ASKED_OF_SEVERAL):  # of several servers one has the file
             answer = self.http.get(f"/view?{query}", deadline_s=FETCH_DEADLINE_S, max_bytes=MAX_OUTPUT_BYTES)
             if isinstance(answer, Failure) or answer.status != NOT_FOUND:
+                self.address.several = self.address.several or asked > 0
                 break
         return self._heeded(answer)
 
@@ -188,6 +189,12 @@ class Target:
     def numbered(self, number: float | None, sent_ns: int) -> Fall:
         """A prompt sent at `sent_ns` was given `number` just now: what that shows."""
         return self.address.numbered(number, sent_ns, self._clock.now_ns())
+
+    def doubt(self, prompt_id: str) -> None:
+        """History has this prompt, and no socket told of it: see whether all answers from here come from one server."""
+        for _ in range(0 if self.address.several else ASKED_OF_SEVERAL):
+            if isinstance(self._history(prompt_id), NoEntry):
+                self.address.several = True
 
     def remembers(self, prompt_id: str) -> bool:
         """Whether history still has a prompt it had before, at whichever of the servers behind this address."""

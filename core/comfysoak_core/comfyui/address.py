@@ -2,7 +2,8 @@
 
 A ComfyUI numbers its prompts from 0 up, and never gives a number twice while it lives. So a number that comes again, or
 a lower one for a prompt that was sent after the answer to an earlier one, shows either that the server was restarted in
-between, or that the address leads to more than one server. A restart breaks all sockets; and history goes with it:
+between, or that the address leads to more than one server. (One that is lower by far needs no order: no server takes so
+many prompts at once.) A restart breaks all sockets; and history goes with it:
 whoever still finds an old prompt there knows that there was none.
 """
 
@@ -12,7 +13,11 @@ from collections import deque
 from enum import Enum, auto
 from typing import Final
 
+from comfysoak_core.clock import NS_PER_S
+
 NUMBERS_KEPT: Final = 64
+PROMPTS_PER_S_MOST: Final = 2000  # that one server takes: numbers given at the same time lie no further apart
+AT_ONCE_MOST: Final = 16
 
 
 class Fall(Enum):
@@ -62,15 +67,19 @@ class Address:
         if self.several or type(number) is not int or number < 0:
             return Fall.NONE
         fall = Fall.NONE
-        if number in self._numbers:
+        at_once = AT_ONCE_MOST + (at_ns - sent_ns) * PROMPTS_PER_S_MOST // NS_PER_S
+        if number in self._numbers or (self._numbers and number + at_once < max(self._numbers)):
             fall = Fall.WITHOUT_DROP
         elif sent_ns >= self._dropped_ns and number <= self._before_drop:
             fall = Fall.AFTER_DROP
         elif sent_ns >= self._highest_ns and number <= self._highest:
             fall = Fall.AFTER_DROP if self._dropped_ns > self._highest_ns else Fall.WITHOUT_DROP
-        if fall is Fall.AFTER_DROP:
-            self._highest = self._before_drop = -1  # told once
         self._numbers.append(number)
         if number > self._highest:
             self._highest, self._highest_ns = number, at_ns
         return fall
+
+    def begin_again(self) -> None:
+        """The server was restarted: numbers count from zero."""
+        self._highest = self._before_drop = -1
+        self._numbers.clear()

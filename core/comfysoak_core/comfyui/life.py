@@ -163,6 +163,11 @@ class PromptLife:
         return self._account.fields.get("outcome") in {Outcome.TIMEOUT, Outcome.ABORTED}
 
     @property
+    def is_untold(self) -> bool:
+        """Whether its socket is open and has told nothing of it: strange for a prompt that has ended."""
+        return self.heard.messages == 0 and self.heard.gaps == 0
+
+    @property
     def is_left(self) -> bool:
         """Whether its user has given up; the prompt may go on all the same."""
         return self._leaving is not None and self._leaving.left_ns is not None
@@ -390,8 +395,8 @@ class PromptLife:
         if self._leaving.gone:
             self._asking.ask(at_ns + AFTER_DELETE_NS)
 
-    def stop(self, at_ns: int) -> None:
-        """The run ends: whatever is known by now is its end."""
+    def stop(self, at_ns: int, why: str | None = None) -> None:
+        """The run ends (or this part of it, and `why`): whatever is known by now is its end."""
         if self._phase is _Phase.DUE:
             self.not_sent("the run ended before it was due", at_ns)
         elif self._phase is _Phase.DONE:
@@ -400,7 +405,7 @@ class PromptLife:
             self._fetch = False
             self._conclude(at_ns)
         else:
-            self._finish(self._unproven() or Ending(Outcome.ABORTED), at_ns)
+            self._finish(self._unproven() or Ending(Outcome.ABORTED, error_message=why), at_ns)
 
     # Inside
 
