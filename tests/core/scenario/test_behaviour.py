@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from comfysoak_core.comfyui.mistakes import KINDS
 from comfysoak_core.comfyui.variation import warnings_for
 from comfysoak_core.errors import ScenarioError
 from comfysoak_core.scenario.plan import Plan
@@ -142,3 +143,23 @@ def test_pictures_that_change_are_variation_enough(folder: Path) -> None:
     workload = resolved(folder, upload={"input": "2.image", "each": "prompt"})
     assert warnings_for(workload) != ()
     assert warnings_for(workload, ["2.image"]) == ()
+
+
+def test_the_example_in_the_documentation_works(tmp_path: Path) -> None:
+    """It is read as it stands there, beside the workflows it names."""
+    root = Path(__file__).parents[3]
+    section = (root / "docs" / "scenario.md").read_text(encoding="utf-8").partition("## What users really do")[2]
+    (tmp_path / "people.yaml").write_text(section.split("```")[1].removeprefix("yaml"))
+    (tmp_path / "workflows").symlink_to(root / "scenarios" / "workflows")
+    people, picture = resolve(*read_scenario(tmp_path / "people.yaml")).workloads
+    assert people.mistakes is not None
+    assert people.cancel is not None
+    assert people.give_up is not None
+    assert picture.uploads[0].size == (1024, 1024)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_mistake_is_in_the_documentation(kind: str) -> None:
+    """Whoever names one finds it there."""
+    text = (Path(__file__).parents[3] / "docs" / "scenario.md").read_text(encoding="utf-8")
+    assert f"`{kind}`" in text
