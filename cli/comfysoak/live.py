@@ -44,7 +44,6 @@ class LiveState:
 
     started_ns: int
     duration_s: float
-    phases_without_load: frozenset[str] = frozenset({SETTLE, COLD_START})
     phase: str = ""
     stage: str = ""  # in words, as the load told it
     doing: str = ""  # in words, while there is no load
@@ -146,7 +145,7 @@ class LiveState:
             self.loaded_s += max(at_ns - self.loading_since_ns, 0) / NS_PER_S
         self.draining = kind == "draining"
         self.phase, self.stage = phase, printable(detail)[:200]
-        paused = self.draining or phase in self.phases_without_load
+        paused = self.draining or phase in (SETTLE, COLD_START)
         self.loading_since_ns = None if paused else at_ns
         self.doing = "settling, no load" if phase == SETTLE else "cold start, no load" if paused else ""
 

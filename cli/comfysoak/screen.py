@@ -18,7 +18,6 @@ from comfysoak.live import LiveState, line, panel
 from comfysoak_core.clock import Clock
 from comfysoak_core.recording.tail import NewRows
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_core.scenario.stage import SETTLE
 
 LINE_EVERY_S = 10.0
 
@@ -30,8 +29,7 @@ class Screen:
         self._clock = clock
         self._quiet = quiet
         self._duration_s = plan.duration_s
-        without_load = {SETTLE, *(stage.phase for stage in plan.stages if stage.cold_start is not None)}
-        self._state = LiveState(clock.now_ns(), plan.duration_s, frozenset(without_load))
+        self._state = LiveState(clock.now_ns(), plan.duration_s)
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._last_line_s = time.monotonic()

@@ -77,6 +77,7 @@ class Code(StrEnum):
     DISK_FILL = "DISK_FILL"
     SERVER_RESTARTED = "SERVER_RESTARTED"
     SERVER_DOWN = "SERVER_DOWN"
+    COLD_START_FAILED = "COLD_START_FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,9 @@ _ENTRIES: tuple[Entry, ...] = tuple(
         ("SERVER_DOWN", "machine", "critical",
          "The server refused connections.",
          "Start it, or look for the reason of its crash in its log."),
+        ("COLD_START_FAILED", "machine", "critical",
+         "A server that was to start anew did not get from process start to its first picture in the time it had.",
+         "Look into its log; the event says how far it came. Give the stage more time if that is what it takes."),
     )
 )  # fmt: skip
 

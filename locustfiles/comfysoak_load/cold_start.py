@@ -43,10 +43,6 @@ _BAD_GATEWAY = range(502, 505)  # what a proxy says for a server that is gone
 class _FailedError(Exception):
     """Why a server came no further."""
 
-    def __init__(self, why: str, code: Code | None = None) -> None:
-        super().__init__(why)
-        self.code = code
-
 
 def start_cold(process: LoadProcess, fire: Fire, launcher: Launcher, what: ColdStart, limit_s: float) -> None:
     """Start all servers of the test anew, or watch them being started, for at most `limit_s`."""
@@ -98,7 +94,7 @@ class _ColdStart:
             self._make_pictures(target)
         except _FailedError as why:
             command = f"; the command: {self._command_failed}" if self._command_failed else ""
-            self._tell(target, "failed", f"{why}{command}", code=why.code)
+            self._tell(target, "failed", f"{why}{command}", code=Code.COLD_START_FAILED)
 
     def _tell(
         self, target: Target, step: str, detail: str = "", *, code: Code | None = None, at_ns: int | None = None
@@ -115,7 +111,7 @@ class _ColdStart:
                 gone_ns, looks = (now_ns if looks == 0 else gone_ns), looks + 1
             else:
                 looks = 0
-            self._go_on_or_fail("it was not seen to go: it answered all the time", None)
+            self._go_on_or_fail("it was not seen to go: it answered all the time")
         return self._began_ns if self._what.command is not None else gone_ns
 
     def _await_answer(self, target: Target) -> SystemStats:
@@ -126,7 +122,7 @@ class _ColdStart:
                 if isinstance(stats, SystemStats):
                     return stats
             why = str(answer) if isinstance(answer, Failure) else f"status {answer.status}"
-            self._go_on_or_fail(f"it was not ready (/system_stats: {why})", Code.SERVER_DOWN)
+            self._go_on_or_fail(f"it was not ready (/system_stats: {why})")
 
     def _make_pictures(self, target: Target) -> None:
         connection = self._process.connection(target, "user")
@@ -134,7 +130,7 @@ class _ColdStart:
         try:
             connection.connect()
             if not connection.is_open.wait(self._patience.left_s):
-                raise _FailedError(f"no socket opened within {self._limit_in_words}", Code.SERVER_DOWN)
+                raise _FailedError(f"no socket opened within {self._limit_in_words}")
             self._tell(target, "ready")
             for number, workload in enumerate(self._workloads):
                 self._make_picture(target, connection, client, workload, number)
@@ -153,7 +149,7 @@ class _ColdStart:
         self, target: Target, connection: Connection, client: ComfyClient, workload: Workload, number: int
     ) -> None:
         if self._patience.is_over:
-            raise _FailedError(f"no picture of {workload.name} within {self._limit_in_words}", Code.DEADLINE)
+            raise _FailedError(f"no picture of {workload.name} within {self._limit_in_words}")
         deadline_s = min(workload.deadline_s, self._patience.left_s)
         short = workload.model_copy(update={"deadline_s": deadline_s})
         prepared = PreparedWorkload(short, self._process.index)
@@ -166,12 +162,11 @@ class _ColdStart:
             self._tell(target, "picture", row.workflow, at_ns=row.finished_ns)
             return
         why = f"{row.outcome} {row.code or ''}".strip() + (f": {row.error_message}" if row.error_message else "")
-        code = Code(row.code) if row.code in set(Code) else None
-        raise _FailedError(f"the first picture of {row.workflow} did not come: {why}", code)
+        raise _FailedError(f"the first picture of {row.workflow} did not come: {why}")
 
-    def _go_on_or_fail(self, why: str, code: Code | None) -> None:
+    def _go_on_or_fail(self, why: str) -> None:
         if self._patience.is_over:
-            raise _FailedError(f"{why}, within {self._limit_in_words}", code)
+            raise _FailedError(f"{why}, within {self._limit_in_words}")
         gevent.sleep(LOOK_EVERY_S)
 
     @property

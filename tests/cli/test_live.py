@@ -99,8 +99,8 @@ def test_a_settle_is_no_progress() -> None:
 
 def test_the_steps_of_a_cold_start_are_told() -> None:
     """From process start to the first picture, each server's."""
-    state = LiveState(START_NS, 60, frozenset({"boot"}))
-    take(state, Event(at_ns=START_NS, source="l", kind="phase", subject="boot", detail="stage 1 of 2: a cold start"))
+    state = LiveState(START_NS, 60)
+    take(state, Event(at_ns=START_NS, source="l", kind="phase", subject="cold start", detail="stage 1 of 2"))
     for step, detail in (("start", ""), ("answers", "ComfyUI 0.33.0"), ("picture", "sdxl")):
         take(
             state, Event(at_ns=START_NS, source="l", kind="cold_start", server="http://a", subject=step, detail=detail)
@@ -110,7 +110,7 @@ def test_the_steps_of_a_cold_start_are_told() -> None:
         "http://a answers: ComfyUI 0.33.0",
         "http://a has made its first picture: sdxl",
     ]
-    assert line(state, START_NS + 9 * NS_PER_S).startswith("[boot] 0 s of 60 s, cold start, no load · ")
+    assert line(state, START_NS + 9 * NS_PER_S).startswith("[cold start] 0 s of 60 s, cold start, no load · ")
 
 
 def test_a_server_that_does_not_answer_has_no_queue() -> None:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from comfysoak_analysis.findings import cache, degraded, drops, foreign, gpu_lost, oom, poisoned, restarts, thrash, told
+from comfysoak_analysis.findings import (
+    cache,
+    cold_start,
+    degraded,
+    drops,
+    foreign,
+    gpu_lost,
+    oom,
+    poisoned,
+    restarts,
+    thrash,
+    told,
+)
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
@@ -17,6 +29,7 @@ DETECTORS: tuple[Detector, ...] = (
     oom.find,
     drops.find,
     restarts.find,
+    cold_start.find,
     gpu_lost.find,
     poisoned.find,
     thrash.find,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from comfysoak_analysis.cold_starts import were_to_be_away
 from comfysoak_analysis.findings.evidence import counted, finding, mostly
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.told import event_rows, prompt_rows, socket_rows
@@ -18,6 +19,7 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
 _REFUSED = "refused"
+BACK = "server_up"  # what a load process tells of a server that answers again
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
@@ -29,14 +31,15 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         [rows for rows in (_refusals(run), _told(run, Code.SERVER_DOWN)) if not rows.empty] or [_nothing()]
     )
     if not down.empty:
-        yield finding(Code.SERVER_DOWN, down, _down_words(down), states)
+        yield finding(Code.SERVER_DOWN, down, _down_words(run, down), states)
 
 
 def _refusals(run: Run) -> pd.DataFrame:
     """Readings that were refused while there was load; before and after it servers of ours come and go."""
     rows = run.server[run.server["missing"].fillna("").str.contains(_REFUSED, case=False, regex=False)]
     rows = rows[(rows["at"] >= run.start) & (rows["at"] <= pd.Timestamp(run.load_end_ns))]
-    return rows.assign(id=rows["server"], moment=rows["at"])[["id", "moment", "server"]]
+    rows = rows.assign(id=rows["server"], moment=rows["at"])[["id", "moment", "server"]]
+    return rows[~were_to_be_away(run, rows)]
 
 
 def _told(run: Run, code: Code) -> pd.DataFrame:
@@ -57,9 +60,21 @@ def _restarted_words(run: Run, restarted: pd.DataFrame) -> str:
     return " ".join(said + ([f"{counted(others, 'prompt or socket')} ended by it."] if others else []))
 
 
-def _down_words(down: pd.DataFrame) -> str:
+def _down_words(run: Run, down: pd.DataFrame) -> str:
     said = []
+    prompts = prompt_rows(run)
+    hit = prompts[prompts["code"] == Code.SERVER_DOWN.value].groupby("server").size()
     for server, part in down.groupby("server"):
-        lasted = (part["moment"].max() - part["moment"].min()).total_seconds()
-        said.append(f"{server} refused connections {counted(len(part), 'time')} over {lasted:.0f} s.")
+        began_s, ended_s = run.since_start_s(pd.Series([part["moment"].min(), _back(run, str(server), part)]))
+        cost = f", {counted(int(hit[server]), 'prompt')} lost or failed" if server in hit else ""
+        refused = f"connections refused {counted(len(part), 'time')}{cost}"
+        said.append(f"{server} was down from {began_s:.0f} s to {ended_s:.0f} s into the run: {refused}.")
     return " ".join(said) or f"Connections were refused {counted(len(down), 'time')}."
+
+
+def _back(run: Run, server: str, part: pd.DataFrame) -> pd.Timestamp:
+    """When it was seen to answer again; else when it was last seen to refuse."""
+    events = run.events
+    last = part["moment"].max()
+    back = events[(events["kind"] == BACK) & (events["server"] == server) & (events["at"] >= part["moment"].min())]
+    return last if back.empty else max(last, back["at"].max())

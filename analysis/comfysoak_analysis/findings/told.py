@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from comfysoak_analysis.cold_starts import were_to_be_away
 from comfysoak_analysis.findings.evidence import counted, finding, known_code, mostly
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_INTENDED
+from comfysoak_core.codes import Code
 
+_ABSENCES = (Code.SERVER_DOWN.value, Code.SERVER_RESTARTED.value)
 PLANTED = "fault"  # what a simulator was told to do is no observation
 
 
@@ -43,10 +46,12 @@ def socket_rows(run: Run) -> pd.DataFrame:
 
 
 def event_rows(run: Run) -> pd.DataFrame:
-    """Events with a code, less those by which a simulator says what it was told to do."""
+    """Events with a code, less those by which a simulator says what it was told to do, and intended absences."""
     rows = run.events
     rows = rows[rows["code"].notna() & (rows["kind"] != PLANTED)]
-    return rows.assign(moment=rows["at"], id=rows["subject"])
+    rows = rows.assign(moment=rows["at"], id=rows["subject"])
+    taken_down = rows["moment"] > pd.Timestamp(run.load_end_ns)
+    return rows[~((were_to_be_away(run, rows) | taken_down) & rows["code"].isin(_ABSENCES))]
 
 
 def _words(prompts: pd.DataFrame, sockets: pd.DataFrame, events: pd.DataFrame) -> str:

@@ -134,6 +134,8 @@ class StageSection(Section):
             )
         if self.settle is not None and (self.cold_start is not None or self.search is not None):
             raise ValueError("expected a settle beside users or arrivals, got it beside a cold start or a search")
+        if self.cold_start is not None and "phase" in self.model_fields_set:
+            raise ValueError("expected 'phase' only beside load: a cold start has one of its own")
         self._only_where_it_means_something()
         return self
 
