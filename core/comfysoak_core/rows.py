@@ -101,6 +101,7 @@ class Prompt(Row):
     cancel_asked_ns: int | None = None  # the harness asked the server to delete or interrupt it
     upload_took_ns: int | None = None  # for its input pictures, all together
     upload_bytes: int | None = None
+    role: str = "load"  # or "canary": in no figure
 
 
 @value(kw_only=True)

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from locust.exception import StopTest
@@ -24,13 +24,14 @@ from comfysoak_core import lifeline
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.distant_clock import clock_from_environment
 from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
-from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
+from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE, Layout
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.built_in import plain_plan
+from comfysoak_load.canary import Canaries
 from comfysoak_load.client import fire_of
 from comfysoak_load.dispatcher import Dispatcher
 from comfysoak_load.handles import check_handles
@@ -54,14 +55,19 @@ _INTERRUPTED_MESSAGE = "comfysoak_interrupted"
 _TURN_MESSAGE = "comfysoak_turn"
 _log = logging.getLogger("comfysoak")
 
+PlainPlan = Callable[[str | None], Plan]
 
-def attach(environment: Any, **_: Any) -> None:
-    """Listener of Locust's `init` event. Ends the process with a clear message when the run cannot be."""
+
+def attach(environment: Any, *, plain: PlainPlan = plain_plan, **_: Any) -> None:
+    """Listener of Locust's `init` event. Ends the process with a clear message when the run cannot be.
+
+    `plain` makes the plan of plain Locust from its `--host`.
+    """
     if getattr(environment, "comfysoak", None) is not None:
         return
     lifeline.hold()
     try:
-        environment.comfysoak = Harness(environment)
+        environment.comfysoak = Harness(environment, plain)
     except ComfySoakError as error:
         sys.stderr.write(f"{error}\n")
         _end_workers()
@@ -96,15 +102,27 @@ def process_of(environment: Any) -> LoadProcess:
     return process
 
 
+class Steering(Protocol):
+    """Who takes a test through its course."""
+
+    def stop(self) -> None:
+        """The test ends: no more of it."""
+
+    def clear_up(self) -> None:
+        """It has ended, and no socket is open any more."""
+
+
 class Harness:
     """One Locust process: the only one, a master, or a worker."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Any, plain: PlainPlan = plain_plan) -> None:
         self.environment = environment
+        self._plain = plain
         self.clock = clock_from_environment()
         self.process: LoadProcess | None = None
         self._dispatcher: Dispatcher | None = None
         self._sessions: SessionLoad | None = None
+        self._canaries: Canaries | None = None
         self._turn: Turn | None = None  # the one last taken; a worker may hear of it before its test begins
         self._noted: tuple[int, str, bool] | None = None  # what was last journalled of a turn
         self._given = os.environ.get(RUN_DIRECTORY_VARIABLE, "")
@@ -113,14 +131,14 @@ class Harness:
         self._plan: Plan | None = None
         self._interrupted: EndReason | None = None
         self._ends = False
-        self.at_end: Callable[[], None] | None = None  # called when the test stops: whoever steers it
+        self.steered_by: Steering | None = None
         self._is_master = isinstance(environment.runner, MasterRunner)
         self._is_worker = isinstance(environment.runner, WorkerRunner)
         if self._run_dir is not None:
             self._plan = _plan_of(self._run_dir)
             self._check_room(self._plan)
         elif self._is_headless and not self._is_worker:
-            plain_plan(environment.host)  # say now what is wrong with it
+            plain(environment.host)  # say now what is wrong with it
             check_writable(OWN_RUNS)
         gevent.spawn(keep_small, environment.runner)
         self._listen()
@@ -152,7 +170,9 @@ class Harness:
         """Whether no prompt is open in any process, as each has told since the last turn."""
         if self.process is None:
             return False
-        return self._is_idle_here() if self._roster is None else self._roster.is_idle
+        if self._roster is None:
+            return self._is_idle_here()
+        return self._roster.is_idle and self.process.in_flight == 0  # a master sends canaries
 
     def _is_idle_here(self) -> bool:
         """Whether no prompt is open in this process; and no socket either, while all are to be away."""
@@ -236,12 +256,20 @@ class Harness:
         journal = new_journal(self._run_dir, self.clock, name)
         self.process = LoadProcess(self.plan, journal, self.clock, name=name, index=index)
         self.process.start()
+        if self.plan.canary is not None and not self._is_worker:
+            folder = Layout(self._run_dir).canary
+            self._canaries = Canaries(self.process, self.plan.canary, folder, self._is_loading)
+            self._canaries.start()
         if self._is_worker:
             self.environment.runner.send_message(PLACE_MESSAGE, place())
         self._take_turn()
 
+    def _is_loading(self) -> bool:
+        """Whether there is load now: not while servers settle, or start cold."""
+        return self._turn is not None and self._turn.sends
+
     def _make_own_run(self) -> None:
-        self._plan = plain_plan(self.environment.host)
+        self._plan = self._plain(self.environment.host)
         check_handles(self._plan.sockets_most)
         self._own = OwnRun.begin(OWN_RUNS, self._plan, self.clock)
         self._run_dir = self._own.path
@@ -250,19 +278,25 @@ class Harness:
             self.environment.runner.send_message(_RUN_MESSAGE, {"directory": str(self._run_dir.absolute())})
 
     def _test_stop(self) -> None:
-        if self.at_end is not None:
-            self.at_end()
+        steered_by, self.steered_by = self.steered_by, None
+        if steered_by is not None:
+            steered_by.stop()
         process, self.process = self.process, None
         dispatcher, self._dispatcher, self._turn, self._noted = self._dispatcher, None, None, None
         sessions, self._sessions = self._sessions, None
+        canaries, self._canaries = self._canaries, None
         if dispatcher is not None:
             dispatcher.stop()
         if sessions is not None:
             sessions.stop()
+        if canaries is not None:
+            canaries.stop()
         if process is not None:
-            process.stop(self._grace_s())
+            process.stop(self._grace_s(), self._why_cut_off())
             if process.own_errors:
                 self.environment.process_exit_code = int(ExitCode.OUR_ERROR)
+        if steered_by is not None:
+            steered_by.clear_up()
         if not (self._is_master and (self._ends or self._is_headless)):
             self._end_own_run()
 
@@ -282,6 +316,15 @@ class Harness:
             self._interrupted = EndReason.TERMINATED if is_signal else EndReason.INTERRUPTED
             if self._is_master:
                 self.environment.runner.send_message(_INTERRUPTED_MESSAGE, {"reason": self._interrupted.value})
+
+    def _why_cut_off(self) -> str | None:
+        """What the worker machine says of the end of its load, when that is not the end of the run."""
+        if not self._is_worker or self._run_dir is None:
+            return None
+        try:
+            return Layout(self._run_dir).cut_off.read_text(encoding="utf-8")
+        except OSError:
+            return None
 
     def _grace_s(self) -> float:
         if self._interrupted is not None:

@@ -48,6 +48,11 @@ class Layout:
         return self.root / "inputs"
 
     @property
+    def canary(self) -> Path:
+        """Pictures of the golden canary, a folder a server: the baseline, and what differed from it."""
+        return self.root / "canary"
+
+    @property
     def logs(self) -> Path:
         """Structured lines: connections, generations, configuration."""
         return self.root / "logs"
@@ -56,6 +61,11 @@ class Layout:
     def progress(self) -> Path:
         """How far the journal is in the logs; gone when the run is sealed."""
         return self.logs / "progress.json"
+
+    @property
+    def cut_off(self) -> Path:
+        """On a worker machine: why its load was ended before the run was."""
+        return self.root / "cut_off"
 
     @property
     def recorder_lock(self) -> Path:

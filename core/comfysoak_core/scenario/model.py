@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from comfysoak_core.scenario.quantities import Seconds
+from comfysoak_core.scenario.written.canary import CanarySection
 from comfysoak_core.scenario.written.probes import ProbesSection
 from comfysoak_core.scenario.written.section import Goal, Section
 from comfysoak_core.scenario.written.sessions import SessionsSection
@@ -30,6 +31,10 @@ class Scenario(Section):
         None, gt=0, description="the run ends at the latest then, whatever stage is on", examples=["2h"]
     )
     sessions: SessionsSection = Field(SessionsSection(), examples=[{"watchers": 50}])
+    canary: CanarySection | None = Field(
+        None, description="a fixed prompt on each server, whose pictures must stay the same",
+        examples=[{"workflow": "workflows/golden.json", "every": "5m"}],
+    )  # fmt: skip
     probes: ProbesSection = Field(ProbesSection(), examples=[{"gpu": ["nvml"], "every": "100ms"}])
     goals: tuple[Goal, ...] = Field(
         (), description="what must hold; default: prompts.failed < 1%, findings.critical = 0",

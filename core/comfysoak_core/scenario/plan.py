@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from comfysoak_core.scenario.canary import Canary
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.routing import Route
@@ -57,6 +58,7 @@ class Plan(_Frozen):
     stages: tuple[Stage, ...]
     max_duration_s: float | None = None
     sessions: Sessions = Sessions()
+    canary: Canary | None = None
     probes: Probes = Probes()
     goals: tuple[str, ...] = ()
     on_undecided: Literal["fail", "pass"] = "fail"

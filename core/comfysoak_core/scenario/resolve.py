@@ -23,6 +23,7 @@ from comfysoak_core.scenario.behaviour import cancel_of, give_up_of, mistakes_of
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.goals import DEFAULT_GOALS, of_prompts
+from comfysoak_core.scenario.golden import canary_of
 from comfysoak_core.scenario.model import Scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
@@ -70,6 +71,7 @@ class _Resolver:
         embedded = self._embedded(scenario.target.embedded)
         if self.problems:
             return None
+        canary = self._try(("canary",), lambda: canary_of(scenario, self.folder))
         graphs = {workload.name: workload.graph for workload in workloads if workload}
         stages = [self._stage(part, index, graphs, scenario) for index, part in enumerate(scenario.load)]
         if self.problems:
@@ -86,6 +88,7 @@ class _Resolver:
             stages=tuple(stage for stage in stages if stage),
             max_duration_s=scenario.max_duration,
             sessions=scenario.sessions.resolved(),
+            canary=canary,
             probes=_probes(scenario),
             goals=scenario.goals,
             on_undecided=scenario.on_undecided,
@@ -252,8 +255,7 @@ _MAPPING_REMEDY = (
 def _stage(part: StageSection, scenario: Scenario) -> Stage:
     if part.cold_start is not None:
         what = ColdStart(command=part.cold_start.command, workload=part.cold_start.workload)
-        phase = part.phase if "phase" in part.model_fields_set else COLD_START
-        return Stage(duration_s=part.duration, cold_start=what, phase=phase)
+        return Stage(duration_s=part.duration, cold_start=what, phase=COLD_START)
     if part.search is not None:
         return _searching(part, part.search, scenario)
     settle = _settle(part)
