@@ -43,6 +43,7 @@ DURATIONS = frozenset(
         "lag_max_ns",
         "lateness_max_ns",
         "offset_ns",
+        "error_ns",
         "step_ns",
         "upload_took_ns",
     }
@@ -93,7 +94,8 @@ class Run:
     def prompts(self) -> pd.DataFrame:
         """Intended prompts in order of schedule, with derived columns."""
         trials = frozenset[str]().union(*(capacity.measured_phases for capacity in self.capacities))
-        return with_derived_columns(self.frame("prompts"), trials=trials).sort_values("scheduled", ignore_index=True)
+        prompts = with_derived_columns(self.frame("prompts"), self.server_clocks, trials=trials)
+        return prompts.sort_values("scheduled", ignore_index=True)
 
     @cached_property
     def capacities(self) -> tuple[Capacity, ...]:
@@ -188,6 +190,11 @@ class Run:
     def clocks(self) -> pd.DataFrame:
         """How system clocks moved."""
         return self.frame("clocks").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def server_clocks(self) -> pd.DataFrame:
+        """How far the servers' clocks are from ours."""
+        return self.frame("server_clocks").sort_values("at", ignore_index=True)
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.settles import settled_memory
+from comfysoak_analysis.workers import clocks_in_words
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration, format_size
 
 Pairs = tuple[tuple[str, str], ...]
+COLD_STARTS_SHOWN = 20
 
 
 def configuration(run: Run) -> Pairs:
@@ -80,11 +84,17 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     if not run.gpu.empty:
         gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds()
         yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
-    if not run.clocks.empty:
-        yield (
-            "System clocks moved",
-            f"{_milliseconds(run.clocks['offset_s'].abs(), 1)} at most, against the run's clock",
-        )
+    system = run.clocks[run.clocks["clock"] == "system"]
+    if not system.empty:
+        yield "System clocks moved", f"{_milliseconds(system['offset_s'].abs(), 1)} at most, against the run's clock"
+    of_workers = clocks_in_words(run)
+    if of_workers is not None:
+        yield "Clocks of workers", of_workers
+    for one in cold_starts(run)[:COLD_STARTS_SHOWN]:
+        yield f"Cold start of {one.server}", one.in_words() or "it did not begin"
+    yield from settled_memory(run)
+    if not run.server_clocks.empty:
+        yield "Server clocks known", _late(run.server_clocks["error_s"], "within ")
     for fault in facts.faults:
         yield "Fault", fault
 

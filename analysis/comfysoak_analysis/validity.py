@@ -13,9 +13,12 @@ import pandas as pd
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gaps import gaps
+from comfysoak_analysis.server_clocks import wrong_clocks
 from comfysoak_analysis.verdict import Doubt, Weight
+from comfysoak_analysis.workers import lost_workers, missing_journals
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.stage import TRIAL
 
 CPU_LIMIT = 0.9  # of one core: a load process lives on one
 LAG_S = 0.1
@@ -35,6 +38,7 @@ _PLANNED_SHARE = 0.9
 def doubts(run: Run, *, live: bool = False) -> tuple[Doubt, ...]:
     """All that speaks against trusting the run, the gravest first."""
     parts = [_prompts(run, live=live), _generator(run), _gpu(run), _clocks(run), _cached(run), _plan(run)]
+    parts += [lost_workers(run), missing_journals(run)]
     if not live:
         parts = [_end(run), *parts]
     order = list(Weight)[::-1]
@@ -44,7 +48,7 @@ def doubts(run: Run, *, live: bool = False) -> tuple[Doubt, ...]:
 def _end(run: Run) -> Iterator[Doubt]:
     """How the run ended, and whether the recording is whole."""
     ended = run.recording.run.ended
-    planned = run.plan.duration_s if run.plan is not None else 0.0
+    planned = run.plan.duration_s if run.plan is not None and not run.capacities else 0.0  # a search ends when it may
     after = f"after {run.duration_s:.0f} s" + (f" of {planned:.0f} s planned" if planned else "")
     detail = f" ({ended.detail})" if ended is not None and ended.detail else ""
     again = "Run it again to its end; what was recorded is shown below all the same."
@@ -92,7 +96,8 @@ def _prompts(run: Run, *, live: bool) -> Iterator[Doubt]:
         )
         return
     total = len(prompts)
-    unsent = int((prompts["outcome"] == Outcome.NOT_SENT.value).sum())
+    searched = prompts["phase"].fillna("").str.startswith(TRIAL)  # beyond capacity not all can be sent: that is judged
+    unsent = int(((prompts["outcome"] == Outcome.NOT_SENT.value) & ~searched).sum())
     if unsent > NOT_SENT_LIMIT * total:
         yield Doubt(
             "not sent",
@@ -142,19 +147,26 @@ def _generator(run: Run) -> Iterator[Doubt]:
     remedy = "More load processes (--processes), fewer users each, or a machine of its own for the harness."
     for name, column, limit_s in (("generator lag", "lag_max_s", LAG_S), ("lateness", "lateness_max_s", LATENESS_S)):
         late_s = max(limit_s, LATE_SHARE * _usual_latency_s(run))
-        share, most = _share_over(rows[column], late_s), rows[column].max()
+        worst = _worst_process(rows, column, late_s)
+        share, most = _share_over(worst, late_s), rows[column].max()
         if share > RARE_SHARE or most > FAR_TOO_LATE_S:
-            habit = share > HABIT_SHARE and share * len(rows) >= HABIT_SECONDS
+            habit = share > HABIT_SHARE and share * len(worst) >= HABIT_SECONDS
             weight = Weight.INVALID if habit else Weight.CAUTION
             late = f"more than {late_s * 1000:.0f} ms late in {share:.0%} of all seconds, by {most:.2g} s at worst"
             yield Doubt(
                 name, weight, f"{_LATE[name]} {late}: that much of each time is ours, not the server's.", remedy
             )
-    share = _share_over(rows["cpu_ratio"], CPU_LIMIT)
+    share = _share_over(_worst_process(rows, "cpu_ratio", CPU_LIMIT), CPU_LIMIT)
     if share > RARE_SHARE:
         weight = Weight.INVALID if share > 0.5 else Weight.CAUTION  # most of the time
         what = f"A load process used more than {CPU_LIMIT:.0%} of its core in {share:.0%} of all seconds."
         yield Doubt("generator CPU", weight, what, remedy)
+
+
+def _worst_process(rows: pd.DataFrame, column: str, limit: float) -> pd.Series:
+    """The values of the load process that was over the limit most often: the others must not water it down."""
+    of_each = [part for _, part in rows.groupby("worker")[column]]
+    return max(of_each, key=lambda values: _share_over(values, limit), default=rows[column])
 
 
 def _usual_latency_s(run: Run) -> float:
@@ -198,6 +210,13 @@ def _clocks(run: Run) -> Iterator[Doubt]:
             f"A system clock jumped {len(steps):,} times, by up to {largest:.2f} s; "
             "our times do not follow it, those of the server's log do.",
             "Check time synchronisation on that host.",
+        )
+    for wrong in wrong_clocks(run.server_clocks):
+        yield Doubt(
+            "server clock",
+            Weight.NOTE,
+            f"{wrong.in_words()} Times here do not suffer: they are converted.",
+            "Mind it when you read that server's own log, or set its clock.",
         )
 
 

@@ -17,10 +17,12 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.recording.layout import Layout, host_name
-from comfysoak_core.rows import Event
+from comfysoak_core.rows import Event, Outcome
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.connection import Connection
 from comfysoak_load.fleet import Fleet
+from comfysoak_load.gateway_side import GatewaySide
+from comfysoak_load.gateway_workloads import chosen
 from comfysoak_load.prompt_run import PromptRun
 from comfysoak_load.seat import Seat
 from comfysoak_load.self_check import SelfCheck
@@ -32,7 +34,6 @@ from comfysoak_load.workloads import PreparedWorkload
 ABORT_WITHIN_S = 0.5
 WAKE_EVERY_S = 0.1
 MAX_TRACEBACKS = 3
-SEVERAL = "queue numbers of more than one counter: requests to this address reach different servers"
 _log = logging.getLogger("comfysoak")
 
 
@@ -59,8 +60,13 @@ class LoadProcess:
             clock=clock,
             journal=journal,
         )
-        self.workloads = tuple(PreparedWorkload(workload, index) for workload in plan.workloads)
-        self.leaving = gevent.pool.Group()  # stopped users that finish their prompt, and prompts that their users have left
+        self.gateway: GatewaySide | None = None  # prompts go through it, and not to the servers
+        if plan.gateway is not None:
+            self.gateway = GatewaySide(plan.gateway, plan.workloads, self.targets, clock)
+        self.workloads = tuple(PreparedWorkload(one, index) for one in plan.workloads if one.images is None)
+        self.leaving = (
+            gevent.pool.Group()
+        )  # stopped users that finish their prompt, and prompts that their users have left
         self.sockets = Sockets(name, clock, journal)
         self.self_check = SelfCheck(
             self.worker,
@@ -68,26 +74,29 @@ class LoadProcess:
             journal,
             users=lambda: self.users,
             sockets=lambda: self.sockets.open_count,
-            in_flight=lambda: len(self._runs),
+            in_flight=lambda: self.in_flight,
             each_second=self._write_nodes,
         )
         self.users = 0
         self.own_errors = 0
         self._users_ever = 0
         self._watchers_ever = 0
+        self._judging: set[Target] = set()  # whose numbers fell: restarted, or several?
         self._waker: gevent.Greenlet | None = None
         self._runs: set[PromptRun] = set()
 
     @property
     def in_flight(self) -> int:
         """Prompts that are open now."""
-        return len(self._runs)
+        return len(self._runs) + (0 if self.gateway is None else self.gateway.in_flight)
 
     def start(self) -> None:
         """Begin to watch ourselves; needs a running hub."""
         self.sockets.start()
         self.self_check.start()
         self.fleet.start()
+        if self.gateway is not None:
+            self.gateway.witness.start()
         self._waker = gevent.spawn(self._wake_what_is_due)
 
     @property
@@ -121,14 +130,12 @@ class LoadProcess:
 
     def workload(self, name: str | None, numbers: random.Random) -> PreparedWorkload:
         """The workload of this name; for None one of the mix, by weight. ValueError when there is none."""
-        if name is not None:
-            for workload in self.workloads:
-                if workload.name == name:
-                    return workload
-            known = ", ".join(workload.name for workload in self.workloads)
-            raise ValueError(f"no workflow is called {name!r}; there are: {known}")
-        weights = [workload.weight for workload in self.workloads]
-        return numbers.choices(self.workloads, weights)[0]
+        return chosen(self.workloads, name, numbers)
+
+    def intended(self, name: str | None, numbers: random.Random) -> tuple[str, Outcome]:
+        """Name and expected outcome of the workload that these numbers choose, for a prompt that is not sent."""
+        workload = self.workload(name, numbers) if self.gateway is None else self.gateway.workload(name, numbers)
+        return workload.name, workload.expected
 
     def begin(self, run: PromptRun) -> None:
         """A prompt is open."""
@@ -150,16 +157,19 @@ class LoadProcess:
 
     def numbers_fell(self, target: Target, fall: Fall, witness: PromptRun) -> None:
         """`witness` was given a lower number than a prompt before it: a restart, or several servers at one address."""
-        gevent.spawn(self._judge, target, fall, witness)
+        if target not in self._judging:
+            self._judging.add(target)
+            gevent.spawn(self._judge, target, fall, witness).link(lambda _: self._judging.discard(target))
 
     def _judge(self, target: Target, fall: Fall, witness: PromptRun) -> None:
         """A history that still has what it had before was not restarted; one that was has lost all that ran there."""
         old = target.last_ended
-        if fall is Fall.WITHOUT_DROP or (old is not None and target.remembers(old)):
-            if not target.address.several:
-                target.address.several = True
-                self.event("several_servers", server=target.url, detail=SEVERAL)
+        if (fall is Fall.WITHOUT_DROP and old is None) or (old is not None and target.remembers(old)):
+            target.address.several = True
             return
+        target.address.begin_again()
+        if fall is Fall.WITHOUT_DROP:
+            return  # it was restarted while we had nothing there
         self.event("restart", server=target.url, detail="queue numbers began again", code=Code.SERVER_RESTARTED)
         for run in tuple(self._runs):
             if run.target is target and run is not witness and run.was_accepted:
@@ -188,27 +198,34 @@ class LoadProcess:
         if self.own_errors <= MAX_TRACEBACKS:
             _log.error("A prompt broke off by an error of ComfySoak or of the locustfile:", exc_info=error)
 
-    def stop(self, grace_s: float) -> None:
-        """End: open prompts get `grace_s`, then are taken back and aborted; sockets close; the journal closes."""
+    def stop(self, grace_s: float, why: str | None = None) -> None:
+        """End: open prompts get `grace_s`, then are taken back and aborted; sockets close; the journal closes.
+
+        `why` is told in the rows of the aborted ones, where it is not simply the end of the run.
+        """
         self.closing = True
         give_up_ns = self.clock.now_ns() + round(grace_s * NS_PER_S)
-        while self._runs and self.clock.now_ns() < give_up_ns:
+        while self.in_flight and self.clock.now_ns() < give_up_ns:
             gevent.sleep(0.02)
-        self._abort_open_prompts()
+        self._abort_open_prompts(why)
         self.sockets.stop()
         self.self_check.stop()
         if self._waker is not None:
             self._waker.kill(block=False)
         self.fleet.tell()
         self.fleet.stop()
+        if self.gateway is not None:
+            self.gateway.close()
         self.journal.close()
 
-    def _abort_open_prompts(self) -> None:
-        if not self._runs:
+    def _abort_open_prompts(self, why: str | None) -> None:
+        if self.gateway is not None:
+            self.gateway.abort(why)
+        elif not self._runs:
             return
         withdraw(self._runs, self.clock)
         for run in tuple(self._runs):
-            run.stop()
+            run.stop(why)
         self.leaving.join(timeout=ABORT_WITHIN_S)
         self.leaving.kill(timeout=ABORT_WITHIN_S)
 
@@ -221,6 +238,8 @@ class LoadProcess:
                 run.wake_if_due(now_ns)
             for target in self.targets:
                 target.http.expire()
+            if self.gateway is not None:
+                self.gateway.edge.expire()
             self.fleet.tell()
 
     def _write_nodes(self) -> None:

@@ -22,7 +22,10 @@ from comfysoak_analysis.verdict import (
     Weight,
     conclude,
 )
+from comfysoak_analysis.workers import users_over_time
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.run_file import EndReason
+from comfysoak_core.rows import Event, Generator
 from tests.analysis.planted import START_NS, plant
 from tests.analysis.test_frames import prompt
 
@@ -31,6 +34,23 @@ def verdict_on(directory: Path, **changes: Any) -> Verdict:
     """The verdict on a planted run."""
     run = open_run(plant(directory, **changes))
     return judge(run, GpuStates(run))
+
+
+def lost(what_follows: str) -> Event:
+    """A load process is lost, half a minute into the run."""
+    at_ns = START_NS + 30 * NS_PER_S
+    return Event(
+        at_ns=at_ns,
+        source="load-master",
+        kind="worker_lost",
+        subject="load-1",
+        detail=f"load-1 is gone; {what_follows}",
+    )
+
+
+def machine(kind: str) -> Event:
+    """Something about a worker machine, at the end of the run."""
+    return Event(at_ns=START_NS + 60 * NS_PER_S, source="supervisor", kind=kind, subject="gpu-2")
 
 
 def goal(standing: Standing) -> GoalResult:
@@ -91,6 +111,9 @@ def test_precedence(
         ({"other_rows": tuple(prompt(n, outcome="not_sent") for n in range(9))}, "not sent", "invalid"),
         ({"other_rows": tuple(prompt(n, outcome="aborted") for n in range(40))}, "aborted prompts", "invalid"),
         ({"other_rows": tuple(prompt(n, outcome="aborted") for n in range(5))}, "aborted prompts", "caution"),
+        ({"other_rows": (lost("the 2 others take over its load"),)}, "lost workers", "caution"),
+        ({"other_rows": (lost("nobody is left to take over its load"),)}, "lost workers", "invalid"),
+        ({"other_rows": (machine("machine_incomplete"),)}, "missing rows", "caution"),
     ],
 )
 def test_each_reason_to_doubt_is_found(directory: Path, changes: dict[str, Any], name: str, weight: str) -> None:
@@ -103,6 +126,35 @@ def test_each_reason_to_doubt_is_found(directory: Path, changes: dict[str, Any],
 def test_one_hiccup_is_no_habit(directory: Path) -> None:
     """A calm run is beyond doubt."""
     assert doubts(open_run(plant(directory, duration_s=90.0))) == ()
+
+
+def test_what_was_merged_is_not_missing(directory: Path) -> None:
+    """A machine whose journal was added by hand is no reason to doubt."""
+    rows = (machine("machine_incomplete"), machine("machine_merged"))
+    assert "missing rows" not in {doubt.name for doubt in doubts(open_run(plant(directory, other_rows=rows)))}
+
+
+def test_users_of_several_processes_are_added_up(directory: Path) -> None:
+    """Each tells its own at a moment of its own; together they are what the scenario asked for."""
+    rows = [
+        Generator(
+            at_ns=START_NS + second * NS_PER_S + 7_000_000, worker="load-1", pid=2, users=4, sockets=4, in_flight=1
+        )
+        for second in range(60)
+    ]
+    run = open_run(plant(directory, users=6, other_rows=tuple(rows)))
+    assert users_over_time(run).max() == 10
+
+
+def test_one_slow_process_is_not_watered_down_by_others(directory: Path) -> None:
+    """Nine calm processes do not make the tenth prompt."""
+    rows = [
+        Generator(at_ns=START_NS + second * NS_PER_S, worker=f"load-{worker}", pid=worker, users=1, sockets=1,
+                  in_flight=1, lag_max_ns=800_000_000 if worker == 9 else 0)
+        for second in range(60) for worker in range(1, 10)
+    ]  # fmt: skip
+    against = doubts(open_run(plant(directory, other_rows=tuple(rows))))
+    assert ("generator lag", "invalid") in {(doubt.name, doubt.weight.value) for doubt in against}
 
 
 def test_one_open_prompt_a_user_is_the_way_of_things(directory: Path) -> None:

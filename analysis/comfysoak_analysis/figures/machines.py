@@ -13,6 +13,7 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.text import for_chart
 from comfysoak_analysis.validity import why_no_gpu
+from comfysoak_analysis.workers import users_over_time
 
 GIB = 1024**3
 MOST_LINES = 6
@@ -34,7 +35,7 @@ def queue(run: Run) -> Chart:
             line(name, f"server-{index}", bucketed(grid, run.since_start_s(part["at"]), waiting), kind="step")
         )
     if series and not run.generator.empty:
-        users = run.generator.groupby("at")["users"].sum()
+        users = users_over_time(run)
         seconds = run.since_start_s(users.index.to_series())
         means = bucketed(grid, seconds, users.to_numpy(dtype=float))
         series.append(Series("users", "users", "limit", grid, means.mean, offset_s=grid.width_s / 2))

@@ -47,9 +47,11 @@ class Crew:
         roll = Roll(call.workers, version("comfysoak"), os.environ.get(KEY_VARIABLE, ""))
         self.master = Master(address, roll, clock, silence_s=call.silence_s)
         self._nobody_since: float | None = None
+        self._say: Callable[[str], None] | None = None
 
     def wait(self, give_up: Callable[[], bool], say: Callable[[str], None]) -> None:
-        """Until all workers have joined; UsageError when they do not come in time."""
+        """Until all workers have joined; UsageError when they do not come in time. `say` hears of them from now on."""
+        self._say = say
         self.master.wait_for_all(self._call.within_s, give_up, say)
 
     def hand_over(self, run_dir: Path, run: str, give_up: Callable[[], bool]) -> None:
@@ -74,6 +76,8 @@ class Crew:
     def events(self) -> Iterator[Event]:
         """What happened to machines since the last call."""
         for notice in self.master.notices():
+            if self._say is not None:
+                self._say(f"{notice.kind.replace('_', ' ')}: {notice.name}: {notice.detail}")
             yield self._event(notice.kind, notice.name, notice.detail)
 
     def why_ended(self) -> str | None:

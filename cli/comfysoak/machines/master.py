@@ -267,8 +267,10 @@ class Master:
                     machine.received.sync()
                 if not self.roll.is_ending:
                     self.roll.note("machine_left", machine, "it was told to end, on the machine itself")
-                self.roll.advance(machine, Step.COMPLETE)
-                wire.send(Goodbye())
+                try:  # first: whoever waits for the last machine then closes the channel
+                    wire.send(Goodbye())
+                finally:
+                    self.roll.advance(machine, Step.COMPLETE)
             case word:
                 raise NonsenseError(f"it said {word.kind} out of turn")
 

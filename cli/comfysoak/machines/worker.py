@@ -189,7 +189,7 @@ class Worker:
             if now_s - looked_s >= LOOK_EVERY_S:
                 looked_s = now_s
                 self._look(wire)
-            if not self._timekeeping.is_measuring:
+            if self._run and not self._timekeeping.is_measuring:  # before the run is known there is no place for it
                 self._send_journal(wire)
 
     def _heed(self, said: Said, now_ns: int) -> None:
@@ -285,8 +285,11 @@ class Worker:
 
     def _cut_off(self, error: LineLostError) -> None:
         """Without its master a worker makes no load; what it has is sent when it is back."""
-        self._say(f"cut off from the master: {error.problems[0].what}; its load ends")
+        why = f"cut off from the master: {error.problems[0].what}"
+        self._say(f"{why}; its load ends")
+        self._folder.layout.cut_off.write_text(why, encoding="utf-8")  # for the rows of its open prompts
         self._load.end()
+        self._folder.layout.cut_off.unlink()
         self._timekeeping.cut()
         self._folder.outbox.cut()
         self._checks = None

@@ -11,6 +11,7 @@ from comfysoak.machines.run_folder import RunFolder
 from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor
 from comfysoak_core.distant_clock import CLOCK_FILE_VARIABLE
 from comfysoak_core.recording.layout import HOST_VARIABLE, RUN_DIRECTORY_VARIABLE
+from comfysoak_core.recording.recording import Recording
 from comfysoak_load.room import PROCESSES_VARIABLE
 
 ENDS_WITHIN_S = 3.0
@@ -35,13 +36,18 @@ class WorkerLoad:
             HOST_VARIABLE: name,
             PROCESSES_VARIABLE: str(processes_in_all),
         }
-        arguments = ["locust", "-f", str(places.locustfile()), "--worker", "--exit-code-on-error", "0"]
+        arguments = ["locust", "-f", str(places.locustfile(gateway=self._is_gateway)), "--worker"]
+        arguments += ["--exit-code-on-error", "0"]
         arguments += ["--master-host", self.host, "--master-port", str(self.port)]
         arguments += ["--loglevel", "WARNING", "--skip-log"]
         self._children = [
             start(f"load-process-{number + 1}", arguments, environment, self.folder.layout.logs)
             for number in range(self.processes)
         ]
+
+    @property
+    def _is_gateway(self) -> bool:
+        return Recording.open(self.folder.path).run.plan.get("gateway") is not None
 
     @property
     def is_running(self) -> bool:

@@ -118,22 +118,23 @@ class _Seal:
                 latest = max([ended.at_ns, *(row[name] for name in moments(row_type) if isinstance(row[name], int))])
                 closing = _closing(row_type, latest)
                 if row_type is Prompt and row["worker"] in lost:
-                    closing |= {"error_message": f"{WORKER_LOST}: {lost[row['worker']]}"}
+                    closing |= lost[row["worker"]]
                 journal.add(row_type(**{**row, **closing}))
         journal.close()
         if journal.errors:
             raise OSError("the journal cannot be written")
 
-    def _lost_workers(self) -> dict[str, str]:
-        """Load processes that were lost while the run went on, and what was said of it."""
+    def _lost_workers(self) -> dict[str, dict[str, Any]]:
+        """How the prompts end of load processes that were lost while the run went on."""
         from comfysoak_core.recording.reading import stream_table
         from comfysoak_core.recording.recording import BATCH_ROWS
 
-        lost: dict[str, str] = {}
-        for batch in stream_table(self._layout.root, "events", BATCH_ROWS, ("kind", "subject", "detail")):
+        lost: dict[str, dict[str, Any]] = {}
+        for batch in stream_table(self._layout.root, "events", BATCH_ROWS, ("at_ns", "kind", "subject", "detail")):
             for event in batch.to_pylist():
                 if event["kind"] == "worker_lost" and event["subject"]:
-                    lost[event["subject"]] = str(event["detail"])
+                    why = f"{WORKER_LOST}: {event['detail']}"
+                    lost[event["subject"]] = {"error_message": why, "finished_ns": event["at_ns"]}
         return lost
 
     def _finish(self, faults: Sequence[str]) -> RunFile:

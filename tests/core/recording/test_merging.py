@@ -121,5 +121,5 @@ def test_prompts_of_a_lost_worker_say_so(tmp_path: Path) -> None:
     journal.add(Event(at_ns=30, source="load-master", kind="worker_lost", subject="w1", detail="w1 is gone"))
     journal.close()
     recording.seal("finished", 60)
-    ends = {row["id"]: (row["outcome"], row["error_message"]) for row in read(recording, "prompts")}
-    assert ends == {"open": ("aborted", "its load process was lost: w1 is gone"), "done": ("success", None)}
+    ends = {row["id"]: (row["outcome"], row["finished_ns"], row["error_message"]) for row in read(recording, "prompts")}
+    assert ends == {"open": ("aborted", 30, "its load process was lost: w1 is gone"), "done": ("success", 25, None)}
