@@ -1,7 +1,8 @@
-"""A server of nothing but WebSockets, in a process of its own: it holds thousands, and tells all of them the same.
+"""A server that holds thousands of WebSockets and tells all of them the same, in a process of its own.
 
 `python server.py MESSAGES_PER_S`: prints its port; each socket is greeted with a `status`, then gets so many
 `status` messages a second, each one write of its own, spread evenly. It reads what comes and looks only for closes.
+POST /prompt is answered as by ComfyUI; the prompt never ends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import sys
 
 _KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
+_PROMPT_ID = re.compile(rb'"prompt_id": ?"([^"]+)"')
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE = 0x88
 SOCKETS_A_TURN = 100
@@ -40,6 +42,9 @@ class Socket(asyncio.Protocol):
                 self.transport.write(b"\x88\x02\x03\xe8")
                 self.transport.close()
             return
+        if data.startswith(b"POST"):
+            self.accept(data)
+            return
         key = _KEY.search(data)
         if key is None:
             self.transport.close()
@@ -51,6 +56,12 @@ class Socket(asyncio.Protocol):
         )
         self.is_open = True
         self.everyone[self] = None
+
+    def accept(self, request: bytes) -> None:
+        """Take a prompt."""
+        found = _PROMPT_ID.search(request)
+        answer = b'{"prompt_id": "%s", "number": 1, "node_errors": {}}' % (found[1] if found else b"1")
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
 
 
 def status(remaining: int) -> bytes:

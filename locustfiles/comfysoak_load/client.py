@@ -6,7 +6,7 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 
@@ -47,6 +47,22 @@ def fire_of(environment: Any) -> Fire:
 
 class LoadError(Exception):
     """What Locust's statistics count: texts from a bounded set, so that they do not grow."""
+
+
+class Client(Protocol):
+    """What sends the arrivals of open load; an aim is of its own kind."""
+
+    def connect(self) -> None:
+        """Begin to open what it needs."""
+
+    def leave(self) -> None:
+        """It is needed no more."""
+
+    def aim(self, numbers: random.Random, workflow: str | None = None, inputs: Mapping[str, Any] | None = None) -> Any:
+        """What an arrival sends, and where to."""
+
+    def send(self, aim: Any, due_ns: int) -> Prompt:
+        """Send what was due at `due_ns`, and stay with it to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +110,13 @@ class ComfyClient:
         numbers = self._process.draw(self._seat.number, self._count)
         self._count += 1
         aim = self._aim(numbers, workflow)
+        think_s = numbers.uniform(*aim.workload.think_s)
+        del numbers  # 2.5 KB a user, and a prompt may take long
         while not self._process.sending.is_set():
             self._process.sending.wait()
             aim = replace(aim, connection=self._seat.reach(aim.workload.needs(aim.drawn)))
         row = self._see_through(aim, self._process.clock.now_ns())
-        self.think_s = numbers.uniform(*aim.workload.think_s)
+        self.think_s = think_s
         self._pause_after(row)
         return row
 

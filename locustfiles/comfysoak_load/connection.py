@@ -153,6 +153,11 @@ class Connection:
         return self._socket.last_heard_ns if self._socket is not None else 0
 
     @property
+    def messages(self) -> int:
+        """How many messages have come on the open socket."""
+        return self._socket.messages if self._socket is not None else 0
+
+    @property
     def session_id(self) -> str:
         """The id of the row of the socket that is open, or was last."""
         return f"{self._id}/{self._attempts}"

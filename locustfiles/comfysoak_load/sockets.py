@@ -19,7 +19,7 @@ from comfysoak_load.target import Target
 WATCHERS_AT_ONCE = 32  # openings on their way at a time, of sockets for which nobody waits
 WATCHERS_PER_S = 200.0
 CLOSE_WITHIN_S = 1.0
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
 _ZOMBIE = "told nothing while other sockets of this server were, and pings are answered"
 _PROBE = "told nothing, as all sockets of this server: closed to see whether a new one is"
 
@@ -53,6 +53,11 @@ class Sockets:
     def open_count(self) -> int:
         """How many are open."""
         return sum(connection.is_open.is_set() for connection in self._connections)
+
+    @property
+    def held_count(self) -> int:
+        """How many there are, also those that are opening or closing."""
+        return len(self._connections) + sum(not connection.is_closed for connection in self._parting)
 
     def of(self, *roles: str) -> list[Connection]:
         """Those that are open, of these roles."""
