@@ -14,9 +14,9 @@ def _root() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent.parent
 
 
-def locustfile() -> Path:
-    """The locustfile a run starts Locust with."""
-    return _root() / "locustfiles" / "comfyui.py"
+def locustfile(*, gateway: bool = False) -> Path:
+    """The locustfile a run starts Locust with: on ComfyUI itself, or through a gateway."""
+    return _root() / "locustfiles" / ("gateway.py" if gateway else "comfyui.py")
 
 
 def demo_scenario() -> Path:

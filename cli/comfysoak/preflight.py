@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.errors import ComfySoakError, ScenarioError, TargetError
+from comfysoak_core.gateway.preflight import check_gateway
 from comfysoak_core.recording.redaction import hide_value_of
 from comfysoak_core.recording.run_file import ServerFacts
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.room import Machine, Share, check_room
 
@@ -20,8 +22,17 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;<=>?@^_`{|}~\[\]-]+")
 
 
 def token_headers(plan: Plan) -> dict[str, str]:
-    """The headers that carry the token the plan names; ScenarioError when its variable is empty."""
+    """The headers that carry the token the plan names; ScenarioError when its variable is empty, or a gateway's is."""
+    if plan.gateway is not None:
+        _check_secrets(plan.gateway)
     return bearer_headers(plan.token_variable)
+
+
+def _check_secrets(gateway: Gateway) -> None:
+    bearer_headers(gateway.token_variable)
+    for variable in (gateway.email_variable, gateway.password_variable):
+        if variable is not None and not os.environ.get(variable):
+            raise ScenarioError(f"{variable} is to sign in at the gateway, and is not set", f"export {variable}=...")
 
 
 def bearer_headers(variable: str | None) -> dict[str, str]:
@@ -54,9 +65,12 @@ def check_plan(plan: Plan, processes: int | None) -> Iterator[str]:
 def plan_warnings(plan: Plan) -> Iterator[str]:
     """What will make the figures mean less than they seem."""
     from comfysoak_core.comfyui.variation import warnings_for
+    from comfysoak_core.gateway import prompts
 
     for workload in plan.workloads:
-        if workload.expected is Outcome.SUCCESS:
+        if workload.images is not None:
+            yield from (f"{workload.name}: {warning}" for warning in prompts.warnings_for(workload.images))
+        elif workload.expected is Outcome.SUCCESS:
             new = [upload.input for upload in workload.uploads if upload.each == "prompt" or len(upload.files) > 1]
             yield from (f"{workload.name}: {warning}" for warning in warnings_for(workload, new))
 
@@ -68,6 +82,8 @@ def servers_as_found(plan: Plan) -> tuple[ServerFacts, ...]:
     of a plan that starts cold, all of them.
     """
     headers = token_headers(plan)
+    if plan.gateway is not None and plan.gateway.url:  # an embedded one is not there yet
+        check_gateway(plan.gateway)
     found, down = [], []
     for server in plan.servers:
         client = ComfyClient(server, timeout_s=TIMEOUT_S, headers=headers)

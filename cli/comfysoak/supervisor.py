@@ -170,12 +170,15 @@ class Supervisor:
         ready = wait_for_line(simulator, '{"servers"', READY_WITHIN_S, give_up=self._is_interrupted)
         if ready is None:
             return False
-        servers = tuple(json.loads(ready)["servers"])
+        told = json.loads(ready)
+        servers, gateway = tuple(told["servers"]), self.plan.gateway
+        if gateway is not None:
+            gateway = gateway.model_copy(update={"url": told["gateway"]})
         probes = self.plan.probes
         if not probes.gpu:
             exporters = tuple(GpuSource(kind="dcgm", url=f"{server}/metrics") for server in servers)
             probes = probes.model_copy(update={"gpu": exporters})
-        self.plan = self.plan.model_copy(update={"servers": servers, "probes": probes})
+        self.plan = self.plan.model_copy(update={"servers": servers, "gateway": gateway, "probes": probes})
         self.recording.save(self.recording.run.model_copy(update={
             "plan": self.plan.model_dump(mode="json"),
             "servers": tuple(server_facts(ComfyClient(server), server) for server in servers),
@@ -211,7 +214,8 @@ class Supervisor:
                 return ["locust", *self._locust_arguments()]
 
     def _locust_arguments(self) -> list[str]:
-        arguments = ["-f", str(places.locustfile()), "--host", self.plan.servers[0], "--exit-code-on-error", "0"]
+        arguments = ["-f", str(places.locustfile(gateway=self.plan.gateway is not None)), "--host", self.plan.address]
+        arguments += ["--exit-code-on-error", "0"]
         arguments += ["--autostart", "--autoquit", "0"] if self.options.web else ["--headless"]
         if self.options.crew is not None:
             arguments += self.options.crew.locust_arguments()

@@ -25,7 +25,7 @@ GRAPH = {
 
 def plain_plan(host: str | None) -> Plan:
     """The plan for Locust's `--host`: one base URL, or several with commas between them. UsageError if it is none."""
-    servers = tuple(_server(part.strip()) for part in (host or "").split(",") if part.strip())
+    servers = tuple(base_url(part.strip()) for part in (host or "").split(",") if part.strip())
     if not servers:
         raise UsageError("which server? no host was given", f"Name the ComfyUI to load: {_EXAMPLE}")
     workload = Workload(
@@ -41,10 +41,11 @@ def plain_plan(host: str | None) -> Plan:
     )
 
 
-def _server(url: str) -> str:
+def base_url(url: str, example: str = _EXAMPLE) -> str:
+    """The base URL a person has written. UsageError when it is none, or has a password in it."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{url!r} is no base URL of a server", f"It looks like this: {_EXAMPLE}")
+        raise UsageError(f"{url!r} is no base URL of a server", f"It looks like this: {example}")
     if parts.username or parts.password:
         raise UsageError(
             "the host has a user name or password in it, which would end up in recordings and logs",

@@ -11,7 +11,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.pool
@@ -22,7 +22,7 @@ from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.arrivals import Arrival
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.alarm import Alarm
-from comfysoak_load.client import Aim, ComfyClient, Fire
+from comfysoak_load.client import Client, Fire
 from comfysoak_load.pool import Pool
 from comfysoak_load.schedule import Schedule, arrivals_of
 
@@ -155,7 +155,7 @@ class Dispatcher:
         finally:
             self._pool.give_back(client)
 
-    def _aim(self, client: ComfyClient, arrival: Arrival, numbers: random.Random) -> Aim | None:
+    def _aim(self, client: Client, arrival: Arrival, numbers: random.Random) -> Any:
         """What to send and where to; waits a little for a socket that still opens; None if the run ends meanwhile."""
         self._waiting.add(gevent.getcurrent())
         try:
@@ -183,16 +183,16 @@ class Dispatcher:
     def _not_sent(self, arrival: Arrival, numbers: random.Random, due_ns: int, reason: str) -> None:
         """The row of an arrival that could not be sent."""
         process = self._process
-        workload = process.workload(arrival.workflow, numbers)
+        name, expected = process.intended(arrival.workflow, numbers)
         process.journal.add(
             Prompt(
                 id=str(uuid.uuid4()),
-                server=process.targets[0].url,
+                server=process.plan.address,
                 worker=process.worker,
                 client_id="",
-                workflow=workload.name,
+                workflow=name,
                 phase=process.phase,
-                expected=workload.expected,
+                expected=expected,
                 scheduled_ns=due_ns,
                 finished_ns=process.clock.now_ns(),
                 outcome=Outcome.NOT_SENT,

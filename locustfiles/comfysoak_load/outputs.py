@@ -19,7 +19,7 @@ from comfysoak_core.comfyui.expected import UNKNOWN, ExpectedFiles
 from comfysoak_core.comfyui.history import OutputFile, OutputText
 from comfysoak_core.outputs.check import problem_of, problem_of_text
 from comfysoak_core.outputs.kinds import OutputKind, kind_of
-from comfysoak_core.outputs.pictures import MAX_PIXELS, Work
+from comfysoak_core.outputs.pictures import MAX_PIXELS, Run, Work
 from comfysoak_load.failures import Failure
 from comfysoak_load.target import Target
 
@@ -149,6 +149,12 @@ def _problem(filename: str, data: bytes, node_id: str, asked: Asked) -> str | No
     expected = asked.files.get(node_id, UNKNOWN).each
     if asked.noise:
         expected = replace(expected, noise=True)
+    problem = problem_of(filename, data, expected, run_of(data))
+    return None if problem is None else f"{filename}: {problem}"
+
+
+def run_of(data: bytes) -> Run:
+    """How a file is decoded: a small one at once, a large one in another thread when there is room for its pixels."""
 
     def run(pixels: int, work: Work) -> str | None:
         if pixels <= INLINE_PIXELS and len(data) <= INLINE_BYTES:
@@ -157,8 +163,7 @@ def _problem(filename: str, data: bytes, node_id: str, asked: Asked) -> str | No
             problem: str | None = gevent.get_hub().threadpool.apply(work)
             return problem
 
-    problem = problem_of(filename, data, expected, run)
-    return None if problem is None else f"{filename}: {problem}"
+    return run
 
 
 class _Room:

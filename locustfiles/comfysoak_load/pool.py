@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import gevent
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_load.client import ComfyClient, Fire
+from comfysoak_load.client import Client, Fire
+from comfysoak_load.gateway_client import new_client
 
 if TYPE_CHECKING:
     from comfysoak_load.load_process import LoadProcess
@@ -27,7 +28,7 @@ class Pool:
     def __init__(self, process: LoadProcess, fire: Fire) -> None:
         self._process = process
         self._fire = fire
-        self._idle: deque[tuple[int, ComfyClient]] = deque()  # (since when, client), the one used last at the end
+        self._idle: deque[tuple[int, Client]] = deque()  # (since when, client), the one used last at the end
         self._taken = 0  # since the last look
         self._ahead = AHEAD_LEAST
         self._busy = 0
@@ -48,13 +49,13 @@ class Pool:
         while self._idle:
             self._idle.pop()[1].leave()
 
-    def take(self) -> ComfyClient:
+    def take(self) -> Client:
         """A client with nothing to do; a new one, whose socket still opens, when there is none."""
         self._taken += 1
         self._busy += 1
         return self._idle.pop()[1] if self._idle else self._new()
 
-    def give_back(self, client: ComfyClient) -> None:
+    def give_back(self, client: Client) -> None:
         """It has nothing to do any more."""
         self._busy -= 1
         if self._tending is None:
@@ -67,8 +68,8 @@ class Pool:
         if len(self._idle) < min(self._ahead, self._most - self._busy):
             self._idle.appendleft((self._process.clock.now_ns(), self._new()))
 
-    def _new(self) -> ComfyClient:
-        client = ComfyClient(self._process, self._fire)
+    def _new(self) -> Client:
+        client = new_client(self._process, self._fire)
         client.connect()
         return client
 

@@ -54,7 +54,10 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
         self.process: LoadProcess = process_of(environment)
-        self.client = ComfyClient(self.process, fire_of(environment))
+        self.client = self._new_client()
+
+    def _new_client(self) -> ComfyClient:
+        return ComfyClient(self.process, fire_of(self.environment))
 
     def on_start(self) -> None:
         """Begin to open the socket."""

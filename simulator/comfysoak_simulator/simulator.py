@@ -18,12 +18,14 @@ from comfysoak_core.errors import UsageError
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE
 from comfysoak_core.rows import Event
-from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.embedded import Embedded, EmbeddedGateway
 from comfysoak_core.scenario.faults import FaultBase
+from comfysoak_simulator.gateway.gateway import Gateway, settings_of
 from comfysoak_simulator.machine import Machine
 from comfysoak_simulator.server import Server
 
 _FLUSH_S = 0.5
+Ready = Callable[[list[str], str | None], None]
 
 
 def run(
@@ -31,10 +33,10 @@ def run(
     *,
     host: str = "127.0.0.1",
     ports: Sequence[int] = (0,),
-    ready: Callable[[list[str]], None] | None = None,
+    ready: Ready | None = None,
     run_directory: Path | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` hears the base URLs once all answer.
+    """Serve until SIGTERM or SIGINT; `ready` hears the base URLs, and the gateway's, once all answer.
 
     `ports`: one for each server, or one for the first and the following ones for the others, or 0 for free ones.
     With a run directory each fault that strikes becomes a row of `events`. UsageError when it cannot listen there.
@@ -42,8 +44,9 @@ def run(
     asyncio.run(_serve(embedded, host, _ports(ports, embedded.servers), ready or _say_ready, run_directory))
 
 
-def _say_ready(urls: list[str]) -> None:
-    print(orjson.dumps({"servers": urls}).decode(), flush=True)  # what the caller waits for
+def _say_ready(urls: list[str], gateway: str | None) -> None:
+    told = {"servers": urls} | ({} if gateway is None else {"gateway": gateway})
+    print(orjson.dumps(told).decode(), flush=True)  # what the caller waits for
 
 
 def _ports(ports: Sequence[int], servers: int) -> list[int]:
@@ -52,9 +55,7 @@ def _ports(ports: Sequence[int], servers: int) -> list[int]:
     return [ports[0] + index if ports[0] else 0 for index in range(servers)]
 
 
-async def _serve(
-    embedded: Embedded, host: str, ports: list[int], ready: Callable[[list[str]], None], run_directory: Path | None
-) -> None:
+async def _serve(embedded: Embedded, host: str, ports: list[int], ready: Ready, run_directory: Path | None) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -64,21 +65,34 @@ async def _serve(
     clock = AnchoredClock(Anchor.from_environment())
     notes = _Notes(run_directory, clock)
     servers: list[Server] = []
+    gateway: Gateway | None = None
     try:
         for index, port in enumerate(ports):
             server = Server(Machine.assemble(embedded, index, clock, notes.of(index)), host, port)
             servers.append(server)
             await _listen(server)
             notes.urls[index] = server.url
-        ready([server.url for server in servers])
+        gateway = await _gateway(embedded.gateway, servers[0])
+        ready([server.url for server in servers], None if gateway is None else gateway.url)
         await _until(ended, notes)
     finally:
+        if gateway is not None:
+            await gateway.stop()
         for server in servers:
             await server.stop()
         notes.close()
 
 
-async def _listen(server: Server) -> None:
+async def _gateway(written: EmbeddedGateway | None, server: Server) -> Gateway | None:
+    """The gateway in front of the first server."""
+    if written is None:
+        return None
+    gateway = Gateway(server.url, settings_of(written), api=written.api, host=server.host)
+    await _listen(gateway)
+    return gateway
+
+
+async def _listen(server: Server | Gateway) -> None:
     try:
         await server.start()
     except (OSError, OverflowError) as error:  # the second: a port beyond 65535

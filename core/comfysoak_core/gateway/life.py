@@ -167,16 +167,15 @@ class GatewayLife:
         else:
             self._finish(self._ending(at_ns), at_ns)
 
-    def stop(self, at_ns: int) -> None:
-        """The run ends: as it is known by now, or aborted."""
+    def stop(self, at_ns: int, why: str | None = None) -> None:
+        """The run ends, for this reason: as it is known by now, or aborted."""
         if self.need is Need.DONE:
             return
         if self._came is not None and self.need is Need.ASK_COMFYUI:
             self._finish(self._ending(at_ns), at_ns)
             return
-        sent = "sent_ns" in self._fields
-        words = "the run ended; gateway and ComfyUI work on" if sent else "the run ended before it was sent"
-        self._finish(Ending(Outcome.ABORTED, error_message=words), at_ns)
+        after = "gateway and ComfyUI work on" if "sent_ns" in self._fields else "it was not sent"
+        self._finish(Ending(Outcome.ABORTED, error_message=f"{why or 'the run ended'}; {after}"), at_ns)
 
     def _ask_or_end(self, at_ns: int, *, reason_behind: bool) -> None:
         if self._watched and reason_behind:

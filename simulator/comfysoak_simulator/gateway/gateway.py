@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import uuid
 from collections import OrderedDict
@@ -12,8 +13,18 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
+from comfysoak_core.errors import ScenarioError
 from comfysoak_core.gateway.api import ApiName
-from comfysoak_simulator.gateway.mapping import Defaults, Graph, MappingError, Request, graph_of
+from comfysoak_core.scenario.embedded import EmbeddedGateway
+from comfysoak_simulator.gateway.mapping import (
+    BUILT_IN_NODES,
+    BUILT_IN_WORKFLOW,
+    Defaults,
+    Graph,
+    MappingError,
+    Request,
+    graph_of,
+)
 from comfysoak_simulator.gateway.shapes import SHAPES, Shape, TroubleError
 from comfysoak_simulator.gateway.upstream import Stored, Upstream, UpstreamError
 
@@ -33,6 +44,21 @@ class Settings:
     email: str = ""
     password: str = ""
     enabled: bool = True
+
+
+def settings_of(written: EmbeddedGateway) -> Settings:
+    """As a scenario has it. ScenarioError when the variable of its token is empty."""
+    defaults = Defaults(
+        orjson.dumps(BUILT_IN_WORKFLOW if written.workflow is None else written.workflow).decode(),
+        BUILT_IN_NODES if written.nodes is None and written.workflow is None else written.nodes or [],
+        written.model,
+        written.size,
+        written.steps,
+    )
+    token = os.environ.get(written.token_variable, "") if written.token_variable is not None else None
+    if token == "":
+        raise ScenarioError(f"{written.token_variable} is not set", f"export {written.token_variable}=...")
+    return Settings(defaults, token=token)
 
 
 class Gateway:

@@ -31,7 +31,7 @@ class Stored:
 
 
 class Upstream:
-    """One ComfyUI, as the gateway sees it. `old`: as up to 0.8; else as from 0.9 on: the key is sent, even an empty one."""
+    """One ComfyUI, as the gateway sees it. `old`: as up to 0.8; else as from 0.9 on, with a key, even an empty one."""
 
     def __init__(self, base_url: str, *, old: bool, api_key: str | None = "") -> None:
         self.base_url = base_url
