@@ -6,7 +6,8 @@ Columns added to the frame of prompts:
                   load the only honest one
     service_s     what the server worked on it, by the server's own clock in history where that is known; none where
                   it was taken back on the way
-    queue_wait_s  from sending to the start of work
+    started_at    when work began: as received, or by the server's clock where that tells it better
+    queue_wait_s  from sending to that
     fetch_s       from its end to its outputs fetched and checked
     intended      it was sent and came to an end of its own (not `not_sent`, not `aborted`)
     measured      not in a warm-up, and intended
@@ -26,16 +27,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.server_clocks import on_our_clock
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.stage import TRIAL, WARMUP
+from comfysoak_core.scenario.stage import COLD_START, SETTLE, TRIAL, WARMUP
 
-NOT_MEASURED_PHASES = (WARMUP, "settle")
+NOT_MEASURED_PHASES = (WARMUP, SETTLE, COLD_START)
 NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)
 
 
-def with_derived_columns(prompts: pd.DataFrame, *, trials: Container[str] = ()) -> pd.DataFrame:
-    """`prompts` with the columns above; of the trials of a search only those of the phases `trials` are measured."""
+def with_derived_columns(
+    prompts: pd.DataFrame, clocks: pd.DataFrame | None = None, *, trials: Container[str] = ()
+) -> pd.DataFrame:
+    """`prompts` with the columns above; of the trials of a search only those of the phases `trials` are measured.
+
+    `clocks`: what was measured of the servers' clocks.
+    """
     frame = prompts
+    frame["started_at"] = frame["start_received"] if clocks is None else _started_at(frame, clocks)
     frame["done_at"] = frame["left"].fillna(frame["end_received"]).fillna(frame["finished"])
     frame["latency_s"] = _seconds(frame["done_at"], frame["scheduled"])
     frame["service_s"] = _service_s(frame)
@@ -84,9 +92,16 @@ def _service_s(frame: pd.DataFrame) -> pd.Series:
     return service.where((service >= 0) & frame["cancel_asked"].isna())
 
 
+def _started_at(frame: pd.DataFrame, clocks: pd.DataFrame) -> pd.Series:
+    """The better of two witnesses: our socket, and the server's clock as far as its offset is known."""
+    told, error_s = on_our_clock(frame["started_server"], frame["server"], clocks)
+    worse = frame["start_received"].isna() | (frame["start_error_s"].fillna(0.0) > error_s)
+    return frame["start_received"].where(~(worse & told.notna()), told)
+
+
 def _queue_wait_s(frame: pd.DataFrame) -> pd.Series:
-    """To the start as received; where that message was missed, back from the end by the service time."""
-    by_start = _seconds(frame["start_received"], frame["sent"])
+    """To the start of work; where that is not known, back from the end by the service time."""
+    by_start = _seconds(frame["started_at"], frame["sent"])
     by_end = _seconds(frame["end_received"], frame["sent"]) - frame["service_s"]
     wait = by_start.fillna(by_end)
     floor: Any = np.maximum(wait.to_numpy(dtype=float), 0.0)  # messages may come before the answer to POST

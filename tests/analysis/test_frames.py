@@ -18,7 +18,15 @@ from tests.analysis.planted import SERVER, START_NS, plant
 S = 1_000_000_000
 MOMENTS = {
     *("scheduled_ns", "deadline_ns", "sent_ns", "accepted_ns", "start_received_ns", "end_received_ns", "fetched_ns"),
-    *("started_server_ns", "ended_server_ns", "finished_ns", "started_ns", "first_progress_ns", "ended_ns"),
+    *(
+        "started_server_ns",
+        "ended_server_ns",
+        "created_server_ns",
+        "finished_ns",
+        "started_ns",
+        "first_progress_ns",
+        "ended_ns",
+    ),
     *("opening_ns", "opened_ns", "closed_ns", "at_ns", "began_ns", "judged_ns"),
     *("left_ns", "cancel_asked_ns"),
 }

@@ -77,4 +77,4 @@ def _back(run: Run, server: str, part: pd.DataFrame) -> pd.Timestamp:
     events = run.events
     last = part["moment"].max()
     back = events[(events["kind"] == BACK) & (events["server"] == server) & (events["at"] >= part["moment"].min())]
-    return last if back.empty else max(last, back["at"].max())
+    return pd.Timestamp(last if back.empty else max(last, back["at"].max()))

@@ -59,7 +59,7 @@ class Address:
         self._before_drop = max(self._before_drop, self._highest)
         self._numbers.clear()
 
-    def numbered(self, number: float | None, sent_ns: int, at_ns: int) -> Fall:
+    def numbered(self, number: object, sent_ns: int, at_ns: int) -> Fall:
         """A prompt sent at `sent_ns` was given `number`, as read at `at_ns`.
 
         Numbers that clients chose (floats) and those of prompts sent to the front (negative) say nothing.
