@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comfysoak_analysis import measures
+from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
@@ -23,9 +24,11 @@ def summary(run: Run, verdict: Verdict) -> str:
         f"## {_MARKS[verdict.conclusion]} ComfySoak: {md(verdict.run, 120)} {verdict.conclusion.value}",
         f"{md(verdict.sentence, 600)} {md(verdict.story, 600)}",
         _goals(verdict),
+        _capacity(run),
         _figures(run),
         _findings(verdict),
         _failures(run),
+        _cold_starts(run),
         _doubts(verdict),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -37,6 +40,11 @@ def _goals(verdict: Verdict) -> str:
         for goal in verdict.goals
     ]
     return _table(("", "Goal", "Measured", "Limit", "Remark"), rows)
+
+
+def _capacity(run: Run) -> str:
+    """What searches for capacity found."""
+    return "\n\n".join(f"**Capacity:** {capacity.sentence}" for capacity in run.capacities)
 
 
 def _figures(run: Run) -> str:
@@ -70,6 +78,11 @@ def _failures(run: Run) -> str:
         for row in found
     ]
     return "### Failures\n\n" + _table(("Code", "Outcome", "Count", "Examples", "Message"), rows) if found else ""
+
+
+def _cold_starts(run: Run) -> str:
+    rows = [f"- {md(one.server)}: {md(one.in_words(), 300)}" for one in cold_starts(run)[:MOST_FAILURES]]
+    return "\n".join(["### Cold starts", "", *rows]) if rows else ""
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -50,10 +50,10 @@ def tiles(run: Run) -> Iterator[Tile]:
 
 
 def _left_out(run: Run) -> str:
-    """What is in no figure, and why: `40 in warm-up · 3 cached · 2 unended`."""
+    """What is in no figure, and why: `40 not measured · 3 cached · 2 unended`."""
     prompts = run.prompts
     counts = {
-        "in warm-up": prompts["intended"] & ~prompts["measured"],
+        "not measured": prompts["intended"] & ~prompts["measured"],
         "cached": prompts["measured"] & ~prompts["work"] & ~prompts["ok"],
         "unended": prompts["outcome"].isna() | (prompts["outcome"] == Outcome.ABORTED.value),
         "never sent": prompts["outcome"] == Outcome.NOT_SENT.value,

@@ -12,8 +12,10 @@ from comfysoak_analysis.figures import incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.golden import Shown, pictures_of
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.health import configuration, health
+from comfysoak_analysis.levels import Levels, levels_of
 from comfysoak_analysis.measures import FailureRow, GpuFigures, Group
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_analysis.resend import call
@@ -62,6 +64,7 @@ class Card:
     remedy: str
     from_ms: int
     to_ms: int
+    pictures: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class View:
     facts: tuple[tuple[str, str], ...]
     tiles: tuple[Tile, ...]
     goals: tuple[GoalResult, ...]
+    searches: tuple[Levels, ...]
     doubts: tuple[Doubt, ...]
     findings: tuple[Card, ...]
     charts: tuple[Chart, ...]
@@ -157,6 +161,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         facts=tuple(_facts(run, verdict)),
         tiles=tuple(tiles(run)),
         goals=verdict.goals,
+        searches=levels_of(run),
         doubts=verdict.doubts,
         findings=tuple(_card(run, finding) for finding in verdict.findings),
         charts=charts_of(run, verdict, states),
@@ -224,6 +229,7 @@ def _card(run: Run, finding: Finding) -> Card:
         remedy=finding.remedy,
         from_ms=round(first_s * 1000),
         to_ms=round(last_s * 1000),
+        pictures=pictures_of(run, finding),
     )
 
 

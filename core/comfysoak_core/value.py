@@ -27,7 +27,7 @@ def value(*, kw_only: bool = False, repr: bool = True) -> Callable[[type[T]], ty
 
 def replaced(row: T, changes: dict[str, object]) -> T:
     """`row` with `changes`: as `dataclasses.replace`, at a third of its cost."""
-    names, values = _fields_of(row.__class__)
+    names, values = _fields_of(type(row))
     return type(row)(**(dict(zip(names, values(row), strict=True)) | changes))
 
 

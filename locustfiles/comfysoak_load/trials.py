@@ -42,7 +42,8 @@ class Trials:
         if self._row is None or self._row.id != trial_id:
             self._write(self._begun(trial_id, trial, what))
         elif trial.ended and self._row.round != trial.round:
-            self._write(replace(self._row, round=trial.round, ended_ns=self._clock.now_ns()))
+            ended_ns = self._clock.now_ns()
+            self._write(replace(self._row, round=trial.round, ended_ns=ended_ns, judged_ns=None, held=None, sure=None))
 
     def _begun(self, trial_id: str, trial: TrialNow, what: CapacitySearch) -> Trial:
         return Trial(

@@ -292,7 +292,7 @@ def test_what_is_in_no_figure_is_told_beside_those_that_are(directory: Path) -> 
         prompt(5, outcome="not_sent"),
     )
     first = next(iter(tiles(only(directory, *rows))))
-    assert (first.value, first.note) == ("1", "beside 1 in warm-up · 1 cached · 1 unended · 1 never sent")
+    assert (first.value, first.note) == ("1", "beside 1 not measured · 1 cached · 1 unended · 1 never sent")
 
 
 def test_the_prompts_of_a_table_are_those_its_figures_are_about(directory: Path) -> None:

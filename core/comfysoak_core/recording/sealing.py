@@ -154,6 +154,7 @@ def _closing(row_type: type[Row], at_ns: int) -> dict[str, Any]:
         "prompts": {"outcome": Outcome.ABORTED, "code": None, "finished_ns": at_ns},
         "sessions": {"closed_ns": at_ns, "reason": RUN_ENDED},
         "nodes": {"ended_ns": at_ns},
+        "trials": {"judged_ns": at_ns},  # without a judgement
     }
     return closings[row_type.TABLE]
 
