@@ -50,7 +50,7 @@ def measure(*, full: bool) -> Iterator[Figure]:
     ours: list[Run] = []
     kept: list[Run] = []
     new: list[Run] = []
-    with _simulator() as server, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with simulator() as server, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for _ in range(rounds):
             ours.append(_run("ours", {}, server, folder))
             kept.append(_run("peer", {"BENCH_SOCKET": "kept"}, server, folder))
@@ -117,7 +117,7 @@ def _run(locustfile: str, settings: dict[str, str], server: str, folder: str) ->
 
 
 @contextmanager
-def _simulator() -> Iterator[str]:
+def simulator() -> Iterator[str]:
     """A simulator that takes next to no time for its nodes; its base URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "comfysoak", "sim", "--port", "0", "--speed", "1000"],

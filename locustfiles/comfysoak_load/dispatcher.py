@@ -29,6 +29,8 @@ from comfysoak_load.schedule import Schedule, arrivals_of
 if TYPE_CHECKING:
     from comfysoak_load.load_process import LoadProcess
 
+CATCH_UP_S = 1.0  # so late may an arrival still leave when its stage is over
+
 
 class Dispatcher:
     """The arrivals of one load process: all, until it is told which part is its own. Traces lie in `run_dir`."""
@@ -47,11 +49,13 @@ class Dispatcher:
         self._schedule: Schedule | None = None  # of the stage that is on, also while its load clock stands
         self._rest: list[Schedule] = []  # and what is left of parts of it that are another process's by now
         self._going: gevent.Greenlet | None = None
+        self._halting: gevent.Greenlet | None = None  # ends that, after a stage was left
 
     @property
     def on_their_way(self) -> int:
         """Prompts that are due and have not ended."""
-        return len(self._sending)
+        is_catching_up = self._halting is not None and bool(self._going)
+        return len(self._sending) + is_catching_up
 
     def share(self, part: int, parts: int) -> None:
         """Send part `part` of `parts` from the offset on at which a stage is entered next; until there the old one."""
@@ -63,18 +67,24 @@ class Dispatcher:
         """The arrivals of stage `number` with offsets from `from_s` to below `until_s` are due at `zero_ns` + offset.
 
         A stage that is entered again goes on where it was: what was due before it was left and had not been sent is
-        sent now. When another stage is entered such arrivals become rows that say so.
+        sent now. When another stage is entered, arrivals that are late by more than `CATCH_UP_S` become rows that say
+        so; the others are sent first.
         """
-        self.leave()
+        self._halt()
         self._keep_rest_of_old_part(stage, from_s)
         if self._schedule is not None and not self._schedule.goes_on(stage, from_s):
-            self._give_up("when its stage ended")
+            self._give_up("when its stage ended", round(CATCH_UP_S * NS_PER_S))
         if self._schedule is None:
             self._schedule = self._new_schedule(stage, number, from_s)
         if self._schedule is not None:
             self._pool.open(self._schedule.room)
             self._schedule.zero_ns, self._schedule.until_s = zero_ns, until_s
-            self._going = gevent.spawn(self._dispatch_all, [*self._rest, self._schedule])
+        if self._schedules:
+            self._going = gevent.spawn(self._dispatch_all, self._schedules)
+
+    @property
+    def _schedules(self) -> list[Schedule]:
+        return [*self._rest, self._schedule] if self._schedule is not None else list(self._rest)
 
     def _keep_rest_of_old_part(self, stage: Stage, from_s: float) -> None:
         """Where the load of a stage that is on was dealt anew: this process still sends what is before `from_s`."""
@@ -101,10 +111,24 @@ class Dispatcher:
         return schedule
 
     def leave(self) -> None:
-        """No further arrivals until a stage is entered; what is on its way goes on to its end."""
-        if self._going is not None:
-            self._going.kill(block=False)
-            self._going = None
+        """No further arrivals until a stage is entered; what is on its way goes on to its end.
+
+        What is due and has not left, because this process is late, may still leave within `CATCH_UP_S`.
+        """
+        now_ns = self._process.clock.now_ns()
+        for schedule in self._schedules:
+            schedule.end_at(now_ns)
+        if self._going is None or not any(schedule.is_left for schedule in self._schedules):
+            self._halt()
+        elif self._halting is None:
+            self._halting = gevent.spawn_later(CATCH_UP_S, self._halt)
+
+    def _halt(self) -> None:
+        """Send no more at once."""
+        for greenlet in (self._going, self._halting):
+            if greenlet is not None and greenlet is not gevent.getcurrent():
+                greenlet.kill(block=False)
+        self._going = self._halting = None
 
     def retire(self) -> None:
         """No further arrivals until a stage is entered, and no sockets but those of what is on its way."""
@@ -113,7 +137,7 @@ class Dispatcher:
 
     def stop(self) -> None:
         """No further arrivals at all; what still waits for a socket is not sent."""
-        self.leave()
+        self._halt()
         self._pool.close()
         gevent.killall(list(self._waiting))
         self._give_up("when the run ended")
@@ -165,20 +189,20 @@ class Dispatcher:
         finally:
             self._waiting.discard(gevent.getcurrent())
 
-    def _give_up(self, when: str) -> None:
-        """Rows for arrivals that are due and have not left, because this process is late."""
-        schedules = [*self._rest, self._schedule] if self._schedule is not None else self._rest
-        self._rest, self._schedule = [], None
-        now_ns = self._process.clock.now_ns()
+    def _give_up(self, when: str, later_than_ns: int = 0) -> None:
+        """The stage is over: rows for arrivals that are that late; those that are less late may still leave."""
+        schedules, now_ns = self._schedules, self._process.clock.now_ns()
         for schedule in schedules:
+            schedule.end_at(now_ns)
             while (arrival := schedule.next) is not None and schedule.is_left:
                 due_ns = schedule.due_ns(arrival)
-                if due_ns >= now_ns:
+                if now_ns - due_ns <= later_than_ns:
                     break
                 numbers = self._process.draw(schedule.name, schedule.count)
                 schedule.take()
                 reason = f"the load process was {(now_ns - due_ns) / NS_PER_S:.1f} s late {when}"
                 self._not_sent(arrival, numbers, due_ns, reason)
+        self._rest, self._schedule = [schedule for schedule in schedules if schedule.is_left], None
 
     def _not_sent(self, arrival: Arrival, numbers: random.Random, due_ns: int, reason: str) -> None:
         """The row of an arrival that could not be sent."""

@@ -55,6 +55,10 @@ class Schedule:
         """When an arrival is due, as far as the load clock has been stopped until now."""
         return self.zero_ns + round(arrival.offset_s * NS_PER_S)
 
+    def end_at(self, now_ns: int) -> None:
+        """What is not due by now is not to come, unless the stage goes on."""
+        self.until_s = min(self.until_s, (now_ns - self.zero_ns) / NS_PER_S)
+
     def pass_over(self, until_s: float) -> None:
         """Take all arrivals before an offset: they were another process's."""
         while (first := self.next) is not None and first.offset_s < until_s:

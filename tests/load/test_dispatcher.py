@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import gevent
 import gevent.event
@@ -27,10 +26,9 @@ class Process:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.plan = SimpleNamespace(seed=1)
+        self.plan = SimpleNamespace(seed=1, address="http://a:1")
         self.rows: list[Prompt] = []
         self.journal = SimpleNamespace(add=self.rows.append)
-        self.targets = (SimpleNamespace(url="http://a:1"),)
         self.worker, self.phase = "load-0", "load"
         self.draws: list[str] = []
         self.errors: list[Exception] = []
@@ -40,8 +38,8 @@ class Process:
         self.draws.append(f"{stream}/{count}")
         return random.Random(f"{stream}/{count}")
 
-    def workload(self, _name: str | None, _numbers: random.Random) -> Any:
-        return SimpleNamespace(name="w", expected=Outcome.SUCCESS)
+    def intended(self, _name: str | None, _numbers: random.Random) -> tuple[str, str]:
+        return "w", Outcome.SUCCESS
 
 
 class Client:
@@ -70,7 +68,7 @@ class Client:
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
-    monkeypatch.setattr(pool, "ComfyClient", Client)
+    monkeypatch.setattr(pool, "new_client", Client)
     Client.sent, Client.clients = [], 0
     yield Process()
     Client.at_each = staticmethod(lambda: None)
@@ -122,33 +120,52 @@ def test_a_stage_that_pauses_goes_on_where_it_was(process: Process) -> None:
     assert len(set(process.draws)) == 100
 
 
-def test_what_a_pause_caught_is_sent_after_it(process: Process) -> None:
-    """What was due before a settle and had not left is sent when load goes on."""
+def test_what_a_pause_caught_is_sent_after_it(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was due before a settle and has not left in time is sent when load goes on, by the new zero."""
+    monkeypatch.setattr("comfysoak_load.dispatcher.CATCH_UP_S", 0.0)
     dispatcher = dispatcher_of(process)
-    Client.at_each = staticmethod(dispatcher.leave)  # the process is so late that its stage pauses after the first
+    Client.at_each = staticmethod(dispatcher.leave)
     zero_ns = process.clock.now_ns() - 10 * NS_PER_S
     dispatcher.enter(stage(), 0, zero_ns, until_s=1.0)
-    until(lambda: bool(Client.sent))
+    dispatcher.leave()
+    until(lambda: dispatcher.on_their_way == 0)
     early = len(Client.sent)
     Client.at_each = staticmethod(lambda: None)
     dispatcher.enter(stage(), 0, zero_ns + NS_PER_S, from_s=1.0)
     until(lambda: len(Client.sent) == 100)
     dispatcher.stop()
-    assert early < 50
     assert Client.sent[early:] == expected(zero_ns + NS_PER_S, early, 100)
 
 
 def test_what_is_left_when_a_stage_ends_is_told(process: Process) -> None:
     """A process that cannot keep up leaves a row with the reason for each arrival it did not come to."""
     dispatcher = dispatcher_of(process)
-    Client.at_each = staticmethod(dispatcher.leave)
     zero_ns = process.clock.now_ns() - 10 * NS_PER_S
     dispatcher.enter(stage(), 0, zero_ns)
-    until(lambda: bool(Client.sent))
     dispatcher.enter(Stage(duration_s=5), 1, process.clock.now_ns())
-    assert Client.sent + [row.scheduled_ns for row in process.rows] == expected(zero_ns, 0, 100)
+    dispatcher.stop()
+    assert [row.scheduled_ns for row in process.rows] == expected(zero_ns, 0, 100)
     assert {row.outcome for row in process.rows} == {Outcome.NOT_SENT}
     assert process.rows[0].error_message == "the load process was 10.0 s late when its stage ended"
+    assert Client.sent == []
+
+
+@pytest.mark.parametrize("ends", ["with another stage", "with a pause"])
+def test_what_is_a_little_late_when_a_stage_ends_is_sent(process: Process, ends: str) -> None:
+    """The last arrival of a stage may leave a moment after the stage's end."""
+    dispatcher = dispatcher_of(process)
+    zero_ns = process.clock.now_ns() - 2 * NS_PER_S
+    dispatcher.enter(stage(), 0, zero_ns)
+    if ends == "with a pause":
+        until(lambda: len(Client.sent) > 10)
+        dispatcher.leave()
+    else:
+        until(lambda: len(Client.sent) > 60)
+        dispatcher.enter(Stage(duration_s=5), 1, process.clock.now_ns())
+    until(lambda: len(Client.sent) == 100)
+    dispatcher.stop()
+    assert Client.sent == expected(zero_ns, 0, 100)
+    assert process.rows == []
 
 
 def test_what_was_not_due_yet_is_no_row(process: Process) -> None:
