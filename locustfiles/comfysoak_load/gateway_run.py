@@ -112,8 +112,8 @@ class GatewayRun:
     def _ask_comfyui(self) -> None:
         sent_ns = self.life.row.sent_ns or self._prompt.scheduled_ns
         succeeded = self.life.succeeded
-        testimony = self._side.witness.ask(self._wish.prompt, sent_ns, succeeded=succeeded)
-        self.life.testified(testimony, self._clock.now_ns())
+        sighting = self._side.witness.ask(self._wish.prompt, sent_ns, succeeded=succeeded)
+        self.life.sighted(sighting, self._clock.now_ns())
 
 
 def _why(failure: Failure) -> Unanswered:

@@ -15,7 +15,7 @@ import gevent.lock
 
 from comfysoak_core.clock import Clock
 from comfysoak_core.comfyui.answers import Damaged
-from comfysoak_core.gateway.testimony import Testimony, Whereabouts, testimony_of
+from comfysoak_core.gateway.sighting import Sighting, Whereabouts, sighting_of
 from comfysoak_core.gateway.traces import Ledger, Trace, parse_history_page, parse_queue_page
 from comfysoak_load.failures import Failure
 from comfysoak_load.target import MAX_ENTRY_BYTES, Target
@@ -73,9 +73,9 @@ class Witness:
         if self.watches:
             self._begun.wait(2 * LOOK_DEADLINE_S)
 
-    def ask(self, text: str, since_ns: int, *, succeeded: bool) -> Testimony:
+    def ask(self, text: str, since_ns: int, *, succeeded: bool) -> Sighting:
         """Where the prompt with this text is that came after `since_ns`; it is taken: nobody else is told of it."""
-        found: list[Testimony] = []
+        found: list[Sighting] = []
         down: list[str] = []
         silent: list[str] = []
         now_ns = self._clock.now_ns()
@@ -87,9 +87,9 @@ class Witness:
                 continue
             trace = watched.ledger.take(seen.traces, text, since_ns, succeeded=succeeded)
             gone = trace is None and watched.ledger.gone(seen.traces, text, since_ns)
-            found.append(testimony_of(watched.target.url, trace, gone=gone))
-        best = min(found, key=lambda testimony: _ORDER.index(testimony.whereabouts), default=Testimony())
-        return Testimony(best.whereabouts, best.server, best.trace, tuple(down), tuple(silent))
+            found.append(sighting_of(watched.target.url, trace, gone=gone))
+        best = min(found, key=lambda sighting: _ORDER.index(sighting.whereabouts), default=Sighting())
+        return Sighting(best.whereabouts, best.server, best.trace, tuple(down), tuple(silent))
 
     def _watch(self) -> None:
         for watched in self._watched:

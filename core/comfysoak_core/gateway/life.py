@@ -1,6 +1,6 @@
 """The life of one request to a gateway, without I/O: what it needs next, what came of it, its one end.
 
-    DUE --sent--> WAITING --answer--> FETCHING --checked--> ASKING --testimony--> DONE
+    DUE --sent--> WAITING --answer--> FETCHING --checked--> ASKING --sighting--> DONE
                      |  no answer by the deadline: ASKING_HEALTH, then ASKING      ^
                      +--- anything else ------------------------------------------+
 
@@ -26,7 +26,7 @@ from comfysoak_core.gateway.ending import (
     ending_of_refused_connection,
     ending_of_silence,
 )
-from comfysoak_core.gateway.testimony import Testimony
+from comfysoak_core.gateway.sighting import Sighting
 from comfysoak_core.rows import Outcome, Prompt
 
 LOOK_AGAIN_NS: Final = NS_PER_S  # after pictures that came while ComfyUI still had their prompt to do
@@ -87,7 +87,7 @@ class GatewayLife:
         self._came: Generated | Refusal | _Silence | None = None
         self._checked: Checked | None = None
         self._is_well: bool | None = None
-        self._testimony: Testimony | None = None
+        self._sighting: Sighting | None = None
         self._fields: dict[str, Any] = {}
 
     @property
@@ -156,13 +156,13 @@ class GatewayLife:
         }
         self._ask_or_end(at_ns, reason_behind=True)
 
-    def testified(self, testimony: Testimony, at_ns: int) -> None:
+    def sighted(self, sighting: Sighting, at_ns: int) -> None:
         """What ComfyUI says of it. Pictures of a prompt that is still open are asked about twice."""
         if self.need is not Need.ASK_COMFYUI:
             return
-        first, self._testimony = self._testimony is None, testimony
-        self._fields |= _told_by(testimony)
-        if first and testimony.is_open and self.succeeded:
+        first, self._sighting = self._sighting is None, sighting
+        self._fields |= _told_by(sighting)
+        if first and sighting.is_open and self.succeeded:
             self._then(Need.ASK_COMFYUI, at_ns + LOOK_AGAIN_NS)
         else:
             self._finish(self._ending(at_ns), at_ns)
@@ -188,16 +188,16 @@ class GatewayLife:
         if isinstance(came, Generated):
             checked = self._checked or Checked(0, 0)
             count = len(came.pictures)
-            return ending_of_pictures(count, self._wanted, checked.problem, checked.code, self._testimony)
+            return ending_of_pictures(count, self._wanted, checked.problem, checked.code, self._sighting)
         if isinstance(came, Refusal):
-            return ending_of_refusal(came, self._testimony)
+            return ending_of_refusal(came, self._sighting)
         assert came is not None  # noqa: S101  # nothing else leads here
         if came.why is Unanswered.REFUSED:
             return ending_of_refused_connection(came.detail)
         if came.why is Unanswered.BROKEN:
-            return ending_of_break(came.detail, self._testimony)
+            return ending_of_break(came.detail, self._sighting)
         waited_s = ((self._prompt.deadline_ns or at_ns) - self._prompt.scheduled_ns) / NS_PER_S
-        return ending_of_silence(waited_s, is_well=self._is_well, testimony=self._testimony, at_ns=at_ns)
+        return ending_of_silence(waited_s, is_well=self._is_well, sighting=self._sighting, at_ns=at_ns)
 
     def _then(self, need: Need, due_ns: int) -> None:
         self.need, self.due_ns = need, due_ns
@@ -216,9 +216,9 @@ class GatewayLife:
         }
 
 
-def _told_by(testimony: Testimony) -> dict[str, Any]:
+def _told_by(sighting: Sighting) -> dict[str, Any]:
     """The columns ComfyUI fills: by the clock of its server."""
-    trace = testimony.trace
+    trace = sighting.trace
     if trace is None:
         return {}
     fields: dict[str, Any] = {"number": trace.number, "nodes_total": trace.node_count}

@@ -17,9 +17,7 @@ from comfysoak_core.scenario.gateway import Gateway
 
 TIMEOUT_S: Final = 10.0
 _OK: Final = 200
-_LET_US_IN: Final = (
-    "Name the environment variable that holds it in target.gateway.token_variable."
-)
+_LET_US_IN: Final = "Name the environment variable that holds it in target.gateway.token_variable."
 
 
 def check_gateway(gateway: Gateway) -> None:

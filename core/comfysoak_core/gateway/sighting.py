@@ -19,7 +19,7 @@ class Whereabouts(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Sighting:
     """`trace` is None for GONE and UNKNOWN; `down` refuse connections, `silent` give no answer in time."""
 
     whereabouts: Whereabouts = Whereabouts.UNKNOWN
@@ -34,10 +34,10 @@ class Testimony:
         return self.whereabouts in {Whereabouts.RUNS, Whereabouts.WAITS}
 
 
-def testimony_of(server: str, trace: Trace | None, *, gone: bool) -> Testimony:
+def sighting_of(server: str, trace: Trace | None, *, gone: bool) -> Sighting:
     """What one server that answers says."""
     if trace is None:
-        return Testimony(Whereabouts.GONE, server) if gone else Testimony()
+        return Sighting(Whereabouts.GONE, server) if gone else Sighting()
     if trace.entry is not None:
-        return Testimony(Whereabouts.ENDED, server, trace)
-    return Testimony(Whereabouts.RUNS if trace.runs else Whereabouts.WAITS, server, trace)
+        return Sighting(Whereabouts.ENDED, server, trace)
+    return Sighting(Whereabouts.RUNS if trace.runs else Whereabouts.WAITS, server, trace)
