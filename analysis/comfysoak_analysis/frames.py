@@ -28,7 +28,7 @@ from comfysoak_analysis.capacity import Capacity, capacities
 from comfysoak_analysis.prompts import with_derived_columns
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.recording import Recording
-from comfysoak_core.rows import TABLES
+from comfysoak_core.rows import TABLES, Role
 from comfysoak_core.scenario.plan import Plan
 
 DURATIONS = frozenset(
@@ -92,7 +92,18 @@ class Run:
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
-        """Intended prompts in order of schedule, with derived columns."""
+        """Intended prompts of the load in order of schedule, with derived columns."""
+        rows = self._all_prompts
+        return rows[rows["role"] != Role.CANARY.value].reset_index(drop=True)
+
+    @cached_property
+    def canaries(self) -> pd.DataFrame:
+        """Golden canaries, likewise: they run beside the load, and are in no figure of it."""
+        rows = self._all_prompts
+        return rows[rows["role"] == Role.CANARY.value].reset_index(drop=True)
+
+    @cached_property
+    def _all_prompts(self) -> pd.DataFrame:
         trials = frozenset[str]().union(*(capacity.measured_phases for capacity in self.capacities))
         prompts = with_derived_columns(self.frame("prompts"), self.server_clocks, trials=trials)
         return prompts.sort_values("scheduled", ignore_index=True)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.golden import canaries_in_words
 from comfysoak_analysis.settles import settled_memory
 from comfysoak_analysis.workers import clocks_in_words
 from comfysoak_core.scenario.plan import Plan
@@ -95,6 +96,7 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     yield from settled_memory(run)
     if not run.server_clocks.empty:
         yield "Server clocks known", _late(run.server_clocks["error_s"], "within ")
+    yield from canaries_in_words(run)
     for fault in facts.faults:
         yield "Fault", fault
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_core.rows import Event, Generator, Gpu, Outcome, Prompt, Server, Session
+from comfysoak_core.rows import Event, Generator, Gpu, Outcome, Prompt, Role, Server, Session
 from comfysoak_core.scenario.quantities import format_duration, format_size
 from comfysoak_core.scenario.stage import COLD_START, SETTLE
 from comfysoak_core.terminal import printable
@@ -89,6 +89,8 @@ class LiveState:
         return sum(known) if known else None
 
     def _prompt(self, row: Sequence[Any], place: dict[str, int]) -> None:
+        if row[place["role"]] == Role.CANARY:
+            return
         outcome, prompt_id = row[place["outcome"]], row[place["id"]]
         if outcome is None:
             self.open_prompts.add(prompt_id)

@@ -35,6 +35,13 @@ class Outcome(StrEnum):
     ABORTED = "aborted"  # still open when the run ended
 
 
+class Role(StrEnum):
+    """What a prompt is for."""
+
+    LOAD = "load"
+    CANARY = "canary"  # a fixed one beside the load, in no figure of it
+
+
 @value(kw_only=True)
 class Row:
     """What all rows have: the name of their table and the column that says they have ended."""
@@ -101,7 +108,7 @@ class Prompt(Row):
     cancel_asked_ns: int | None = None  # the harness asked the server to delete or interrupt it
     upload_took_ns: int | None = None  # for its input pictures, all together
     upload_bytes: int | None = None
-    role: str = "load"  # or "canary": in no figure
+    role: str = Role.LOAD
 
 
 @value(kw_only=True)

@@ -24,7 +24,7 @@ from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.uncached import uncached
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.outputs.golden import Differs, Golden
-from comfysoak_core.rows import Outcome, Prompt
+from comfysoak_core.rows import Outcome, Prompt, Role
 from comfysoak_core.scenario.canary import Canary, folder_of
 from comfysoak_core.scenario.golden import BASELINE
 from comfysoak_load.connection import PromptListener
@@ -34,7 +34,6 @@ from comfysoak_load.prompt_run import Order, PromptRun
 from comfysoak_load.target import Target
 from comfysoak_load.withdraw import withdraw
 
-ROLE: Final = "canary"
 MOST_KEPT: Final = 20  # pictures that differed, of all servers together
 MOST_KEPT_BYTES: Final = 64 * 1024 * 1024
 LOOK_EVERY_S: Final = 0.2
@@ -173,7 +172,7 @@ class _OfServer:
             scheduled_ns=now_ns,
             deadline_ns=now_ns + round(self._canary.deadline_s * NS_PER_S),
             outputs_expected=files_expected(workflow.expected),
-            role=ROLE,
+            role=Role.CANARY,
         )
         graph = uncached(workflow.graph, workflow.shape, prompt_id)
         body = orjson.dumps({"prompt_id": prompt_id, "client_id": self._unheard.client_id, "prompt": graph})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from comfysoak_analysis.findings import (
     cache,
     cold_start,
+    corrupt,
     degraded,
     drops,
     foreign,
@@ -36,6 +37,7 @@ DETECTORS: tuple[Detector, ...] = (
     degraded.find,
     foreign.find,
     cache.find,
+    corrupt.find,
     told.find,
 )
 _ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}

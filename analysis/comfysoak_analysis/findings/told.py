@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from comfysoak_analysis.cold_starts import were_to_be_away
+from comfysoak_analysis.findings.corrupt import wrong_rows
 from comfysoak_analysis.findings.evidence import counted, finding, known_code, mostly
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
@@ -20,7 +21,7 @@ PLANTED = "fault"  # what a simulator was told to do is no observation
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """One finding for each code on prompts that did not end as expected, on sockets and on events."""
-    prompts, sockets, events = prompt_rows(run), socket_rows(run), event_rows(run)
+    prompts, sockets, events = _with_canaries(run), socket_rows(run), event_rows(run)
     for name in sorted({*prompts["code"], *sockets["code"], *events["code"]}):
         code = known_code(name)
         if code is None:
@@ -36,6 +37,11 @@ def prompt_rows(run: Run) -> pd.DataFrame:
     unexpected_or_warned = ~rows["ok"] | (rows["outcome"] == "success")
     rows = rows[rows["code"].notna() & unexpected_or_warned & rows["work"] & ~rows["outcome"].isin(NOT_INTENDED)]
     return rows.assign(moment=rows["done_at"].fillna(rows["scheduled"]))
+
+
+def _with_canaries(run: Run) -> pd.DataFrame:
+    rows, canaries = prompt_rows(run), wrong_rows(run)
+    return rows if canaries.empty else pd.concat([rows, canaries], ignore_index=True)
 
 
 def socket_rows(run: Run) -> pd.DataFrame:
