@@ -60,10 +60,8 @@ class PlainPng:
                 packed.append(data[position + 8 : end])
             elif kind == b"IEND":
                 return b"".join(packed) if end + 4 == len(data) and length == 0 else None
-            elif kind == b"acTL" or (
-                kind[0] < ord("a") and kind != b"IHDR"
-            ):  # animated, or critical and not known here
-                return None
+            elif kind == b"acTL" or (kind[:1].isupper() and position > len(_SIGNATURE)):
+                return None  # animated, or critical and not known here
             position = end + 4
         return None
 
