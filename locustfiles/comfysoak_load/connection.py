@@ -177,6 +177,12 @@ class Connection:
         for socket in self._sockets():
             socket.close(wait_s=0.0)
 
+    def ask_history(self) -> None:
+        """What the prompts on it wait for may never be told: have them ask, as after a reconnect."""
+        now = self._upkeep.clock.now_ns()
+        for listener in self._listeners:
+            listener.on_socket_reopened(now)
+
     def ping(self) -> None:
         """Ask the server for a sign of life on this socket."""
         if self._socket is not None:

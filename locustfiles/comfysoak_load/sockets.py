@@ -14,12 +14,14 @@ from comfysoak_core.rows import Event
 from comfysoak_load.connection import Connection, Upkeep
 from comfysoak_load.keepalive import Keepalive
 from comfysoak_load.opener import Opener
+from comfysoak_load.quiet import Quiet
 from comfysoak_load.target import Target
 
 WATCHERS_AT_ONCE = 32  # openings on their way at a time, of sockets for which nobody waits
 WATCHERS_PER_S = 200.0
 CLOSE_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.5
+ASK_EVERY_NS = 2 * NS_PER_S  # while nobody is told anything, prompts ask for themselves
 _ZOMBIE = "told nothing while other sockets of this server were, and pings are answered"
 _PROBE = "told nothing, as all sockets of this server: closed to see whether a new one is"
 
@@ -39,6 +41,8 @@ class Sockets:
         self._connections: set[Connection] = set()
         self._parting: set[Connection] = set()  # left for good, and not closed yet
         self._silences: dict[Target, Silence[Connection]] = {}
+        self._quiets: dict[Target, Quiet] = {}
+        self._asked_ns: dict[Target, int] = {}
         self._nobody: dict[Target, int] = {}  # since when a server tells nobody anything
         self._watching: gevent.Greenlet | None = None
 
@@ -118,8 +122,14 @@ class Sockets:
                 ears[connection.target].append(connection)
         for target, listening in ears.items():
             silence = self._silences.setdefault(target, Silence())
+            self._quiets.setdefault(target, Quiet(target, self._clock)).look(listening, now_ns)
             silence.must_tell(target.news_ns)
-            self._act(target, silence.look(listening, now_ns))
+            seen = silence.look(listening, now_ns)
+            self._act(target, seen)
+            if seen.deaf and now_ns >= self._asked_ns.get(target, 0) + ASK_EVERY_NS:
+                self._asked_ns[target] = now_ns
+                for connection in seen.deaf:
+                    connection.ask_history()
 
     def _act(self, target: Target, seen: Seen[Connection]) -> None:
         for connection in seen.ping:

@@ -45,8 +45,8 @@ class StalledReader:
             subject=connection.session_id,
             detail=f"reads nothing for {seconds:g} s",
         )
-        if stalled.sends:
-            gevent.spawn(self._send, connection)
+        if stalled.sends is not None:
+            gevent.spawn(self._send, connection, stalled.sends)
         gevent.sleep(seconds)
         connection.read_again()
         process.event("stall_over", server=connection.target.url, subject=connection.session_id, detail=stalled.then)
@@ -60,13 +60,13 @@ class StalledReader:
             self._connection.connect()
         return self._connection
 
-    def _send(self, connection: Connection) -> None:
-        """A prompt of the mix in its name, so that there is something to tell it; a row as any other."""
+    def _send(self, connection: Connection, name: str) -> None:
+        """A prompt in its name, so that there is something to tell it; a row as any other."""
         process = self._process
         if self._client is None:
             self._client = ComfyClient(process, self._fire)
         numbers = process.draw(f"stalled/{connection.session_id}", uuid.uuid4().int)
-        workload = process.workload(None, numbers)
+        workload = process.workload(name, numbers)
         try:
             self._client.send(Aim(workload, workload.draw(numbers), connection, fetch=False), process.clock.now_ns())
         except Exception as error:  # noqa: BLE001  # a mistake in one prompt does not end the test

@@ -153,6 +153,14 @@ class Target:
                 break
         return self._heeded(answer)
 
+    def ask_remaining(self) -> int | None:
+        """GET /prompt: how long its queue is; None when it does not say."""
+        answer = self.http.get("/prompt", deadline_s=LOOK_DEADLINE_S)
+        if isinstance(answer, Failure):
+            return None
+        remaining = parse_queue_remaining(answer.status, answer.body)
+        return None if isinstance(remaining, Damaged) else remaining
+
     def look(self) -> None:
         """GET /prompt: whether it is there, and how long its queue is."""
         asked_ns = self._clock.now_ns()

@@ -56,6 +56,7 @@ class Seen(Generic[E]):
     ping: list[E] = field(default_factory=list)  # ask whether it lives
     zombies: list[E] = field(default_factory=list)  # replace it: the server has forgotten it
     probe: E | None = None  # replace it, to see whether a new socket is told anything
+    deaf: list[E] = field(default_factory=list)  # all are silent: what they miss must be asked for
     nobody_since_ns: int | None = None  # WS_HEAD_OF_LINE begins: nobody was told anything since
     silent: int = 0  # how many sockets were silent then
     over: bool = False  # WS_HEAD_OF_LINE is over: somebody hears again
@@ -70,6 +71,7 @@ class Silence(Generic[E]):
         self._asked: dict[E, int] = {}
         self._probe: E | None = None
         self._nobody = False
+        self._hears_since_ns: int | None = None  # after a silence the backlog is told first: one socket before another
 
     def must_tell(self, at_ns: int) -> None:
         """At `at_ns` or later something has happened that the server tells every socket."""
@@ -89,6 +91,13 @@ class Silence(Generic[E]):
             elif settled_ns <= news_ns and ear.replacements < MOST_REPLACEMENTS:
                 missed.append(ear)
         over, self._nobody = self._nobody and hears, self._nobody and not hears
+        if not hears:
+            self._hears_since_ns = None
+        elif self._hears_since_ns is None:
+            self._hears_since_ns = now_ns
+        if self._hears_since_ns is not None and now_ns - self._hears_since_ns < GRACE_NS:
+            self._asked.clear()
+            return Seen(over=over)
         self._asked = {ear: self._asked[ear] for ear in missed if ear in self._asked}
         ping = [ear for ear in missed if ear not in self._asked]
         silent = [ear for ear, asked_ns in self._asked.items() if ear.heard_ns > asked_ns]
@@ -113,13 +122,13 @@ class Silence(Generic[E]):
         """Nobody hears; `silent` are those who have proved that they live."""
         waited = all(ear in silent or now_ns - at_ns > _ANSWER_WITHIN_NS for ear, at_ns in self._asked.items())
         if ping or not silent or not waited or self._nobody:
-            return Seen(ping=ping)
+            return Seen(ping=ping, deaf=silent)
         if self._probe is None:
             self._probe = silent[0]
             del self._asked[self._probe]
-            return Seen(probe=self._probe)
+            return Seen(probe=self._probe, deaf=silent)
         if self._probe not in silent:
-            return Seen()
+            return Seen(deaf=silent)
         self._nobody = True
         since_ns = max(ear.told_ns for ear in silent if ear is not self._probe) if len(silent) > 1 else news_ns
-        return Seen(nobody_since_ns=since_ns, silent=len(silent))
+        return Seen(nobody_since_ns=since_ns, silent=len(silent), deaf=silent)

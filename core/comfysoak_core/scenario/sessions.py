@@ -30,7 +30,7 @@ class Stalled(_Frozen):
     after_s: float = 0.0
     every_s: float | None = None
     then: Literal["read", "close"] = "read"
-    sends: bool = False  # a prompt of the mix before it stalls, so that there is something to tell it
+    sends: str | None = None  # a prompt of this workload as it stalls, so that there is something to tell it
 
 
 class Reconnects(_Frozen):

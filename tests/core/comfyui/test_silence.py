@@ -70,11 +70,13 @@ def test_who_is_told_nothing_while_others_are_is_a_zombie() -> None:
     """It is asked for a sign of life first; its answer comes after all it could have been told."""
     one, other, third = Socket(), Socket(), Socket()
     server = Server(one, other, third)
-    server.all_told(10, one)
-    server.look(11, 12, 13)
+    server.all_told(2)
+    server.look(*range(3, 11))
+    server.all_told(12, one)
+    server.look(13, 14, 15)
     assert not any(seen.ping or seen.zombies for _, seen in server.seen)
-    assert server.look(14).ping == [one]
-    assert server.look(15).zombies == [one]
+    assert server.look(16).ping == [one]
+    assert server.look(17).zombies == [one]
 
 
 def test_who_answers_no_ping_is_left_to_the_keepalive() -> None:
@@ -103,7 +105,7 @@ def test_a_socket_that_opened_after_the_news_is_not_expected_to_know_it() -> Non
     server.look(*range(11, 30))
     assert server.zombies == set()
     server.all_told(31, young)
-    server.look(*range(32, 38))
+    server.look(*range(32, 40))
     assert server.zombies == {young}
 
 
@@ -145,6 +147,20 @@ def test_when_all_are_silent_one_is_opened_anew_and_a_silent_one_proves_it() -> 
     assert server.zombies == set()
 
 
+def test_when_a_silence_ends_the_last_to_be_told_is_no_zombie() -> None:
+    """What has piled up is told to one socket before the other."""
+    first, last = Socket(), Socket()
+    server = Server(first, last)
+    server.silence.must_tell(at(10))
+    server.look(*range(11, 30))
+    first.told_s = 30
+    server.silence.must_tell(at(30 - 2))
+    server.look(30, 31)
+    last.told_s = 31.5
+    server.look(*range(32, 50))
+    assert server.zombies == set()
+
+
 def test_when_all_are_silent_and_a_new_one_hears_the_others_were_zombies() -> None:
     """The probe is told of what happens next: the server had forgotten the rest."""
     sockets = [Socket(), Socket(), Socket()]
@@ -155,7 +171,7 @@ def test_when_all_are_silent_and_a_new_one_hears_the_others_were_zombies() -> No
     assert probe is not None
     probe.opened_s = 16
     server.all_told(20, *(socket for socket in sockets if socket is not probe))
-    server.look(*range(16, 30))
+    server.look(*range(16, 35))
     assert server.zombies == set(sockets) - {probe}
     assert all(seen.nobody_since_ns is None for _, seen in server.seen)
 
@@ -180,3 +196,14 @@ def test_a_socket_that_was_replaced_in_vain_is_left_alone() -> None:
     server.all_told(10, one)
     server.look(*range(11, 30))
     assert all(seen == Seen() for _, seen in server.seen)
+
+
+def test_what_deaf_sockets_miss_is_asked_for_as_long_as_nobody_hears() -> None:
+    """From the moment that all have proved silent to the moment that one hears, prompts are to ask for themselves."""
+    server = Server(Socket(told_s=4), Socket(told_s=4))
+    server.silence.must_tell(at(10))
+    server.look(*range(11, 20))
+    deaf = [now_s for now_s, seen in server.seen if seen.deaf]
+    assert deaf == [15, 16, 17, 18, 19]
+    server.all_told(21)
+    assert server.look(26).deaf == []

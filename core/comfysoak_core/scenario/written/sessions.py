@@ -22,10 +22,10 @@ class StalledSection(Section):
     after: Seconds = Field(0.0, ge=0, description="the first time, from the start of load", examples=["1m"])
     every: Seconds | None = Field(None, gt=0, description="and again so often; default: once", examples=["5m"])
     then: Literal["read", "close"] = Field("read", description="what it does afterwards: go on reading, or close")
-    sends: bool = Field(
-        default=False,
-        description="it sends a prompt of the mix as it stalls, so that previews and results are sent to it",
-        examples=[True],
+    sends: str | None = Field(
+        None,
+        description="the name of a workload: a prompt of it as it stalls, so that previews and results are sent to it",
+        examples=["sdxl"],
     )
 
     @model_validator(mode="after")
