@@ -79,7 +79,7 @@ class _ColdStart:
             gevent.sleep(LOOK_EVERY_S)
         if self._command_failed is None and status != 0:
             self._command_failed = f"it ended with exit status {status}"
-        said = self._launcher.output
+        said = self._launcher.hear_out()
         result = self._command_failed or "it ended with exit status 0"
         self._process.event(KIND, subject="command", detail=f"{result}: {said}" if said else result)
 

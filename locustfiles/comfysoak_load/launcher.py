@@ -12,6 +12,7 @@ import gevent.subprocess
 
 from comfysoak_core.recording.redaction import redact
 
+LAST_WORDS_WITHIN_S = 0.5
 OUTPUT_MOST = 2000  # characters kept, from the end
 _OURS = "COMFYSOAK_"  # variables by which processes of a run know each other; a command belongs to none
 
@@ -51,9 +52,15 @@ class Launcher:
         status: int | None = self._process.poll() if self._process is not None else None
         return status
 
+    def hear_out(self) -> str:
+        """The end of what it has said, once it has said all; what it has started may go on and hold its channels."""
+        if self._reading is not None:
+            self._reading.join(timeout=LAST_WORDS_WITHIN_S)
+        return self.output
+
     @property
     def output(self) -> str:
-        """The end of what it has said, on both channels."""
+        """The end of what it has said so far, on both channels."""
         return redact(self._output.decode("utf-8", "replace")[-OUTPUT_MOST:]).strip()
 
     def stop(self) -> None:

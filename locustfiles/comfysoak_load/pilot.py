@@ -40,15 +40,18 @@ class Pilot:
 
     def begin(self) -> None:
         """Take the first turn, and go on by itself until the test stops."""
-        self._harness.at_end = self.stop
+        self._harness.steered_by = self
         self._look_safely()
         self._looking = gevent.spawn(self._look_on)
 
     def stop(self) -> None:
-        """Whatever is on ends."""
+        """The test ends: no more turns, and whatever is on ends."""
         for greenlet in (self._looking, self._errand):
             if greenlet is not None:
                 greenlet.kill(block=False)
+
+    def clear_up(self) -> None:
+        """It has ended: so does a server that was started for it."""
         self._launcher.stop()
 
     @property
