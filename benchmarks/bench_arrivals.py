@@ -106,14 +106,13 @@ def _ours(server: str, seconds: float) -> Lateness:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         recording = Recording.create(Path(folder), plan.name, clock=clock, plan=plan.model_dump(mode="json"))
         _run_locust(recording.path, clock, server)
-        columns = ["phase", "outcome", "scheduled_ns", "sent_ns"]
-        rows = recording.table("prompts", columns).to_pylist()
+        rows = recording.table("prompts", ["outcome", "scheduled_ns", "sent_ns"]).to_pylist()
         recording.release()
-    found = [row for row in rows if row["phase"] == "load"]
-    refused = [row for row in found if row["outcome"] == Outcome.REJECTED]
-    if len(refused) != round(RATE_PER_S * seconds) or len(refused) < len(found):
-        raise RuntimeError(f"{len(refused)} of {len(found)} arrivals were sent and refused")
-    return Lateness.of([row["sent_ns"] - row["scheduled_ns"] for row in refused])
+    found = rows[round(RATE_PER_S * WARM_UP_S) :]
+    refused = [row["sent_ns"] - row["scheduled_ns"] for row in found if row["outcome"] == Outcome.REJECTED]
+    if len(refused) != round(RATE_PER_S * seconds):
+        raise RuntimeError(f"{len(refused)} of {len(found)} arrivals were sent: is this machine busy?")
+    return Lateness.of(refused)
 
 
 def _stage(seconds: float, phase: str) -> Stage:

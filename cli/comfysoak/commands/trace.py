@@ -62,7 +62,7 @@ def command(
     found = source_of(source, wanted, bearer_headers(token_variable))
     count = _write(out, found)
     files = write_workflows(workflows, found.workflows()) if workflows is not None else {}
-    for remark in (f"{count:,} prompts", *found.remarks()):
+    for remark in (f"{count:,} prompt{'' if count == 1 else 's'}", *found.remarks()):
         click.echo(printable(remark), err=True)
     named = files or {name: Path("WORKFLOW.json") for name in found.names}
     click.echo(f"To replay it, in a scenario:\n\n{snippet(out, named)}", err=True)
