@@ -123,7 +123,7 @@ def test_the_size_of_a_batch_is_what_is_expected_back() -> None:
 
 def test_a_picture_has_a_mark_until_it_is_uploaded() -> None:
     """The name a server gives it is not known before."""
-    graph = {
+    graph: dict[str, Any] = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
     }
