@@ -51,6 +51,8 @@ def _configuration(run: Run) -> Iterator[tuple[str, str]]:
         sources = ", ".join(source.kind + (f" {source.url}" if source.url else "") for source in plan.probes.gpu)
         yield "GPU sources", f"{sources or 'none'}, every {format_duration(plan.probes.every_s)}"
         yield "Target", "embedded simulator" if plan.embedded is not None else ", ".join(plan.servers)
+        if plan.gateway is not None:
+            yield "Gateway", f"{plan.gateway.url}{plan.gateway.api.path}"
     yield "ComfySoak", f"{facts.harness_version or 'unknown'}, Python {facts.python_version or 'unknown'}"
     for server in facts.servers:
         versions = (("ComfyUI", server.comfyui_version), ("PyTorch", server.pytorch_version))

@@ -9,7 +9,9 @@ from typing import Any
 
 import orjson
 
+from comfysoak_core.gateway.api import Wish, fields_of
 from comfysoak_core.recording.redaction import redact_json
+from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.plan import Plan
 
 LONGEST_CALL = 60_000
@@ -50,6 +52,8 @@ def call(plan: Plan | None, server: str, workflow: str, variation: str) -> str |
     The JSON is one line, so that no text in it can end the here-document it stands in. What looks like a secret is
     hidden: who sends it again has to put it in.
     """
+    if plan is not None and plan.gateway is not None:
+        return _through_gateway(plan, plan.gateway, workflow, variation)
     graph = None if plan is None else varied_graph(plan, workflow, variation)
     if graph is None:
         return None
@@ -58,6 +62,23 @@ def call(plan: Plan | None, server: str, workflow: str, variation: str) -> str |
         return None
     url = shlex.quote(f"{server.rstrip('/')}/prompt")
     return f"curl -sS {url} -H 'Content-Type: application/json' --data-binary @- <<'PROMPT'\n{body}\nPROMPT"
+
+
+def _through_gateway(plan: Plan, gateway: Gateway, workflow: str, variation: str) -> str | None:
+    """The request for the same pictures; its token comes from the variable the scenario names."""
+    images = next((workload.images for workload in plan.workloads if workload.name == workflow), None)
+    prompt = _inputs(variation).get("prompt")
+    if images is None or not isinstance(prompt, str):
+        return None
+    wish = Wish(prompt, images.n, images.size, images.steps, images.negative, images.model)
+    body = orjson.dumps(redact_json(fields_of(gateway.api, wish))).decode()
+    if len(body) > LONGEST_CALL:
+        return None
+    url = shlex.quote(f"{gateway.url}{gateway.api.path}")
+    variable = gateway.token_variable or ("TOKEN" if gateway.email_variable else None)
+    token = f"${variable}" if variable else None
+    header = "".join(f' -H "{name}: {value}"' for name, value in gateway.api.headers(token).items())
+    return f"curl -sS {url} -H 'Content-Type: application/json'{header} --data-binary @- <<'PROMPT'\n{body}\nPROMPT"
 
 
 def _inputs(variation: str) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from comfysoak_analysis.findings.told import event_rows, prompt_rows, socket_row
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
+from comfysoak_core.rows import Outcome
 
 _REFUSED = "refused"
-BACK = "server_up"  # what a load process tells of a server that answers again
+BACK = ("server_up", "server_restarted")  # what load and sampler tell of a server that answers again
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
@@ -43,9 +44,18 @@ def _refusals(run: Run) -> pd.DataFrame:
 
 
 def _told(run: Run, code: Code) -> pd.DataFrame:
-    parts = [rows[rows["code"] == code.value] for rows in (prompt_rows(run), socket_rows(run), event_rows(run))]
+    sources = (_with_culprits(run, prompt_rows(run)), socket_rows(run), event_rows(run))
+    parts = [rows[rows["code"] == code.value] for rows in sources]
     present = [part[["id", "moment", "server"]] for part in parts if not part.empty]
     return pd.concat(present, ignore_index=True) if present else _nothing()
+
+
+def _with_culprits(run: Run, prompts: pd.DataFrame) -> pd.DataFrame:
+    """A gateway that answered, or was well while it did not, is not what was down: the ComfyUI behind it was."""
+    if run.plan is None or run.plan.gateway is None or not run.plan.servers:
+        return prompts
+    behind = prompts["http_status"].notna() | (prompts["outcome"] == Outcome.TIMEOUT.value)
+    return prompts.assign(server=prompts["server"].mask(behind, ", ".join(run.plan.servers)))
 
 
 def _nothing() -> pd.DataFrame:
@@ -62,7 +72,7 @@ def _restarted_words(run: Run, restarted: pd.DataFrame) -> str:
 
 def _down_words(run: Run, down: pd.DataFrame) -> str:
     said = []
-    prompts = prompt_rows(run)
+    prompts = _with_culprits(run, prompt_rows(run))
     hit = prompts[prompts["code"] == Code.SERVER_DOWN.value].groupby("server").size()
     for server, part in down.groupby("server"):
         began_s, ended_s = run.since_start_s(pd.Series([part["moment"].min(), _back(run, str(server), part)]))
@@ -73,8 +83,8 @@ def _down_words(run: Run, down: pd.DataFrame) -> str:
 
 
 def _back(run: Run, server: str, part: pd.DataFrame) -> pd.Timestamp:
-    """When it was seen to answer again; else when it was last seen to refuse."""
+    """When it was first seen to answer again; else when it was last seen to refuse."""
     events = run.events
     last = part["moment"].max()
-    back = events[(events["kind"] == BACK) & (events["server"] == server) & (events["at"] >= part["moment"].min())]
-    return pd.Timestamp(last if back.empty else max(last, back["at"].max()))
+    back = events[events["kind"].isin(BACK) & (events["server"] == server) & (events["at"] >= last)]
+    return pd.Timestamp(last if back.empty else back["at"].min())
