@@ -32,6 +32,7 @@ CACHED_CAUTION, CACHED_LIMIT = 0.05, 0.5
 ABORTED_CAUTION, ABORTED_LIMIT = 0.05, 0.2
 NOT_SENT_LIMIT = 0.01
 FEW_PROMPTS = 30
+STATUS_SHARE = 4.0  # so many times what prompts heard: the rest was for everybody
 _PLANNED_SHARE = 0.9
 
 
@@ -76,11 +77,13 @@ def _end(run: Run) -> Iterator[Doubt]:
             "recording", Weight.INVALID, f"The recording is not whole: {fault}.", "Check the disk, and run it again."
         )
     refused = int(run.generator["journal_errors"].max()) if not run.generator.empty else 0
+    lost = int(run.generator.groupby("worker")["rows_dropped"].max().sum()) if refused else 0
     if refused:
         yield Doubt(
             "journal",
             Weight.INVALID,
-            f"The disk refused {refused:,} writes of the recording.",
+            f"The disk refused {refused:,} writes of the recording"
+            + (f", and {lost:,} rows were given up." if lost else "; all rows were written later."),
             "Free space, or name a disk that can take it: --out DIR.",
         )
 
@@ -145,6 +148,11 @@ def _generator(run: Run) -> Iterator[Doubt]:
     """
     rows = run.generator
     remedy = "More load processes (--processes), fewer users each, or a machine of its own for the harness."
+    if _is_mostly_status(run):
+        remedy += (
+            " Most of what it read were `status` messages: every socket gets about three a prompt, whoever sent it,"
+            " so fewer watchers help most."
+        )
     for name, column, limit_s in (("generator lag", "lag_max_s", LAG_S), ("lateness", "lateness_max_s", LATENESS_S)):
         late_s = max(limit_s, LATE_SHARE * _usual_latency_s(run))
         worst = _worst_process(rows, column, late_s)
@@ -167,6 +175,12 @@ def _worst_process(rows: pd.DataFrame, column: str, limit: float) -> pd.Series:
     """The values of the load process that was over the limit most often: the others must not water it down."""
     of_each = [part for _, part in rows.groupby("worker")[column]]
     return max(of_each, key=lambda values: _share_over(values, limit), default=rows[column])
+
+
+def _is_mostly_status(run: Run) -> bool:
+    """Whether sockets heard far more than what was about the prompts of their users."""
+    heard, own = run.sessions["messages"].sum(), run.prompts["messages"].sum()
+    return bool(heard > STATUS_SHARE * own)
 
 
 def _usual_latency_s(run: Run) -> float:

@@ -29,6 +29,11 @@ class TimedJournal:
         """As the journal says."""
         return self._journal.errors
 
+    @property
+    def rows_dropped(self) -> int:
+        """As the journal says."""
+        return self._journal.rows_dropped
+
     def add(self, row: Row) -> None:
         """Take a row."""
         before = time.perf_counter_ns()

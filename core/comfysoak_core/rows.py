@@ -370,7 +370,8 @@ class Generator(Row):
     handles: int | None = None
     handle_limit: int | None = None
     rss_bytes: int | None = None
-    journal_errors: int = 0
+    journal_errors: int = 0  # writes the disk refused
+    rows_dropped: int = 0  # given up because it went on refusing
 
 
 @value(kw_only=True)

@@ -97,6 +97,7 @@ class SelfCheck:
                 handle_limit=handle_limit(),
                 rss_bytes=_rss_bytes(),
                 journal_errors=self._journal.errors,
+                rows_dropped=self._journal.rows_dropped,
             )
         )
         self._lag_max_ns = self.lateness_max_ns = 0

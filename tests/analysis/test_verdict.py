@@ -25,9 +25,9 @@ from comfysoak_analysis.verdict import (
 from comfysoak_analysis.workers import users_over_time
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.run_file import EndReason
-from comfysoak_core.rows import Event, Generator
-from tests.analysis.planted import START_NS, plant
-from tests.analysis.test_frames import prompt
+from comfysoak_core.rows import Event, Generator, Session
+from tests.analysis.planted import SERVER, START_NS, plant
+from tests.analysis.test_frames import only, prompt
 
 
 def verdict_on(directory: Path, **changes: Any) -> Verdict:
@@ -185,3 +185,16 @@ def test_the_json_is_versioned_and_says_it_all(story: Run) -> None:
     assert (told["version"], told["exit_code"], told["conclusion"], told["started_ns"]) == (1, 1, "failed", START_NS)
     assert [finding["code"] for finding in told["findings"]] == [finding.code.value for finding in verdict.findings]
     assert told["goals"][1]["standing"] == "missed"
+
+
+def test_a_generator_busy_with_status_messages_is_told_to_hold_fewer_sockets(directory: Path) -> None:
+    """What sockets heard that was about nobody's prompt of theirs is the watchers' share, and the remedy says so."""
+    seconds = [START_NS + number * NS_PER_S for number in range(1, 31)]
+    busy = [Generator(at_ns=at, worker="w", pid=1, users=1, sockets=90, in_flight=1, cpu_ratio=0.97) for at in seconds]
+    quiet = prompt(1, outcome="success", messages=20, finished_ns=seconds[-1])
+    told = {"id": "s/1", "server": SERVER, "worker": "w", "role": "watcher", "client_id": "c", "opening_ns": seconds[0]}
+    for messages, expected in ((2_000, True), (60, False)):
+        session = Session(**told, closed_ns=seconds[-1], messages=messages)  # type: ignore[arg-type]  # as a dictionary
+        run = only(directory / str(messages), quiet, session, *busy)
+        (doubt,) = [doubt for doubt in doubts(run) if doubt.name == "generator CPU"]
+        assert ("fewer watchers" in doubt.remedy) is expected

@@ -43,6 +43,8 @@ MAX_HELD: Final = 64  # messages about other prompts that are kept until the ser
 MAX_HELD_BYTES: Final = 64 * 1024  # of each
 _CLIENT_ERROR: Final = 400
 
+_PATIENCE: Final = Patience()
+
 
 class _Phase(IntEnum):
     DUE = 0
@@ -98,7 +100,7 @@ class PromptLife:
         self._fetch = fetch
         self._ask_history = ask_history
         given_ns = None if prompt.deadline_ns is None else prompt.deadline_ns - prompt.scheduled_ns
-        self._patience = patience or Patience().within(given_ns)
+        self._patience = patience or _PATIENCE.within(given_ns)
         self._asking = Asking(self._patience, socket=socket)
         self.server_id = prompt.id  # what the server calls it: our id, or on old servers one of its own
         self._phase = _Phase.DUE
