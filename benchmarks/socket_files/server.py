@@ -30,13 +30,16 @@ class Socket(asyncio.Protocol):
         self.is_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody has connected."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
         self.everyone.pop(self, None)
 
     def data_received(self, data: bytes) -> None:
+        """A request, or frames, of which only closes are looked at."""
         if self.is_open:
             if data[0] == _CLOSE:
                 self.transport.write(b"\x88\x02\x03\xe8")

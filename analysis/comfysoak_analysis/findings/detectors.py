@@ -12,11 +12,14 @@ from comfysoak_analysis.findings import (
     drops,
     foreign,
     gpu_lost,
+    head_of_line,
+    idle_cut,
     oom,
     poisoned,
     restarts,
     thrash,
     told,
+    zombies,
 )
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
@@ -28,7 +31,10 @@ Detector = Callable[[Run, GpuStates], Iterable[Finding]]
 # The first to speak of a code is believed: `told`, which only counts what rows say, comes last.
 DETECTORS: tuple[Detector, ...] = (
     oom.find,
+    idle_cut.find,
     drops.find,
+    zombies.find,
+    head_of_line.find,
     restarts.find,
     cold_start.find,
     gpu_lost.find,

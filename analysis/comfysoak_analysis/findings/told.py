@@ -10,6 +10,7 @@ from comfysoak_analysis.cold_starts import were_to_be_away
 from comfysoak_analysis.findings.corrupt import wrong_rows
 from comfysoak_analysis.findings.evidence import counted, finding, known_code, mostly
 from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.lifetimes import Cut, cuts
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_INTENDED
@@ -45,7 +46,18 @@ def _with_canaries(run: Run) -> pd.DataFrame:
 
 
 def socket_rows(run: Run) -> pd.DataFrame:
-    """Sockets whose end was a failure."""
+    """Sockets whose end was a failure; those whose lifetimes cluster are WS_IDLE_CUT."""
+    rows = _failed_sockets(run)
+    idle = rows["id"].isin([name for cut in cuts(rows) for name in cut.rows["id"]])
+    return rows.assign(code=rows["code"].mask(idle, Code.WS_IDLE_CUT.value))
+
+
+def idle_cuts(run: Run) -> list[Cut]:
+    """The sockets that were cut when idle, by server."""
+    return cuts(_failed_sockets(run))
+
+
+def _failed_sockets(run: Run) -> pd.DataFrame:
     rows = run.sessions
     rows = rows[rows["code"].notna()]
     return rows.assign(moment=rows["closed"].fillna(rows["opening"]))

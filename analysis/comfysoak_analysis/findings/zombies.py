@@ -1,0 +1,30 @@
+"""WS_ZOMBIE: sockets that stayed open and were told nothing while others of the same server were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from comfysoak_analysis.findings.evidence import counted, finding, mostly
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.told import socket_rows
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+from comfysoak_core.scenario.sessions import ReconnectOrder
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding."""
+    rows = socket_rows(run)
+    rows = rows[rows["code"] == Code.WS_ZOMBIE.value]
+    if rows.empty:
+        return
+    silent_s = rows["longest_silence_s"].median()
+    said = f"{counted(len(rows), 'socket')} ({mostly(rows['role'])}) answered pings and were told nothing else."
+    said += f" They were replaced after {silent_s:.0f} s; their prompts learned their end from /history."
+    on_purpose = run.sessions["reason"].fillna("").str.contains(ReconnectOrder.OPEN_FIRST.value, regex=False)
+    doubled = set(run.sessions.loc[on_purpose, "reopened_as"].dropna()) & set(rows["id"])
+    if doubled:
+        said += f" {len(doubled)} of them had been opened before an older socket with the same client id closed, as the"
+        said += " scenario asked."
+    yield finding(Code.WS_ZOMBIE, rows, said, states)
