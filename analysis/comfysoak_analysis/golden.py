@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.findings.finding import Finding
@@ -56,8 +56,20 @@ def _shown(path: Path) -> Iterator[Shown]:
     if came is not None:
         yield Shown("now", _uri(came))
     if came is not None and baseline is not None and came.size == baseline.size:
-        apart = ImageChops.difference(came, baseline).point([min(4 * step, 255) for step in range(256)] * 3)
-        yield Shown("where they differ, four times as strong", _uri(apart))
+        yield Shown("where they differ", _uri(_apart(came, baseline)))
+
+
+def _apart(came: Image.Image, baseline: Image.Image) -> Image.Image:
+    """White where they differ, and around it, so that a single pixel is seen in a small picture."""
+    red, green, blue = ImageChops.difference(came, baseline).split()
+    largest = ImageChops.lighter(ImageChops.lighter(red, green), blue).point([0, *[255] * 255])
+    spread = max(came.size) // LONGEST_SIDE * 2 + 3
+    return largest.filter(ImageFilter.MaxFilter(spread)).resize(_small(came.size), Image.Resampling.NEAREST)
+
+
+def _small(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(LONGEST_SIDE / max(size), 1.0)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def _read(path: Path) -> Image.Image | None:
@@ -69,10 +81,8 @@ def _read(path: Path) -> Image.Image | None:
 
 def _uri(image: Image.Image) -> str:
     """Small, and drawn anew: nothing of a file that came from elsewhere gets into the page but its pixels."""
-    image = image.copy()
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.resize(_small(image.size)).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
