@@ -11,7 +11,8 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.server_clock import ClockSet
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Event, ServerClockReading
-from comfysoak_core.scenario.routing import Health, Route, Router
+from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.routing import Health, Router, models_of
 from comfysoak_load.target import Target
 
 LOOK_LEAST_S = 0.05
@@ -21,13 +22,14 @@ _KINDS = {Health.UP: "server_up", Health.SILENT: "server_silent", Health.DOWN: "
 
 
 class Fleet:
-    """`targets` and the route between them. `worker` and `journal`: who tells of what happens to them, and where."""
+    """`targets`, and the route of `plan` between them. `worker` and `journal`: who tells of them, and where."""
 
     def __init__(
-        self, targets: Sequence[Target], route: Route, *, worker: str, turn: int, clock: Clock, journal: Journal
+        self, targets: Sequence[Target], plan: Plan, *, worker: str, turn: int, clock: Clock, journal: Journal
     ) -> None:
         self.targets = tuple(targets)
-        self._router = Router(route, [target.url for target in targets], turn)
+        needs = [models_of(workload.graph, workload.name) for workload in plan.workloads]
+        self._router = Router(plan.route, [target.url for target in targets], turn, needs)
         self._standings = tuple(target.standing for target in targets)
         self._told = [Health.UP for _ in targets]
         self._told_several: set[Target] = set()

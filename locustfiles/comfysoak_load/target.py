@@ -199,7 +199,7 @@ class Target:
         return self.address.numbered(number, sent_ns, self._clock.now_ns())
 
     def doubt(self, prompt_id: str) -> None:
-        """History has this prompt, and no socket told of it: see whether all answers from here come from one server."""
+        """Something is odd about a prompt that history has: see whether all answers from here come from one server."""
         for _ in range(0 if self.address.several else ASKED_OF_SEVERAL):
             if isinstance(self._history(prompt_id), NoEntry):
                 self.address.several = True

@@ -82,18 +82,6 @@ def test_the_same_seed_sends_the_same_prompts(simulator: str, tmp_path: Path) ->
     assert sent[0][:length] == sent[1][:length] != sent[2][:length]
 
 
-def test_users_are_spread_over_all_servers(simulator: str, own_simulator: object, tmp_path: Path) -> None:
-    """Each user has one server, in turn; every row names it."""
-    with own_simulator() as (other, _):  # type: ignore[operator]  # a context manager
-        stages = (Stage(duration_s=2, users=Line.level(4)),)
-        process, recording = planned_locust(tmp_path, plan_for(simulator, other, stages=stages))
-        ended(process)
-    for table in ("prompts", "nodes", "sessions"):
-        assert {row["server"] for row in rows(recording, table)} == {simulator, other}
-    clients = {(row["client_id"], row["server"]) for row in rows(recording, "prompts")}
-    assert Counter(server for _, server in clients) == {simulator: 2, other: 2}
-
-
 def test_a_server_that_is_killed_and_comes_back_is_loaded_again(own_simulator: object, tmp_path: Path) -> None:
     """Users lose their prompts with the server, wait with growing pauses, and go on when it answers again."""
     with own_simulator("--speed", "1") as (first, server):  # type: ignore[operator]  # a context manager

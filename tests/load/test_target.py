@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 from comfysoak_core.clock import ManualClock
+from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.comfyui.messages import Status
+from comfysoak_core.scenario.routing import Health
+from comfysoak_load.failures import Failure, FailureKind
 from comfysoak_load.target import Target
 
 CLOCK = ManualClock()
@@ -21,9 +24,9 @@ def test_each_status_text_is_read_once() -> None:
     first = target.status_of(one)
     assert isinstance(first, Status)
     assert target.status_of(bytearray(two).decode().encode()) is target.status_of(two)
-    assert target.queue_remaining == 2
+    assert target.standing.remaining == 2
     assert target.status_of(one) is first
-    assert target.queue_remaining == 1
+    assert target.standing.remaining == 1
 
 
 def test_other_messages_are_not_taken_for_a_status() -> None:
@@ -33,15 +36,15 @@ def test_other_messages_are_not_taken_for_a_status() -> None:
         assert target.status_of(payload) is None
 
 
-def test_numbers_that_begin_again_after_a_drop_show_a_restart() -> None:
-    """Only a prompt sent after a broken socket, with a number that was given before, is proof."""
+def test_what_cannot_be_reached_is_down_and_may_have_been_restarted() -> None:
+    """Numbers that begin again after a refusal are a restart; a broken exchange is looked into."""
     target = Target("http://gpu-1:8188", CLOCK)
-    assert not target.accepted(7, sent_ns=1)
-    assert not target.accepted(6, sent_ns=2)  # answers overtake each other
-    target.socket_dropped(10)
-    assert not target.accepted(8, sent_ns=9)  # sent before the drop
-    assert not target.accepted(9, sent_ns=11)  # the same server goes on counting
-    target.socket_dropped(20)
-    assert not target.accepted(None, sent_ns=21)
-    assert target.accepted(0, sent_ns=22)
-    assert not target.accepted(1, sent_ns=23)  # told once
+    assert target.numbered(7, CLOCK.now_ns()) is Fall.NONE
+    target.failed(Failure(FailureKind.REFUSED, "Connection refused"))
+    assert (target.standing.health, target.standing.reason) == (Health.DOWN, "connection refused: Connection refused")
+    target.standing.told(0, CLOCK.advance(1))
+    target.failed(Failure(FailureKind.RESET))
+    assert (target.standing.health, target.standing.due_ns) == (Health.UP, CLOCK.now_ns())
+    assert target.numbered(0, CLOCK.advance(1)) is Fall.AFTER_DROP
+    target.failed(Failure(FailureKind.TIMEOUT))
+    assert target.standing.health is Health.SILENT

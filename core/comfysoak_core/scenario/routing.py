@@ -4,7 +4,8 @@ Each server has a `Standing`: what was last heard of it and whether it answers. 
 
     round-robin      prompt by prompt, in turn
     shortest-queue   where the fewest prompts wait or run, by the server's own word; ties go in turn
-    affinity         by the models a prompt needs, so that each is loaded on one server only
+    affinity         by the models a prompt needs, so that each is loaded on one server only; they are dealt out evenly,
+                     and when a server goes its models move to others, and no other model does
 
 A server that is down, or silent, gets nothing as long as another one answers. When none does, the route goes on as if
 all did: the prompt is sent, fails, and says so. Times are UTC ns of the run's clock.
@@ -12,6 +13,7 @@ all did: the prompt is sent, fails, and says so. Times are UTC ns of the run's c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from hashlib import blake2b
@@ -23,7 +25,7 @@ Route = Literal["round-robin", "shortest-queue", "affinity"]
 
 POLL_EVERY_NS: Final = NS_PER_S  # a server is asked for its queue when it has told nothing for so long
 FIRST_PROBE_NS: Final = NS_PER_S // 2  # one that is down is asked again after this, then twice as late each time
-LONGEST_PROBE_NS: Final = 8 * NS_PER_S
+LONGEST_PROBE_NS: Final = 4 * NS_PER_S
 MAX_REASON: Final = 200
 
 _MODEL_FILE: Final = (".safetensors", ".ckpt", ".gguf", ".sft", ".pt", ".pth", ".bin", ".onnx")
@@ -61,11 +63,11 @@ class Standing:
 
     def told(self, remaining: int | None, at_ns: int) -> None:
         """It told the length of its queue, by a status message or an answer."""
+        self.answered(at_ns)
         if remaining is not None:
             self.remaining = max(remaining, 0)
             self._unseen = 0
             self.heard_ns = at_ns
-        self.answered(at_ns)
         self.due_ns = at_ns + POLL_EVERY_NS
 
     def sent(self) -> None:
@@ -98,13 +100,18 @@ class Standing:
 
 
 class Router:
-    """Picks a server for each prompt. `servers` are their names; `turn` differs between processes."""
+    """Picks a server for each prompt. `servers` are their names; `turn` differs between processes.
 
-    def __init__(self, route: Route, servers: Sequence[str], turn: int = 0) -> None:
+    `needs` are the models that are known from the start (`models_of`), in any order.
+    """
+
+    def __init__(self, route: Route, servers: Sequence[str], turn: int = 0, needs: Iterable[str] = ()) -> None:
         self._route = route
         self._servers = tuple(servers)
         self._turn = turn
-        self._orders: dict[str, tuple[int, ...]] = {}  # one for each set of models there is
+        self._orders: dict[str, tuple[int, ...]] = {}  # for each set of models there is: the servers, the first its own
+        for need in sorted(set(needs)):
+            self._order(need)
 
     def choose(self, standings: Sequence[Standing], needs: str) -> int:
         """The index of the server for a prompt that needs the models of this name (`models_of`)."""
@@ -123,15 +130,21 @@ class Router:
     def _order(self, needs: str) -> tuple[int, ...]:
         order = self._orders.get(needs)
         if order is None:
-            order = self._orders[needs] = preference(needs, self._servers)
+            order = self._orders[needs] = self._fairly(preference(needs, self._servers))
         return order
+
+    def _fairly(self, order: tuple[int, ...]) -> tuple[int, ...]:
+        """`order`, begun by a server that has no more models of its own than any other."""
+        own = Counter(others[0] for others in self._orders.values())
+        fewest = min(own[index] for index in order)
+        first = next(index for index in order if own[index] == fewest)
+        return (first, *(index for index in order if index != first))
 
 
 def preference(needs: str, servers: Sequence[str]) -> tuple[int, ...]:
-    """Rendezvous hashing: all servers in the order in which they are to serve `needs`.
+    """Rendezvous hashing: all servers in an order that is the same everywhere, and another one for each of `needs`.
 
-    The same everywhere, and for each need another one: when a server goes, its needs are spread over the others, and
-    no other need moves.
+    So when a server goes its needs are spread over the others, and no other need moves.
     """
 
     def weight(index: int) -> bytes:
