@@ -89,10 +89,11 @@ def _uri(image: Image.Image) -> str:
 def canaries_in_words(run: Run) -> Iterator[tuple[str, str]]:
     """For each server, how many canaries were compared, and what became of the others."""
     for server, rows in run.canaries.groupby("server", sort=True):
-        compared = rows[rows["outputs_ok"].notna()]
+        was_compared = rows["outputs_ok"].notna() & rows["work"]
+        compared = rows[was_compared]
         bad = int(compared["code"].isin(_CORRUPT).sum())
         words = f"{counted(len(compared), 'picture')} looked at, {f'{bad:,} not right' if bad else 'all as they were'}"
-        yield f"Canary of {server}", ", ".join([words, *_others(rows[rows["outputs_ok"].isna()])])
+        yield f"Canary of {server}", ", ".join([words, *_others(rows[~was_compared])])
 
 
 def _others(rows: pd.DataFrame) -> Iterator[str]:

@@ -130,6 +130,8 @@ def check_nodes(client: ComfyClient, plan: Plan, server: str) -> None:
     for workload in plan.workloads:
         if workload.expected is Outcome.SUCCESS:
             wanted |= {node["class_type"]: workload.name for node in workload.graph.values()}
+    if plan.canary is not None:
+        wanted |= {node["class_type"]: f"the canary, {plan.canary.name}" for node in plan.canary.graph.values()}
     missing = {name: workflow for name, workflow in wanted.items() if client.object_info(name) is None}
     if missing:
         names = ", ".join(f"{name} (in {workflow})" for name, workflow in sorted(missing.items()))

@@ -34,7 +34,7 @@ def test_files_and_texts_of_every_kind_are_told(by: str) -> None:
     """Keys, folders, what moves, and texts, which are no files; what is neither is left alone."""
     if by == "history":
         body = orjson.dumps({"p": {"outputs": OUTPUTS, "status": {"status_str": "success"}}})
-        entry = parse_history("p", 200, body)
+        entry: object = parse_history("p", 200, body)
     else:
         job = parse_job("p", 200, orjson.dumps({"status": "completed", "outputs": OUTPUTS}))
         entry = getattr(job, "entry", None)
