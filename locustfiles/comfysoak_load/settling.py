@@ -17,6 +17,7 @@ from comfysoak_load.load_process import LoadProcess
 from comfysoak_load.target import Target
 
 DEADLINE_S = 10.0
+ANSWER_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.25
 QUIET_LOOKS = 6  # free memory has not grown for so many looks: what was to be let go is gone
 QUIET_WITHIN_S = 15.0  # RAM of a CPU server is everybody's, and may never stand still
@@ -29,7 +30,7 @@ _HEAD_BYTES = 64 * 1024 * 1024  # /queue carries whole prompts
 def settle(process: LoadProcess, what: Settle) -> None:
     """Settle all servers; for each an event `settled` begins and ends the time in which its memory may be read.
 
-    A server that does not get there, within a minute, has the event `not_settled` with the reason instead.
+    A server that does not get there has the event `not_settled` with the reason instead.
     """
     on_each_server(process, lambda target: _settle(process, target, what.wait_s))
 
@@ -39,9 +40,8 @@ class _NotSettledError(Exception):
 
 
 def _settle(process: LoadProcess, target: Target, wait_s: float) -> None:
-    patience = Patience(process.clock, FREE_WITHIN_S)
     try:
-        _await_empty_queue(target, patience)
+        _await_empty_queue(process, target)
         before_bytes = _free_bytes(target)
         _ask_to_free(target)
         after_bytes = _await_quiet(process, target)
@@ -57,14 +57,14 @@ def _settle(process: LoadProcess, target: Target, wait_s: float) -> None:
         process.event("settled", server=target.url, subject="end", detail=company)
 
 
-def _await_empty_queue(target: Target, patience: Patience) -> None:
-    while True:
-        length = _queue_length(target)
-        if length == 0:
-            return
-        if patience.is_over:
-            why = f"{length} prompts are in its queue" if isinstance(length, int) else length
-            raise _NotSettledError(f"after {FREE_WITHIN_S:.0f} s {why}")
+def _await_empty_queue(process: LoadProcess, target: Target) -> None:
+    """A server that does not answer is given up sooner: the others of its fleet stand idle for it."""
+    long, short = Patience(process.clock, FREE_WITHIN_S), Patience(process.clock, ANSWER_WITHIN_S)
+    while (length := _queue_length(target)) != 0:
+        if isinstance(length, str) and short.is_over:
+            raise _NotSettledError(length)
+        if long.is_over:
+            raise _NotSettledError(f"after {FREE_WITHIN_S:.0f} s {length} prompts are in its queue")
         gevent.sleep(LOOK_EVERY_S)
 
 

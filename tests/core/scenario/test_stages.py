@@ -113,3 +113,14 @@ def test_how_long_it_can_take(tmp_path: Path) -> None:
     limited = plan_of(tmp_path, *stages, more="max_duration: 2m")
     assert limited.max_duration_s == 120
     assert limited.longest_s == 120 + LAST_PATIENCE_S
+
+
+def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
+    """What stands under Shapes can be copied."""
+    text = (Path(__file__).parents[3] / "docs" / "scenario.md").read_text(encoding="utf-8")
+    example = text.split("## Shapes")[1].split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "w.json").write_text(json.dumps(GRAPH), encoding="utf-8")
+    path = tmp_path / "soak.yaml"
+    path.write_text(f"target: {{comfyui: http://a:1}}\nworkload: [{{workflow: w.json}}]\n{example}", encoding="utf-8")
+    plan = resolve(*read_scenario(path))
+    assert (len(plan.stages), plan.max_duration_s, plan.starts_cold) == (4, 4 * 86_400, True)
