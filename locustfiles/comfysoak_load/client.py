@@ -29,6 +29,10 @@ SOCKET_WITHIN_S = 2.0  # an arrival waits so long for a socket that is still ope
 Fire = Callable[..., None]  # Locust's `events.request.fire`
 
 
+def not_at_all() -> None:
+    """For prompts that are due already."""
+
+
 def fire_of(environment: Any) -> Fire:
     """Locust's one seam, with the names its statistics show."""
 
@@ -61,8 +65,8 @@ class Client(Protocol):
     def aim(self, numbers: random.Random, workflow: str | None = None, inputs: Mapping[str, Any] | None = None) -> Any:
         """What an arrival sends, and where to."""
 
-    def send(self, aim: Any, due_ns: int) -> Prompt:
-        """Send what was due at `due_ns`, and stay with it to its end."""
+    def send(self, aim: Any, due_ns: int, wait: Callable[[], object]) -> Prompt:
+        """Make ready what is due at `due_ns`, `wait` until then, send it, and stay with it to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,12 @@ class ComfyClient:
         """
         return self._aim(numbers, workflow, inputs, SOCKET_WITHIN_S)
 
-    def send(self, aim: Aim, due_ns: int) -> Prompt:
-        """Send a prompt that was due at `due_ns`, and stay with it to its end; its row as recorded."""
-        return self._see_through(aim, due_ns)
+    def send(self, aim: Aim, due_ns: int, wait: Callable[[], object] = not_at_all) -> Prompt:
+        """Send a prompt that is due at `due_ns`, and stay with it to its end; its row as recorded.
+
+        What does not need to be done at that moment is done before it: `wait` returns when it is due.
+        """
+        return self._see_through(aim, due_ns, wait)
 
     def _aim(
         self,
@@ -146,9 +153,10 @@ class ComfyClient:
             drawn = mistaken(drawn, intent.mistake)
         return Aim(workload, drawn, self._seat.reach(workload.needs(drawn), within_s), fetch, intent)
 
-    def _see_through(self, aim: Aim, due_ns: int) -> Prompt:
+    def _see_through(self, aim: Aim, due_ns: int, wait: Callable[[], object] = not_at_all) -> Prompt:
         """One prompt to its end, or to where its user gives up, and then what the user sends again; the last row."""
         run = self._prepare(aim, due_ns)
+        wait()
         row = self._run_through(run)
         while run.life.is_left and aim.intent is not None and not self._is_stopping:
             again = aim.intent.next_attempt(run.prompt.id)

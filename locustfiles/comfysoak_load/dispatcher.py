@@ -11,12 +11,13 @@ import random
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gevent
+import gevent.event
 import gevent.pool
 
-from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.errors import ComfySoakError
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.arrivals import Arrival
@@ -29,7 +30,23 @@ from comfysoak_load.schedule import Schedule, arrivals_of
 if TYPE_CHECKING:
     from comfysoak_load.load_process import LoadProcess
 
+READY_AHEAD_NS = 5 * NS_PER_MS  # before it is due a prompt is drawn, given a client, and made
 CATCH_UP_S = 1.0  # so late may an arrival still leave when its stage is over
+
+
+class _Departure:
+    """A prompt that is made ready, and leaves when it `is_due`."""
+
+    def __init__(self) -> None:
+        self.is_due = gevent.event.Event()
+        self.is_called_off = False
+        self.greenlet: gevent.Greenlet | None = None
+
+    def call_off(self) -> None:
+        """It is not to leave: its stage was left before it was due."""
+        self.is_called_off = True
+        if self.greenlet is not None:
+            self.greenlet.kill(block=False)
 
 
 class Dispatcher:
@@ -150,44 +167,69 @@ class Dispatcher:
     def _dispatch(self, schedule: Schedule) -> None:
         clock = self._process.clock
         while (arrival := schedule.next) is not None and schedule.is_left:
-            numbers = self._process.draw(schedule.name, schedule.count)  # now: it takes longer than sending may wait
+            numbers = self._process.draw(schedule.name, schedule.count)
             due_ns = schedule.due_ns(arrival)
-            left_ns = due_ns - clock.now_ns()
-            if left_ns > 0:
-                self._alarm.sleep(left_ns)
+            self._sleep(due_ns - clock.now_ns() - READY_AHEAD_NS)
+            ready = self._make_ready(schedule, arrival, numbers, due_ns)
+            try:
+                gevent.sleep(0)  # it is made ready; and when we are late, others go on all the same
+                self._sleep(due_ns - clock.now_ns())
+            except gevent.GreenletExit:
+                if ready is not None:
+                    ready.call_off()
+                raise
             schedule.take()
-            self._arrive(schedule, arrival, numbers, due_ns)
-            gevent.sleep(0)  # it leaves before the next one is thought of; and when late, answers are read all the same
+            self._arrive(schedule, ready, arrival, numbers, due_ns)
+            gevent.sleep(0)  # it leaves before the next one is thought of
             self._pool.refill()
 
-    def _arrive(self, schedule: Schedule, arrival: Arrival, numbers: random.Random, due_ns: int) -> None:
+    def _sleep(self, left_ns: int) -> None:
+        if left_ns > 0:
+            self._alarm.sleep(left_ns)
+
+    def _make_ready(
+        self, schedule: Schedule, arrival: Arrival, numbers: random.Random, due_ns: int
+    ) -> _Departure | None:
+        """Begin with an arrival's prompt, all but its sending; None while there is no room for it."""
         if len(self._sending) >= schedule.room:
+            return None
+        departure = _Departure()
+        departure.greenlet = gevent.Greenlet(self._send, departure, arrival, numbers, due_ns)
+        self._sending.start(departure.greenlet)
+        return departure
+
+    def _arrive(
+        self, schedule: Schedule, ready: _Departure | None, arrival: Arrival, numbers: random.Random, due_ns: int
+    ) -> None:
+        departure = ready or self._make_ready(schedule, arrival, numbers, due_ns)
+        if departure is None:
             self._not_sent(arrival, numbers, due_ns, f"{len(self._sending)} prompts were on their way already")
         else:
-            self._sending.start(gevent.Greenlet(self._send, arrival, numbers, due_ns))
+            departure.is_due.set()
 
-    def _send(self, arrival: Arrival, numbers: random.Random, due_ns: int) -> None:
+    def _send(self, departure: _Departure, arrival: Arrival, numbers: random.Random, due_ns: int) -> None:
         client = self._pool.take()
         try:
             aim = self._aim(client, arrival, numbers)
             if aim is not None:
-                client.send(aim, due_ns)
-            else:
+                client.send(aim, due_ns, departure.is_due.wait)
+            elif not departure.is_called_off:
                 self._not_sent(arrival, numbers, due_ns, "the run ended before its socket was open")
         except Exception as error:  # noqa: BLE001  # a mistake in one prompt does not end the test
             self._process.own_error(error)
         finally:
             self._pool.give_back(client)
 
-    def _aim(self, client: Client, arrival: Arrival, numbers: random.Random) -> Any:
+    def _aim(self, client: Client, arrival: Arrival, numbers: random.Random) -> object | None:
         """What to send and where to; waits a little for a socket that still opens; None if the run ends meanwhile."""
         self._waiting.add(gevent.getcurrent())
         try:
-            return client.aim(numbers, arrival.workflow, arrival.inputs)
+            found: object = client.aim(numbers, arrival.workflow, arrival.inputs)
         except gevent.GreenletExit:
             return None
         finally:
             self._waiting.discard(gevent.getcurrent())
+        return found
 
     def _give_up(self, when: str, later_than_ns: int = 0) -> None:
         """The stage is over: rows for arrivals that are that late; those that are less late may still leave."""

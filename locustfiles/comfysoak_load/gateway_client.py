@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from comfysoak_core.errors import UsageError
 from comfysoak_core.gateway.api import Wish
 from comfysoak_core.gateway.life import GatewayLife
 from comfysoak_core.rows import Outcome, Prompt
-from comfysoak_load.client import FIRST_PAUSE_S, LONGEST_PAUSE_S, Client, ComfyClient, Fire, LoadError
+from comfysoak_load.client import FIRST_PAUSE_S, LONGEST_PAUSE_S, Client, ComfyClient, Fire, LoadError, not_at_all
 from comfysoak_load.gateway_run import GatewayRun
 from comfysoak_load.gateway_side import GatewaySide
 from comfysoak_load.gateway_workloads import PreparedImages, variation_of
@@ -92,9 +92,10 @@ class GatewayClient:
         workload = self._side.workload(workflow, numbers)
         return GatewayAim(workload, workload.draw(numbers), workload.fetches(numbers))
 
-    def send(self, aim: GatewayAim, due_ns: int) -> Prompt:
-        """Send what was due at `due_ns`, and stay with it to its end; its row as recorded."""
+    def send(self, aim: GatewayAim, due_ns: int, wait: Callable[[], object] = not_at_all) -> Prompt:
+        """Send what is due at `due_ns`, when `wait` returns, and stay with it to its end; its row as recorded."""
         run = self._prepare(aim, due_ns)
+        wait()
         self._open = True
         self._side.begin(run)
         try:

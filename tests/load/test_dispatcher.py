@@ -47,6 +47,7 @@ class Client:
 
     sent: list[int] = []
     at_each: Callable[[], object] = staticmethod(lambda: None)
+    at_aim: Callable[[], object] = staticmethod(lambda: None)
     clients = 0
 
     def __init__(self, *_: object) -> None:
@@ -59,9 +60,11 @@ class Client:
         type(self).clients -= 1
 
     def aim(self, *_: object) -> object:
+        self.at_aim()
         return self
 
-    def send(self, _aim: object, due_ns: int) -> None:
+    def send(self, _aim: object, due_ns: int, wait: Callable[[], object]) -> None:
+        wait()
         self.sent.append(due_ns)
         self.at_each()
 
@@ -71,7 +74,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     monkeypatch.setattr(pool, "new_client", Client)
     Client.sent, Client.clients = [], 0
     yield Process()
-    Client.at_each = staticmethod(lambda: None)
+    Client.at_each = Client.at_aim = staticmethod(lambda: None)
 
 
 def stage(seconds: float = 2.0, in_flight_most: int = 1000, rate: float = RATE) -> Stage:
@@ -174,6 +177,21 @@ def test_what_was_not_due_yet_is_no_row(process: Process) -> None:
     zero_ns = process.clock.now_ns() - NS_PER_S
     dispatcher.enter(stage(rate=0.5), 0, zero_ns)
     until(lambda: len(Client.sent) == 1)
+    dispatcher.stop()
+    assert process.rows == []
+
+
+def test_what_was_made_ready_is_called_off_when_its_stage_is_left(process: Process) -> None:
+    """A prompt that is about to be due leaves no trace when load pauses, and is sent when load goes on."""
+    dispatcher = dispatcher_of(process)
+    Client.at_aim = staticmethod(dispatcher.leave)
+    later_ns = process.clock.now_ns() + 1_000_000
+    dispatcher.enter(stage(), 0, later_ns)
+    until(lambda: bool(process.draws) and dispatcher.on_their_way == 0)
+    assert Client.sent == []
+    Client.at_aim = staticmethod(lambda: None)
+    dispatcher.enter(stage(), 0, process.clock.now_ns() - 10 * NS_PER_S, from_s=0.01)
+    until(lambda: len(Client.sent) == 100)
     dispatcher.stop()
     assert process.rows == []
 
