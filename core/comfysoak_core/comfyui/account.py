@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from comfysoak_core.clock import NS_PER_MS
 from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.agreement import disagreements
 from comfysoak_core.comfyui.answers import NodeProblem
 from comfysoak_core.comfyui.ending import Ending, did_no_work, ending_of_failure, ending_of_success
 from comfysoak_core.comfyui.heard import Heard
@@ -110,10 +111,8 @@ class Account:
 
     def take_entry(self, entry: HistoryEntry, *, raced: bool) -> None:
         """The history entry has come."""
-        heard = self.heard
-        if heard.knows_how and entry.succeeded is not None and heard.succeeded != entry.succeeded:
-            said, wrote = ("success", "failure") if heard.succeeded else ("failure", "success")
-            self.disagree(f"the socket told of {said}, history of {wrote}")
+        for what in disagreements(self.heard, entry, listened=self.listens):
+            self.disagree(what)
         self.entry = entry
         self.raced = raced
 

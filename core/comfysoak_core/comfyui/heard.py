@@ -20,7 +20,6 @@ class Heard:
     """The socket's side of one prompt; all times UTC ns of the run's clock unless `_server_ms`."""
 
     __slots__ = (
-        "_ids",
         "bad",
         "bytes",
         "cached",
@@ -30,6 +29,7 @@ class Heard:
         "failure",
         "files",
         "gaps",
+        "ids",
         "last_ns",
         "messages",
         "nodes",
@@ -41,7 +41,7 @@ class Heard:
     )
 
     def __init__(self, prompt: Prompt, shape: GraphShape) -> None:
-        self._ids = frozenset(shape.classes)
+        self.ids = frozenset(shape.classes)
         self.nodes = NodeRuns(prompt, shape)
         self.messages = 0
         self.bytes = 0
@@ -102,7 +102,7 @@ class Heard:
 
     def on_cached(self, message: m.ExecutionCached, _at_ns: int, _error_ns: int) -> None:
         """What came from the cache."""
-        self.cached = self._ids.intersection(message.nodes)
+        self.cached = self.ids.intersection(message.nodes)
 
     def on_executing(self, message: m.Executing, at_ns: int, error_ns: int) -> None:
         """A node begins, or the prompt has ended."""
