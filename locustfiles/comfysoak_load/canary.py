@@ -7,6 +7,7 @@ slow a server is, they never pile up. Nobody listens for a canary: its end is po
 from __future__ import annotations
 
 import base64
+import functools
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +25,13 @@ from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.uncached import uncached
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.outputs.golden import Differs, Golden
+from comfysoak_core.outputs.pictures import MAX_PIXELS
 from comfysoak_core.rows import Outcome, Prompt, Role
 from comfysoak_core.scenario.canary import Canary, folder_of
 from comfysoak_core.scenario.golden import BASELINE
 from comfysoak_load.connection import PromptListener
 from comfysoak_load.load_process import LoadProcess
-from comfysoak_load.outputs import Asked
+from comfysoak_load.outputs import Asked, aside
 from comfysoak_load.prompt_run import Order, PromptRun
 from comfysoak_load.target import Target
 from comfysoak_load.withdraw import withdraw
@@ -38,6 +40,7 @@ MOST_KEPT: Final = 20  # pictures that differed, of all servers together
 MOST_KEPT_BYTES: Final = 64 * 1024 * 1024
 LOOK_EVERY_S: Final = 0.2
 STOP_WITHIN_S: Final = 0.5
+_COMPARED_PIXELS: Final = MAX_PIXELS // 4  # room taken for a comparison, which holds three pictures
 _PATIENCE: Final = Patience(first_look_ns=NS_PER_S // 2, longest_look_ns=2 * NS_PER_S, without_socket_ns=NS_PER_S // 2)
 
 
@@ -191,7 +194,8 @@ class _OfServer:
                 return None  # of a node that was made while it ran
             counts[file.node_id] = number = counts.get(file.node_id, 0) + 1
             place = f"{positions[file.node_id]}-{number}"
-            found = self._golden.compare(place, file.filename, data, self._keep)
+            work = functools.partial(self._golden.compare, place, file.filename, data, self._keep)
+            found = aside(_COMPARED_PIXELS, work)
             if found is None:
                 return None
             self._keeper.differing(server, prompt_id, found)

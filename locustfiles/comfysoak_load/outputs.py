@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import gevent
 import gevent.lock
@@ -25,6 +25,7 @@ from comfysoak_load.target import Target
 
 INLINE_PIXELS: Final = 256 * 256  # decoded in under a millisecond: handing it to another thread costs half of that
 INLINE_BYTES: Final = 256 * 1024
+T = TypeVar("T")
 _SLOTS: Final = 64
 _SLOT_PIXELS: Final = MAX_PIXELS // _SLOTS
 _OK: Final = 200
@@ -159,11 +160,16 @@ def run_of(data: bytes) -> Run:
     def run(pixels: int, work: Work) -> str | None:
         if pixels <= INLINE_PIXELS and len(data) <= INLINE_BYTES:
             return work()
-        with _ROOM.taken(pixels):
-            problem: str | None = gevent.get_hub().threadpool.apply(work)
-            return problem
+        return aside(pixels, work)
 
     return run
+
+
+def aside(pixels: int, work: Callable[[], T]) -> T:
+    """Do work that holds so many pixels in another thread, when there is room for them."""
+    with _ROOM.taken(pixels):
+        done: T = gevent.get_hub().threadpool.apply(work)
+        return done
 
 
 class _Room:
