@@ -353,7 +353,7 @@ class Harness:
             return
         stage = self.plan.stages[turn.stage].at_level(turn.level)
         part_of_parts = turn.part_of(getattr(self.environment.runner, "client_id", ""))
-        if turn.sends and stage.users is not None:
+        if turn.sends and stage.users_most:  # those of the stage before have up to a second to leave
             process.sending.set()
         else:
             process.sending.clear()
