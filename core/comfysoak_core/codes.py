@@ -123,7 +123,7 @@ _ENTRIES: tuple[Entry, ...] = tuple(
          "The server's memory grows with each prompt: whole prompts are kept in its history.",
          'POST /history {"clear": true} now and then.'),
         ("LB_MISROUTED", "wire", "critical",
-         "The prompt is known to neither queue nor history: socket and submission reached different servers.",
+         "Socket and submission reached different servers: the client is told nothing of its prompt.",
          "Use sticky sessions, or name each server."),
         ("VALIDATION_REJECTED", "wire", "critical",
          "The server refused the workflow (400).",

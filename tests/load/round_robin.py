@@ -47,7 +47,8 @@ def round_robin(servers: Sequence[str], *, sticky: bool = False) -> Iterator[Not
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
         loop.close()
 
 
