@@ -65,7 +65,8 @@ def attach(environment: Any, *, plain: PlainPlan = plain_plan, **_: Any) -> None
     """
     if getattr(environment, "comfysoak", None) is not None:
         return
-    lifeline.hold()
+    lifeline.hold(hears=not isinstance(environment.runner, WorkerRunner))
+    gevent.get_hub().loop.update_now()  # it stands since gevent was imported: Locust's -t would be over that much early
     try:
         environment.comfysoak = Harness(environment, plain)
     except ComfySoakError as error:
