@@ -78,7 +78,7 @@ class Prompt(Row):
     start_error_ns: int | None = None
     end_received_ns: int | None = None  # executing null (or history), and how late that may be
     end_error_ns: int | None = None
-    end_source: str | None = None  # "socket" or "history"
+    end_source: str | None = None  # "socket", "history", or "answer": that of a gateway
     started_server_ns: int | None = None  # history's timestamps (resolution 1 ms)
     ended_server_ns: int | None = None
     created_server_ns: int | None = None  # when it took the prompt, by its own clock (0.33 and newer)

@@ -28,7 +28,7 @@ class Fleet:
         self, targets: Sequence[Target], plan: Plan, *, worker: str, turn: int, clock: Clock, journal: Journal
     ) -> None:
         self.targets = tuple(targets)
-        needs = [models_of(workload.graph, workload.name) for workload in plan.workloads]
+        needs = [models_of(one.graph, one.name) for one in plan.workloads if one.images is None]
         self._router = Router(plan.route, [target.url for target in targets], turn, needs)
         self._standings = tuple(target.standing for target in targets)
         self._told = [Health.UP for _ in targets]

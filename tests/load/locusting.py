@@ -30,12 +30,15 @@ def plain_locust(folder: Path, host: str, *options: str, locustfile: Path | None
     return _start(folder, ["-f", str(locustfile or LOCUSTFILES / "comfyui.py"), "--host", host, *options], {})
 
 
-def planned_locust(folder: Path, plan: Plan, *options: str) -> tuple[subprocess.Popen[str], Recording]:
+def planned_locust(
+    folder: Path, plan: Plan, *options: str, locustfile: Path | None = None
+) -> tuple[subprocess.Popen[str], Recording]:
     """Locust as `comfysoak run` starts it: the run directory is there, with its plan."""
     recording = Recording.create(
         folder, plan.name, clock=AnchoredClock(Anchor.take()), plan=plan.model_dump(mode="json")
     )
-    arguments = ["-f", str(LOCUSTFILES / "comfyui.py"), "--headless", "--exit-code-on-error", "0", *options]
+    file = str(locustfile or LOCUSTFILES / "comfyui.py")
+    arguments = ["-f", file, "--headless", "--exit-code-on-error", "0", *options]
     return _start(folder, arguments, {RUN_DIRECTORY_VARIABLE: str(recording.path)}), recording
 
 

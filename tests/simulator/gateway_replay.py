@@ -201,11 +201,11 @@ def _response(path: str, answer: Json) -> web.Response:
         return web.Response(body=_png(), content_type="image/png")
     if "fault" in answer["what"]:
         html = answer["status"] == 200 and path.endswith("/view")
-        body = "<html>" if html else "{}" if answer["status"] == 200 else ""
+        fault = "<html>" if html else "{}" if answer["status"] == 200 else ""
         return web.Response(
-            status=answer["status"], text=body, content_type="text/html" if html else "application/json"
+            status=answer["status"], text=fault, content_type="text/html" if html else "application/json"
         )
-    body = answer["body"]
+    body: Json = answer["body"]
     if isinstance(body, dict) and "_truncated_json_bytes" in body:
         body = {"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [["broken.safetensors"]]}}}}
     kind = answer["content_type"].partition(";")[0]
