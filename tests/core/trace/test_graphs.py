@@ -15,7 +15,7 @@ LINKS = st.tuples(st.integers(0, 7), st.integers(0, 1))
 
 @st.composite
 def graphs(draw: st.DrawFn, *, sound: bool = False) -> dict[str, Any]:
-    """Up to eight nodes, linked in any way; unless they are to be `sound` also in circles, and to none that is there."""
+    """Up to eight nodes; unless they are to be `sound` linked in any way, also in circles and to none that is there."""
     count = draw(st.integers(1, 8))
     nodes = {}
     for number in range(count):
