@@ -221,6 +221,22 @@ def test_a_stage_that_begins_again_sends_other_prompts(process: Process) -> None
     assert len(set(process.draws)) == 200
 
 
+def test_the_same_seed_is_the_same_load(process: Process) -> None:
+    """Moments and draws of a Poisson stage come again in another run with the same seed, and differ with another."""
+
+    def run(seed: int) -> tuple[list[int], list[str]]:
+        process.plan.seed, Client.sent, process.draws = seed, [], []
+        poisson = Arrivals(rate_per_s=Line(start=10, end=50), process="poisson")
+        dispatcher = dispatcher_of(process)
+        dispatcher.enter(Stage(duration_s=2, arrivals=poisson), 3, process.clock.now_ns() - 10 * NS_PER_S)
+        until(lambda: dispatcher.on_their_way == 0 and len(Client.sent) == len(process.draws) > 20)
+        dispatcher.stop()
+        return Client.sent, process.draws
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
 def test_a_part_that_is_dealt_anew(process: Process) -> None:
     """From the offset on at which the load is shared anew the process sends its new part, before that the old one."""
     dispatcher = dispatcher_of(process)
