@@ -7,12 +7,12 @@ words to the child, a line each (`words`).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import select
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -68,10 +68,8 @@ def _await_end(poll: Any) -> Callable[[], None]:  # the class, which has no name
 
 
 def _end_with_parent(wait: Callable[[], None], sleep: Callable[[float], None], grace_s: float) -> None:
-    try:
+    with contextlib.suppress(OSError):  # a standard input that cannot be read is as good as a closed one
         wait()
-    except OSError:
-        pass  # a standard input that cannot be read is as good as a closed one
     os.kill(os.getpid(), signal.SIGTERM)
     sleep(grace_s)
     os._exit(143)
