@@ -10,8 +10,8 @@ from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_load.connection import Connection
 from comfysoak_load.target import Target
 
-QUIET_NS = 3 * NS_PER_S
-AGAIN_NS = 2 * NS_PER_S
+QUIET_NS = 2 * NS_PER_S
+AGAIN_NS = NS_PER_S
 LONGEST_NS = 30 * NS_PER_S
 
 

@@ -21,7 +21,7 @@ WATCHERS_AT_ONCE = 32  # openings on their way at a time, of sockets for which n
 WATCHERS_PER_S = 200.0
 CLOSE_WITHIN_S = 1.0
 LOOK_EVERY_S = 0.5
-ASK_EVERY_NS = 2 * NS_PER_S  # while nobody is told anything, prompts ask for themselves
+ASK_EVERY_NS = NS_PER_S  # while nobody is told anything, prompts ask for themselves
 _ZOMBIE = "told nothing while other sockets of this server were, and pings are answered"
 _PROBE = "told nothing, as all sockets of this server: closed to see whether a new one is"
 

@@ -30,7 +30,7 @@ from comfysoak_simulator.messages import Message
 from comfysoak_simulator.sockets import Connection, Sockets, frame_of
 
 TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
-_SILENCE_S, _FREEZE_S = 10.0, 5.0
+_SILENCE_S, _FREEZE_S = 20.0, 5.0
 _IDLE_LOOK_S = 0.25
 _FOR_EVER_S = 365 * 86_400.0
 

@@ -20,7 +20,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from comfysoak_core.clock import NS_PER_S
 
 SPREAD_NS: Final = 2 * NS_PER_S  # one round of the send loop: the first socket is told so much before the last
-GRACE_NS: Final = 4 * NS_PER_S  # how long after it everybody must have been told
+GRACE_NS: Final = 7 * NS_PER_S // 2  # how long after it everybody must have been told
 SETTLE_IN_NS: Final = NS_PER_S  # a new socket is greeted out of turn, which says nothing about the send loop
 MOST_REPLACEMENTS: Final = 3  # in a row; a socket that is silent after that has a reason that we do not know
 _ANSWER_WITHIN_NS: Final = 3 * NS_PER_S

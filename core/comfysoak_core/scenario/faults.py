@@ -74,7 +74,7 @@ class ZombieSockets(FaultBase):
 
 
 class SilentSockets(FaultBase):
-    """The send loop waits as for a client that does not read: no message to anyone for `for` (10 s), then all."""
+    """The send loop waits as for a client that does not read: no message to anyone for `for` (20 s), then all."""
 
     CODE = Code.WS_HEAD_OF_LINE
     kind: Literal["silent-sockets"]

@@ -234,16 +234,20 @@ class _Resolver:
                 )  # fmt: skip
 
     def _names_are_known(self, names: list[str], scenario: Scenario) -> None:
-        """A cold start names a workload there is; with broken workloads nobody knows."""
+        """Cold starts and stalled readers name workloads there are; with broken workloads nobody knows."""
         if len(names) < len(scenario.workload):
             return
-        for index, stage in enumerate(scenario.load):
-            wanted = stage.cold_start.workload if stage.cold_start is not None else None
-            if wanted is not None and wanted not in names:
-                self.problems.append(
-                    Problem(f"no workload is called {wanted!r}", f"There are: {', '.join(names)}.",
-                            self.document.where(("load", index, "cold_start", "workload")))
-                )  # fmt: skip
+        wanted: list[tuple[Path_, str | None]] = [
+            (("load", index, "cold_start", "workload"), stage.cold_start.workload)
+            for index, stage in enumerate(scenario.load)
+            if stage.cold_start is not None
+        ]
+        if scenario.sessions.stalled is not None:
+            wanted.append((("sessions", "stalled", "sends"), scenario.sessions.stalled.sends))
+        for place, name in wanted:
+            if name is not None and name not in names:
+                remedy = f"There are: {', '.join(names)}."
+                self.problems.append(Problem(f"no workload is called {name!r}", remedy, self.document.where(place)))
 
 
 _MAPPING_REMEDY = (
