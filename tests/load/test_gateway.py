@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Arrivals, Stage
 from comfysoak_core.scenario.workload import Workload
-from tests.load.locusting import LOCUSTFILES, ended, planned_locust, rows, runs_in
+from tests.load.locusting import LOCUSTFILES, ended, free_ports, planned_locust, rows, runs_in
 
 TOKEN = "a-token-that-nobody-may-see"  # nobody's
 
@@ -83,11 +83,10 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIM_TOKEN", TOKEN)
 
 
-@pytest.mark.parametrize("api", ["open-webui", "openai"])
-def test_users_ask_wait_fetch_and_check(tmp_path: Path, api: ApiName) -> None:
+def test_users_ask_wait_fetch_and_check(tmp_path: Path) -> None:
     """Rows as those of ComfyUI itself: times of ours and of the server's, two pictures each of the size asked for."""
-    with standing(tmp_path, gateway={"api": api, "token_variable": "SIM_TOKEN"}) as (gateway, comfyui):
-        prompts = run(tmp_path, plan(gateway, comfyui, api=api))
+    with standing(tmp_path, gateway={"api": "open-webui", "token_variable": "SIM_TOKEN"}) as (gateway, comfyui):
+        prompts = run(tmp_path, plan(gateway, comfyui))
     assert len(prompts) >= 2
     for prompt in prompts:
         assert (prompt["outcome"], prompt["code"], prompt["error_message"]) == (Outcome.SUCCESS, None, None)
@@ -106,40 +105,73 @@ def test_arrivals_go_through_a_gateway_by_several_processes(tmp_path: Path) -> N
     assert {prompt["worker"] for prompt in prompts} == {"load-0", "load-1"}
 
 
-def test_causes_are_asked_of_comfyui(tmp_path: Path) -> None:
-    """200 with an empty list is the node's error, by name and node."""
-    faults = [{"kind": "node-error", "node": "KSampler"}]
-    with standing(tmp_path, gateway="open-webui", faults=faults) as (gateway, comfyui):
-        prompts = run(tmp_path, plan(gateway, comfyui))
-    assert {(prompt["outcome"], prompt["code"]) for prompt in prompts} == {(Outcome.FAILED, Code.NODE_ERROR)}
-    assert {prompt["node_class"] for prompt in prompts} == {"KSampler"}
+Rows = dict[str, list[dict[str, Any]]]
 
 
-def test_without_comfyui_an_empty_list_is_told_as_that(tmp_path: Path) -> None:
-    """Nobody else can be asked."""
-    faults = [{"kind": "node-error", "node": "KSampler"}]
-    with standing(tmp_path, gateway="open-webui", faults=faults) as (gateway, _):
-        prompts = run(tmp_path, plan(gateway, None))
-    assert {(prompt["outcome"], prompt["code"]) for prompt in prompts} == {(Outcome.FAILED, Code.GATEWAY_EMPTY)}
+@pytest.fixture
+def told(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """What single requests became at gateways with troubles of each kind, by the name of the trouble."""
+    fails = [{"kind": "node-error", "node": "KSampler"}]
+    silent = [{"kind": "lose-messages"}]
+    targets: dict[str, dict[str, Any]] = {
+        "fails": {"gateway": "open-webui", "faults": fails},
+        "silent": {"gateway": "open-webui", "faults": silent},
+        "old": {"gateway": {"api": "open-webui-old", "size": "48x48"}},
+        "openai": {"gateway": "openai"},
+    }
+    with ExitStack() as stack:
+        os.environ["SIM_TOKEN"] = TOKEN
+        at = {
+            name: stack.enter_context(standing(tmp_path_factory.mktemp(name), **target))
+            for name, target in targets.items()
+        }
+        short = workload(deadline_s=1.0)
+        plans = {
+            "fails": plan(*at["fails"]),
+            "fails, nobody to ask": plan(at["fails"][0], None),
+            "silent": plan(*at["silent"], workload(deadline_s=1.5)),
+            "silent, nobody to ask": plan(at["silent"][0], None, short),
+            "old": plan(*at["old"], api="open-webui-old"),
+            "openai": plan(*at["openai"], api="openai"),
+            "wrong route": plan(*at["openai"], short),
+            "nobody there": plan(f"http://127.0.0.1:{free_ports(1)[0]}", None, short),
+            "no address": plan(at["openai"][0], f"http://127.0.0.1:{free_ports(1)[0]}", api="openai"),
+            "several": plan(*at["openai"], workload("cats"), workload("dogs"), workload("birds"), api="openai"),
+        }
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).parent / "gateway_requests.py")],
+            input=json.dumps([asked.model_dump(mode="json") for asked in plans.values()]),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(zip(plans, json.loads(done.stdout), strict=True))
 
 
-def test_an_end_that_is_never_told_is_a_hang(tmp_path: Path) -> None:
-    """The deadline is ours: the gateway has none, its health is fine, and nobody behind it is known."""
-    faults = [{"kind": "lose-messages"}]
-    with standing(tmp_path, gateway="open-webui", faults=faults) as (gateway, _):
-        prompts = run(tmp_path, plan(gateway, None, workload(deadline_s=0.8)))
-    ended_ones = [prompt for prompt in prompts if prompt["outcome"] != Outcome.ABORTED]
-    assert {(prompt["outcome"], prompt["code"]) for prompt in ended_ones} == {(Outcome.TIMEOUT, Code.GATEWAY_HANG)}
-    assert all("work on" in prompt["error_message"] for prompt in prompts)
+EXPECTED = {
+    "fails": (Outcome.FAILED, Code.NODE_ERROR, None),
+    "fails, nobody to ask": (Outcome.FAILED, Code.GATEWAY_EMPTY, "0 pictures instead of 2"),
+    "silent": (Outcome.TIMEOUT, Code.DEADLINE, "no answer within 1.5 s: ComfyUI had ended it just before"),
+    "silent, nobody to ask": (Outcome.TIMEOUT, Code.GATEWAY_HANG, "no answer within 1 s; gateway and ComfyUI work on"),
+    "old": (Outcome.FAILED, Code.OUTPUT_WRONG, "picture 1 of 2: 48x48 instead of 64x32"),
+    "openai": (Outcome.SUCCESS, None, None),
+    "no address": (Outcome.SUCCESS, None, None),
+    "several": (Outcome.SUCCESS, None, None),
+}
 
 
-def test_an_old_gateway_ignores_the_size_and_that_is_told(tmp_path: Path) -> None:
-    """One user at a time, as its requests share an id; the pictures are not what was asked for."""
-    stage = Stage(duration_s=1.0, users=Line(start=1, end=1))
-    with standing(tmp_path, gateway={"api": "open-webui-old", "size": "48x48"}) as (gateway, comfyui):
-        prompts = run(tmp_path, plan(gateway, comfyui, stage=stage, api="open-webui-old"))
-    assert {(prompt["outcome"], prompt["code"]) for prompt in prompts} == {(Outcome.FAILED, Code.OUTPUT_WRONG)}
-    assert {prompt["error_message"] for prompt in prompts} == {"picture 1 of 2: 48x48 instead of 64x32"}
+def test_each_trouble_has_its_name_and_each_request_its_prompt(told: Rows) -> None:
+    """By what the gateway says, and by what ComfyUI knows where it is named; requests at once are told apart."""
+    first = {name: found[0] for name, found in told.items()}
+    came = {name: (row["outcome"], row["code"], row["error_message"]) for name, row in first.items()}
+    came["fails"] = (*came["fails"][:2], None)  # in the words of the node
+    assert {name: came[name] for name in EXPECTED} == EXPECTED
+    assert came["wrong route"][:2] == (Outcome.FAILED, Code.SUBMIT_ERROR)
+    assert "is `api` the right one?" in came["wrong route"][2]
+    assert came["nobody there"][:2] == (Outcome.FAILED, Code.SERVER_DOWN)
+    assert (first["fails"]["http_status"], first["fails"]["node_class"]) == (200, "KSampler")
+    assert first["no address"]["started_server_ns"] is None
+    assert len({row["number"] for row in told["several"]}) == 3
+    assert len({row["started_server_ns"] for row in told["several"]}) == 3
 
 
 def test_plain_locust_goes_through_a_gateway(tmp_path: Path) -> None:
