@@ -212,6 +212,24 @@ class TestRestartWatch:
         watch.saw(queue((1, "a"), (90, "b")))
         assert watch.saw(queue((1, "a"))) is None
 
+    def test_two_servers_behind_one_address_are_no_restart(self) -> None:
+        """A prompt seen before that is still known somewhere there: after that numbers say nothing any more."""
+        asked: list[str] = []
+
+        def known(prompt_id: str) -> bool:
+            asked.append(prompt_id)
+            return True
+
+        watch = RestartWatch(known)
+        assert watch.saw(queue((40, "a"), (41, "b"))) is None
+        assert watch.saw(queue((3, "c"))) is None
+        assert watch.saw(queue((42, "d"))) is None
+        assert watch.saw(queue((4, "e"))) is None
+        assert asked == ["a"]
+        gone = RestartWatch(lambda _: False)
+        gone.saw(queue((40, "a")))
+        assert gone.saw(queue((0, "b"))) == "queue numbers fell from 40 to 0"
+
     def test_a_number_of_a_client_is_no_counter(self) -> None:
         """A prompt sent with a number of its own (told as a float) or to the front says nothing of the counter."""
         watch = RestartWatch()
