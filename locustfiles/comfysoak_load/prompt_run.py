@@ -295,7 +295,7 @@ class PromptRun:
         if isinstance(answer, Failure):
             self.life.server_gone(now)
             return
-        if isinstance(answer, HistoryEntry) and self.life.is_untold:
+        if isinstance(answer, HistoryEntry) and self.life.is_odd:
             self.target.doubt(self.life.server_id)
             now = self._process.clock.now_ns()
         before = len(self.life.disagreements)
@@ -324,7 +324,7 @@ class PromptRun:
     def _fetch_outputs(self) -> None:
         began_ns = self._process.clock.now_ns()
         life = self.life
-        given = Given(life.outputs, life.texts, self._pictures, whole=life.heard.gaps == 0)
+        given = Given(life.outputs, life.texts, self._pictures, whole=life.heard.gaps == 0 and self._has_room)
         checked = check_outputs(self.target, given, self._order.asked)
         now = self._process.clock.now_ns()
         if checked is None:
@@ -341,5 +341,10 @@ class PromptRun:
         if node_id is None or node_id not in self._order.sent_by_socket:
             return
         kept = self._pictures.setdefault(node_id, [])
-        if sum(len(picture) for pictures in self._pictures.values() for picture in pictures) < MAX_PICTURE_BYTES:
+        if self._has_room:
             kept.append(message.image)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more picture that comes as a message can be kept."""
+        return sum(len(picture) for pictures in self._pictures.values() for picture in pictures) < MAX_PICTURE_BYTES

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -223,6 +224,43 @@ def test_hostile_tables_take_no_time_and_no_memory() -> None:
         table = struct.pack(">I4s", 8 + len(table), kind) + table
     assert problem_of("v.mp4", table + b"\0\0\0\x08mdat") is not None
     assert problem_of("s.flac", b"fLaC\x80\0\0\x22" + bytes(34) + b"\xff\xf8" * 100_000) is not None
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+COUNT = 10_000
+TABLES = box(b"stsz", bytes(8) + struct.pack(">I", COUNT) + b"\0\0\0\1" * COUNT) + box(
+    b"stco", bytes(4) + struct.pack(">I", COUNT) + bytes(4 * COUNT)
+)
+ONE_A_CHUNK = box(b"stsc", bytes(4) + struct.pack(">4I", 1, 1, 1, 1))
+LONG_FILM = box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", TABLES + ONE_A_CHUNK))))) + box(
+    b"mdat", b"x"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("v.mp4", LONG_FILM),
+        ("v.webm", b"\x1a\x45\xdf\xa3\x80" + b"\xa3\x81\x81" * COUNT),
+        ("s.mp3", (b"\xff\xfb\x10\xc4" + bytes(100)) * 2_000),
+        ("s.ogg", (SAVED / "half-second.opus").read_bytes() * 500),
+        ("l.latent", latent([1, 2**20], bytes(2**22))),
+        ("s.wav", wav(bytes(2**22))),
+        ("t.txt", b"a" * 2**22),
+    ],
+)
+def test_large_files_take_little_memory_beside_their_own(name: str, data: bytes) -> None:
+    """Readers go through a file, and do not copy it whole."""
+    tracemalloc.start()
+    try:
+        problem_of(name, data)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 24 * 2**20
 
 
 def test_pictures_are_compared_pixel_by_pixel() -> None:
