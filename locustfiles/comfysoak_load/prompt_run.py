@@ -124,9 +124,7 @@ class PromptRun:
         "was_accepted",
     )
 
-    def __init__(
-        self, prompt: Prompt, life: PromptLife, order: Order, connection: Line, process: Process
-    ) -> None:
+    def __init__(self, prompt: Prompt, life: PromptLife, order: Order, connection: Line, process: Process) -> None:
         self.prompt = prompt
         self.life = life
         self.submit_ms: float | None = None
