@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
@@ -57,9 +58,14 @@ class _Proxy:
         self._turns = itertools.cycle(self._servers)
         self._notes = notes
         self._sticky = sticky
+        self._kept: set[asyncio.Task[Any]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request a connection, or a WebSocket."""
+        own = asyncio.current_task()
+        assert own is not None
+        self._kept.add(own)
+        own.add_done_callback(self._kept.discard)
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
             found = _LENGTH.search(head)
@@ -69,10 +75,15 @@ class _Proxy:
             theirs, ours = await asyncio.open_connection(parts.hostname, parts.port)
             upgrade = b"upgrade: websocket" in head.lower()
             ours.write((head if upgrade else head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)) + body)
+            pipes = [_pipe(theirs, writer)] + ([_pipe(reader, ours)] if upgrade else [])
+            tasks = {asyncio.ensure_future(pipe) for pipe in pipes}
+            self._kept |= tasks  # the loop itself does not keep them
             try:
-                pipes = [_pipe(theirs, writer)] + ([_pipe(reader, ours)] if upgrade else [])
-                await asyncio.wait([asyncio.ensure_future(pipe) for pipe in pipes], return_when="FIRST_COMPLETED")
+                await asyncio.wait(tasks, return_when="FIRST_COMPLETED")
             finally:
+                for task in tasks:
+                    task.cancel()
+                self._kept -= tasks
                 ours.close()
         writer.close()
 
