@@ -135,7 +135,7 @@ _ENTRIES: tuple[Entry, ...] = tuple(
          "The server accepted the prompt but left out outputs that failed validation (200 with node_errors).",
          "Mend the nodes that node_errors names; compare with /object_info of this server."),
         ("SUBMIT_ERROR", "wire", "critical",
-         "POST /prompt failed with another status than 200 or 400, or its connection broke.",
+         "A submission failed with another status than 200 or 400 (a gateway's: than 200), or its connection broke.",
          "Check body and proxy limits, and the server's log."),
         ("UPLOAD_ERROR", "wire", "critical",
          "An input picture could not be uploaded, so its prompt was not sent.",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfysoak_load.built_in import plain_plan
 from comfysoak_load.client import fire_of
 from comfysoak_load.gateway_client import GatewayClient
 from comfysoak_load.gateway_plain import plain_gateway_plan
@@ -22,14 +23,19 @@ from comfysoak_load.users import ComfyUser
 
 
 def attach_gateway(environment: Any, **_: Any) -> None:
-    """Listener of Locust's `init` event, as `harness.attach`; plain Locust's `--host` is a gateway."""
-    attach(environment, plain=plain_gateway_plan)
+    """Listener of Locust's `init` event, as `harness.attach`; plain Locust's `--host` is a gateway.
+
+    With users of ComfyUI itself beside these (`-f locustfiles`) it is a ComfyUI.
+    """
+    beside = any(getattr(found, "through_gateway", True) is False for found in environment.user_classes)
+    attach(environment, plain=plain_plan if beside else plain_gateway_plan)
 
 
 class GatewayUser(ComfyUser):
     """Asks for pictures, waits for the answer, fetches and checks each, thinks, repeats. Holds no socket."""
 
     abstract = True
+    through_gateway = True
     client: GatewayClient  # type: ignore[assignment]  # another kind, with the same uses
 
     def _new_client(self) -> GatewayClient:  # type: ignore[override]  # same uses, another kind

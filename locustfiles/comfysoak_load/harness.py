@@ -141,9 +141,19 @@ class Harness:
         elif self._is_headless and not self._is_worker:
             plain(environment.host)  # say now what is wrong with it
             check_writable(OWN_RUNS)
+        self._keep_fitting_users()
         gevent.spawn(keep_small, environment.runner)
         self._listen()
         self._roster = self._new_roster() if self._is_master else None
+
+    def _keep_fitting_users(self) -> None:
+        """Several locustfiles may be loaded at once (`-f locustfiles`): users of the other kind of target stay away."""
+        through = self._plain is not plain_plan if self._plan is None else self._plan.gateway is not None
+        classes = self.environment.user_classes
+        others = [found for found in classes if getattr(found, "through_gateway", through) is not through]
+        if len(others) < len(classes):
+            for found in others:
+                classes.remove(found)
 
     def _check_room(self, plan: Plan) -> None:
         """A master has no users; the others share them."""

@@ -43,6 +43,7 @@ class ComfyUser(User):  # type: ignore[misc]  # Locust is not typed here
     """
 
     abstract = True
+    through_gateway = False
     tasks = [_generate]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
