@@ -14,6 +14,7 @@ from comfysoak_probes.log_feeds import Feed, FileFeed, RawFeed, SocketFeed, Stam
 from comfysoak_probes.logs import parse_line
 from comfysoak_probes.source import SAMPLER, Backoff, Outage, Tick
 
+TOLD_EVERY_NS = 60 * NS_PER_S  # a flood that goes on is told of once a minute
 ROWS_PER_WINDOW = 500  # kept lines in 10 s; a server that floods its log does not flood the recording
 WINDOW_NS = 10 * NS_PER_S
 ROUTE_GONE = frozenset({Trouble.NOT_HTTP, Trouble.TOO_LARGE})  # it answers, but not with a log: try another way
@@ -55,6 +56,7 @@ class LogSource:
         self._budget = Budget()
         self._told_source: str | None = None
         self._dropped_told = 0
+        self._told_again_ns = 0
         self.every_s = 0.1
 
     @classmethod
@@ -118,14 +120,12 @@ class LogSource:
         return events
 
     def _told_dropped(self) -> list[Event]:
-        if self._budget.dropped == self._dropped_told:
+        now_ns = self._clock.now_ns()
+        if self._budget.dropped == self._dropped_told or now_ns < self._told_again_ns:
             return []
+        self._told_again_ns = now_ns + TOLD_EVERY_NS
         count, self._dropped_told = self._budget.dropped - self._dropped_told, self._budget.dropped
-        return [
-            self._event(
-                self._clock.now_ns(), "log_flood", f"{count} lines not kept: more than {ROWS_PER_WINDOW} in 10 s"
-            )
-        ]
+        return [self._event(now_ns, "log_flood", f"{count} lines not kept: more than {ROWS_PER_WINDOW} in 10 s")]
 
     def _event(self, at_ns: int, kind: str, detail: str) -> Event:
         return Event(at_ns=at_ns, source=SAMPLER, kind=kind, server=self._server, subject="log", detail=detail)

@@ -247,6 +247,15 @@ def test_a_flood_of_lines_is_cut_and_counted() -> None:
     ]
 
 
+def test_a_flood_that_goes_on_is_told_of_once_a_minute() -> None:
+    """Two minutes of it are three events, which together count every line that was not kept."""
+    flood = [Stamped(5, "got prompt")] * 10
+    _, read = reader(Scripted("socket", [Stamped(5, "got prompt")] * 501, *[flood] * 121))
+    told = [row.detail for _ in range(122) for row in read() if isinstance(row, Event) and row.kind == "log_flood"]
+    counts = [int(detail.split()[0]) for detail in told]
+    assert counts == [1, 600, 600]
+
+
 def test_the_budget_is_renewed_with_each_window() -> None:
     """Ten seconds later lines are kept again."""
     budget = Budget(rows=1)
