@@ -54,7 +54,7 @@ class LoadProcess:
         self.sending.set()
         self.fleet = Fleet(
             [Target(server, clock, _headers(plan)) for server in plan.servers],
-            plan.route,
+            plan,
             worker=name,
             turn=index,
             clock=clock,
@@ -159,11 +159,12 @@ class LoadProcess:
         """`witness` was given a lower number than a prompt before it: a restart, or several servers at one address."""
         if target not in self._judging:
             self._judging.add(target)
-            gevent.spawn(self._judge, target, fall, witness).link(lambda _: self._judging.discard(target))
+            before = [run for run in self._runs if run.target is target and run is not witness and run.was_accepted]
+            judge = gevent.spawn(self._judge, target, fall, target.last_ended, before)
+            judge.link(lambda _: self._judging.discard(target))
 
-    def _judge(self, target: Target, fall: Fall, witness: PromptRun) -> None:
+    def _judge(self, target: Target, fall: Fall, old: str | None, before: list[PromptRun]) -> None:
         """A history that still has what it had before was not restarted; one that was has lost all that ran there."""
-        old = target.last_ended
         if (fall is Fall.WITHOUT_DROP and old is None) or (old is not None and target.remembers(old)):
             target.address.several = True
             return
@@ -171,9 +172,8 @@ class LoadProcess:
         if fall is Fall.WITHOUT_DROP:
             return  # it was restarted while we had nothing there
         self.event("restart", server=target.url, detail="queue numbers began again", code=Code.SERVER_RESTARTED)
-        for run in tuple(self._runs):
-            if run.target is target and run is not witness and run.was_accepted:
-                run.lose_to_restart()
+        for run in before:
+            run.lose_to_restart()
 
     def event(
         self,
