@@ -132,9 +132,7 @@ class Target:
             if self._queue is not None and self._queue[0] >= since_ns:
                 return self._queue[1]
             asked_ns = self._clock.now_ns()
-            answer = self._heeded(
-                self.http.get("/queue", deadline_s=POLL_DEADLINE_S, max_bytes=MAX_ENTRY_BYTES * 4)
-            )
+            answer = self._heeded(self.http.get("/queue", deadline_s=POLL_DEADLINE_S, max_bytes=MAX_ENTRY_BYTES * 4))
             if isinstance(answer, Failure):
                 return _unanswered(answer)
             queue = parse_queue(answer.status, answer.body)
