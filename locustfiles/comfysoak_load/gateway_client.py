@@ -136,7 +136,8 @@ class GatewayClient:
         met = row.outcome == row.expected or (row.outcome == Outcome.CACHED and row.expected == Outcome.SUCCESS)
         error = None if met else LoadError(f"{row.outcome} {row.code or ''}".strip())
         if row.sent_ns is not None and row.finished_ns is not None:
-            took_ms = ((row.end_received_ns or row.finished_ns) - row.scheduled_ns) / NS_PER_MS
+            ended_ns = row.end_received_ns or min(row.finished_ns, row.deadline_ns or row.finished_ns)
+            took_ms = (ended_ns - row.scheduled_ns) / NS_PER_MS
             self._fire("generation", row.workflow, took_ms, row.message_bytes, error)
         if run.fetch_ms is not None:
             wrong = row.code in {Code.OUTPUT_MISSING, Code.OUTPUT_WRONG}

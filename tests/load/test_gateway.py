@@ -83,18 +83,6 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIM_TOKEN", TOKEN)
 
 
-def test_users_ask_wait_fetch_and_check(tmp_path: Path) -> None:
-    """Rows as those of ComfyUI itself: times of ours and of the server's, two pictures each of the size asked for."""
-    with standing(tmp_path, gateway={"api": "open-webui", "token_variable": "SIM_TOKEN"}) as (gateway, comfyui):
-        prompts = run(tmp_path, plan(gateway, comfyui))
-    assert len(prompts) >= 2
-    for prompt in prompts:
-        assert (prompt["outcome"], prompt["code"], prompt["error_message"]) == (Outcome.SUCCESS, None, None)
-        assert (prompt["server"], prompt["outputs_received"], prompt["outputs_ok"]) == (gateway, 2, True)
-        assert prompt["scheduled_ns"] <= prompt["sent_ns"] <= prompt["end_received_ns"] <= prompt["fetched_ns"]
-        assert prompt["started_server_ns"] <= prompt["ended_server_ns"]
-
-
 def test_arrivals_go_through_a_gateway_by_several_processes(tmp_path: Path) -> None:
     """Open load, dealt to two processes: every arrival is a row."""
     stage = Stage(duration_s=2.0, arrivals=Arrivals(rate_per_s=Line(start=5, end=5), process="constant"))

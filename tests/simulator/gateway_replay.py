@@ -79,8 +79,7 @@ def load(name: str) -> Case:
     config = dict(document.get("config") or {})
     if document.get("started"):  # anew, with an environment of its own
         config["started"] = True
-    for key, value in (document.get("environment") or {}).items():
-        config[key] = value
+    config |= document.get("environment") or {}
     nodes = config.get("COMFYUI_WORKFLOW_NODES")
     if isinstance(nodes, str):
         config["COMFYUI_WORKFLOW_NODES"] = _nodes_of_environment(nodes)
@@ -261,8 +260,8 @@ def _names(case: Case) -> list[str]:
         if not case.old and ids and exchange["response"].get("status") not in {401, 403, 422, 500}:
             names.append(ids.popleft())
         body = exchange["response"].get("body")
-        for item in body if isinstance(body, list) else []:
-            names.append(item.get("id") or item["url"].rpartition("/")[2].partition(".")[0])
+        items = body if isinstance(body, list) else []
+        names += [item.get("id") or item["url"].rpartition("/")[2].partition(".")[0] for item in items]
     return names
 
 

@@ -18,6 +18,7 @@ from comfysoak_core.comfyui.json_text import bounded, document_or_none, excerpt,
 from comfysoak_core.comfyui.shape import GraphShape
 
 MAX_KNOWN: Final = 4096
+MAX_SIGHTED: Final = 512  # with their graphs
 _OK: Final = 200
 
 
@@ -100,7 +101,7 @@ class Ledger:
             _keep(self._first_seen)
             if trace.entry is None:
                 self._sighted[trace.prompt_id] = trace
-                _keep(self._sighted)
+                _keep(self._sighted, MAX_SIGHTED)
             else:
                 self._sighted.pop(trace.prompt_id, None)
 
@@ -134,6 +135,6 @@ def _contradicts(trace: Trace, succeeded: bool) -> bool:  # noqa: FBT001  # the 
     return trace.entry is not None and trace.entry.succeeded is not succeeded
 
 
-def _keep(known: OrderedDict[str, Any]) -> None:
-    if len(known) > MAX_KNOWN:
+def _keep(known: OrderedDict[str, Any], most: int = MAX_KNOWN) -> None:
+    if len(known) > most:
         known.popitem(last=False)

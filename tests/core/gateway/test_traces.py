@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfysoak_core.comfyui.answers import Damaged
-from comfysoak_core.gateway.traces import MAX_KNOWN, Ledger, Trace, parse_history_page, parse_queue_page
+from comfysoak_core.gateway.traces import MAX_KNOWN, MAX_SIGHTED, Ledger, Trace, parse_history_page, parse_queue_page
 
 
 def graph(text: str) -> dict[str, Any]:
