@@ -245,7 +245,7 @@ def _cached(run: Run) -> Iterator[Doubt]:
             weight,
             f"{share:.0%} of the prompts came from the server's cache and did no work: "
             "there was less load than it looks.",
-            "Vary the seed (vary: {seed: random}).",
+            "Vary the seed (vary: {seed: random}); through a gateway: map a seed there, or {number} in the prompt.",
         )
 
 
