@@ -24,7 +24,7 @@ class UpstreamError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A picture as it came; None: it did not."""
+    """A picture as it came."""
 
     data: bytes
     content_type: str

@@ -73,7 +73,7 @@ def test_a_ledger_does_not_grow_without_end() -> None:
     ledger = Ledger()
     for number in range(MAX_KNOWN + 10):
         ledger.note([queued(str(number), number, "x")], number)
-    kept = len(ledger._first_seen), len(ledger._sighted)  # noqa: SLF001  # there is no other way to see
+    kept = len(ledger._first_seen), len(ledger._sighted)  # there is no other way to see
     assert kept == (MAX_KNOWN, MAX_SIGHTED)
 
 
