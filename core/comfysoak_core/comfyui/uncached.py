@@ -3,7 +3,7 @@
 A node is known to the cache by its class and by all its inputs, those its class does not declare included; these are
 never handed to it. So an input of our own, different each time, has it run again. Nodes that only load or make what
 others work on (checkpoints, empty latents) are left alone: what the server holds of them is what the others work with
-too, and it is that which is to be looked at. See docs/decisions/007-the-canary-defeats-the-cache.md.
+too, and it is that which is to be looked at. See docs/decisions/008-the-canary-defeats-the-cache.md.
 """
 
 from __future__ import annotations
