@@ -16,6 +16,7 @@ from aiohttp import WSMsgType, web
 from PIL import Image
 
 Json = dict[str, Any]
+LARGE_BYTES = 40_000_000
 HTML = b"<html><body>502 Bad Gateway</body></html>"
 
 
@@ -115,6 +116,17 @@ class HostileServer:
             socket._req.transport.abort()
         elif misdeed == "close_1011":
             await socket.close(code=1011, message=b"internal error")
+        else:
+            await self.exaggerate(socket, prompt_id, misdeed)
+
+    async def exaggerate(self, socket: web.WebSocketResponse, prompt_id: str, misdeed: str) -> None:
+        if misdeed == "told_twice":
+            await self.say(socket, "execution_start", {"prompt_id": prompt_id, "timestamp": 1})
+        elif misdeed == "status_flood":
+            for remaining in range(2000):
+                await self.say(socket, "status", {"status": {"exec_info": {"queue_remaining": remaining}}})
+        elif misdeed == "large_frame":
+            await socket.send_bytes(b"\0\0\0\x09" + bytes(LARGE_BYTES))
 
     def raw(self, socket: web.WebSocketResponse, data: bytes) -> None:
         assert socket._req is not None

@@ -24,6 +24,9 @@ MISDEEDS: dict[str, tuple[str, str | None]] = {
     "broken_json": ("success", "BAD_MESSAGE"),
     "wrong_types": ("success", "BAD_MESSAGE"),
     "other_ids": ("success", None),
+    "told_twice": ("success", "BAD_MESSAGE"),
+    "status_flood": ("success", None),
+    "large_frame": ("success", None),
     "huge_frame": ("success", "LOST_TERMINAL"),
     "cut_in_mid_frame": ("success", "LOST_TERMINAL"),
     "close_1011": ("success", "LOST_TERMINAL"),
@@ -36,6 +39,7 @@ MISDEEDS: dict[str, tuple[str, str | None]] = {
     "two_pictures": ("failed", "OUTPUT_WRONG"),
     "no_picture": ("failed", "OUTPUT_MISSING"),
 }
+MOST_BYTES = 500 * 1024 * 1024  # with a frame of 40 MB on its way to several users
 
 
 def workload(misdeed: str) -> Workload:
@@ -63,6 +67,7 @@ def test_a_hostile_server_becomes_rows_and_codes(tmp_path: Path) -> None:
     assert sessions[("client", 1009, "WS_TOO_BIG")] >= 1
     assert sessions[("network", 1006, "WS_ABNORMAL")] >= 1
     assert sessions[("server", 1011, None)] >= 1
+    assert max(row["rss_bytes"] for row in rows(recording, "generator")) < MOST_BYTES
     events = rows(recording, "events")
     assert not [row for row in events if row["kind"] == "own_error"]
     assert {row["code"] for row in events if row["kind"] == "bad_message"} == {"BAD_MESSAGE"}
