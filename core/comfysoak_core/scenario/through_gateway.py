@@ -35,6 +35,11 @@ def _too_much(scenario: Scenario) -> Iterator[tuple[Place, str, str]]:
     gateway = scenario.target.gateway
     watched = gateway is None or bool(gateway.comfyui)
     cure = "Name the ComfyUI behind it: target.gateway.comfyui"
+    for index, part in enumerate(scenario.workload):
+        if part.fetch.kinds is not None:
+            yield ("workload", index, "fetch"), "of a gateway all is fetched, nothing, or a share", "fetch: 10%"
+    if scenario.canary is not None and not watched:
+        yield ("canary",), "a canary runs on the ComfyUI behind the gateway", cure
     for index, stage in enumerate(scenario.load):
         if stage.cold_start is not None or stage.trace is not None:
             what = "cold_start" if stage.cold_start is not None else "trace"

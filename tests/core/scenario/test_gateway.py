@@ -91,6 +91,7 @@ def test_an_embedded_gateway_is_known_when_it_has_started(tmp_path: Path) -> Non
         ((TARGET, "workload: [{prompt: [x], size: large}]", LOAD), "expected a size such as 512x768"),
         ((TARGET, WORKLOAD, "load: [{users: 1, for: 1m, settle: 30s}]"), "settle needs the ComfyUI behind"),
         ((TARGET, WORKLOAD, "load: [{cold_start: wait, for: 1m}]"), "cold_start is for ComfyUI itself"),
+        ((TARGET, "workload: [{prompt: [x], fetch: [images]}]", LOAD), "of a gateway all is fetched"),
         ((TARGET, WORKLOAD, LOAD, "sessions: {watchers: 2}"), "sessions are held with the ComfyUI"),
         (("target: {gateway: {url: http://u:p@platform}}", WORKLOAD, LOAD), "user name or password"),
         (("target: {gateway: {url: http://platform, api: midjourney}}", WORKLOAD, LOAD), "open-webui"),
