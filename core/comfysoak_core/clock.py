@@ -91,9 +91,15 @@ class AnchoredClock:
         return self._monotonic() + self._shift_ns
 
     def read_offset(self) -> int:
-        """Read how far the system clock has moved from ours (ns, positive: it is ahead); call every second."""
+        """Read how far the system clock has moved from ours (ns, positive: it is ahead); call every second.
+
+        Both run at one rate, so only being set moves it: a change that the reading's own error explains, as that of a
+        process that had to wait between its two clocks, is none.
+        """
         now = Anchor.take(self._monotonic, self._system, reads=4)
-        self.system_offset_ns = now.utc_ns - (now.monotonic_ns + self._shift_ns)
+        offset_ns = now.utc_ns - (now.monotonic_ns + self._shift_ns)
+        if abs(offset_ns - self.system_offset_ns) > now.error_ns:
+            self.system_offset_ns = offset_ns
         return self.system_offset_ns
 
     def from_system_ns(self, stamp_ns: int) -> int:

@@ -21,6 +21,25 @@ class Ticks:
         return self.system_ns
 
 
+class WaitingTicks(Ticks):
+    """A process that is off its core for a millisecond right after it has read the system clock."""
+
+    def system(self) -> int:
+        found = self.system_ns
+        self.monotonic_ns += 1_000_000
+        self.system_ns += 1_000_000
+        return found
+
+
+def test_a_reading_that_had_to_wait_between_its_clocks_moves_nothing() -> None:
+    """What its own error explains is no change; a step beyond that is one."""
+    ticks = WaitingTicks()
+    clock = AnchoredClock(Anchor(1_000, 5_000_000, 0), ticks.monotonic, ticks.system)
+    assert clock.read_offset() == 0
+    ticks.system_ns += 30_000_000
+    assert abs(clock.read_offset() - 30_000_000) <= 1_000_000
+
+
 def test_a_step_of_the_system_clock_moves_nothing() -> None:
     """Our time goes on with the monotonic clock when the system clock is set; only the offset tells of it."""
     ticks = Ticks()
