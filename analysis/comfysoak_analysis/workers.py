@@ -38,7 +38,7 @@ def lost_workers(run: Run) -> Iterator[Doubt]:
     weight = Weight.INVALID if alone.any() or longest_s > MISSING_LIMIT * run.duration_s else Weight.CAUTION
     names = ", ".join(silent_s)
     what = (
-        f"{names} {'was' if len(silent_s) == 1 else 'were'} lost: its share of the load was missing for up to "
+        f"{names} {'was' if len(silent_s) == 1 else 'were'} lost: {'its' if len(silent_s) == 1 else 'their'} share of the load was missing for up to "
         f"{longest_s:.0f} s until the others took over, and {counted(len(aborted), 'prompt')} "
         f"{'was' if len(aborted) == 1 else 'were'} aborted."
     )

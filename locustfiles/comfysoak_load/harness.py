@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import gevent
 from locust.exception import StopTest
-from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, MasterRunner, WorkerRunner
 
 from comfysoak_core import lifeline
 from comfysoak_core.clock import NS_PER_S
@@ -145,6 +145,8 @@ class Harness:
         gevent.spawn(keep_small, environment.runner)
         self._listen()
         self._roster = self._new_roster() if self._is_master else None
+        if self._is_worker:
+            self._join()
 
     def _keep_fitting_users(self) -> None:
         """Several locustfiles may be loaded at once (`-f locustfiles`): users of the other kind of target stay away."""
@@ -160,6 +162,13 @@ class Harness:
         if not self._is_master:
             share = Share.of(plan, 1, int(os.environ.get(PROCESSES_VARIABLE, "1")))
             check_handles(share.users + share.sockets_alone, share.users)
+
+    def _join(self) -> None:
+        """Tell the master that its words are heard from now on. Locust may have begun a test before that."""
+        runner = self.environment.runner
+        runner.send_message(PLACE_MESSAGE, place())
+        if runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
+            self._test_start()
 
     def _new_roster(self) -> Roster:
         return Roster(self.environment.runner, lambda: self.process, self._deal_anew)
@@ -271,8 +280,6 @@ class Harness:
             folder = Layout(self._run_dir).canary
             self._canaries = Canaries(self.process, self.plan.canary, folder, self._is_loading)
             self._canaries.start()
-        if self._is_worker:
-            self.environment.runner.send_message(PLACE_MESSAGE, place())
         self._take_turn()
 
     def _is_loading(self) -> bool:

@@ -1,12 +1,15 @@
 """The load processes of a test, as its Locust master knows them: who is there, who was lost, who has nothing to do.
 
 Locust notices a load process that is silent for five seconds, and gives its users to the others. What else follows
-from a loss is done here: it is an event with a name, and whatever is shared by number is dealt anew.
+from a loss is done here: it is an event with a name, and whatever is shared by number is dealt anew. Users too, once
+more: Locust (2.47) leaves them as they are when one process comes while another is given up, and sends the first words
+to a newcomer before anybody listens there.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +21,7 @@ from comfysoak_core.recording.layout import host_name
 from comfysoak_load.load_process import LoadProcess
 
 LOOK_EVERY_S = 0.5
+SPREAD_AGAIN_S = (1.0, 6.0)  # after a change: once all know of it, and once what was late has come
 IDLE_MESSAGE = "comfysoak_idle"
 PLACE_MESSAGE = "comfysoak_place"
 
@@ -49,6 +53,7 @@ class Roster:
         self._places: dict[str, str] = {}
         self._lost: set[str] = set()
         self._turn = 0
+        self._spread_at_s: list[float] = []
         self._idle: set[str] = set()  # those that have nothing open any more since the last turn
         runner.register_message(IDLE_MESSAGE, self._on_idle)
         runner.register_message(PLACE_MESSAGE, self._on_place)
@@ -96,6 +101,13 @@ class Roster:
             process.event(kind, subject=now[client_id].name, detail=f"{len(now)} load processes share the load now")
         if before.keys() != now.keys() and now:
             self._deal_anew()
+            self._spread_soon()
+        if self._spread_at_s and time.monotonic() >= self._spread_at_s[0] and self._runner.state == STATE_RUNNING:
+            del self._spread_at_s[0]
+            gevent.spawn(self._runner.start, self._runner.target_user_count, self._runner.spawn_rate)
+
+    def _spread_soon(self) -> None:
+        self._spread_at_s = [time.monotonic() + after_s for after_s in SPREAD_AGAIN_S]
 
     def _tell_lost(self, process: LoadProcess, client_id: str, member: Member, left: int) -> None:
         had = f"; it had {member.users} users" if member.users else ""
@@ -108,7 +120,11 @@ class Roster:
             self._idle.add(msg.node_id)
 
     def _on_place(self, environment: Any, msg: Any, **_: Any) -> None:  # noqa: ARG002  # Locust's signature
+        """A load process that comes in the middle of a test hears nothing before it says this."""
         self._places[msg.node_id] = f" on {msg.data['host']} (process {msg.data['pid']})"
+        if self._process() is not None:
+            self._deal_anew()
+            self._spread_soon()
 
 
 def place() -> dict[str, Any]:

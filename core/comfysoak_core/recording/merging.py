@@ -66,7 +66,7 @@ def _bring(recording: Recording, found: list[Stretch]) -> int:
     for name, data in new.items():
         disk.replace(layout.journal / name, data)
     for host in {stretch.host for stretch in found}:
-        _note(recording, host, len(new))
+        _note(recording, host, len(new), manifest.latest_ns())
     recording.save(recording.run.model_copy(update={"sealed": False}))
     return len(new)
 
@@ -89,9 +89,9 @@ def _new_in(stretch: Stretch, manifest: Manifest) -> tuple[str, bytes] | None:
     return name, data[:header_end] + data[begin:]
 
 
-def _note(recording: Recording, host: str, files: int) -> None:
+def _note(recording: Recording, host: str, files: int, latest_ns: int) -> None:
     ended = recording.run.ended
-    clock = ManualClock(ended.at_ns if ended is not None else recording.run.created_ns)
+    clock = ManualClock(ended.at_ns if ended is not None else max(latest_ns, recording.run.created_ns))
     journal = Journal(recording.layout.journal, host="run", process="merging", clock=clock)
     detail = f"{files} files of its journal were merged by hand"
     journal.add(Event(at_ns=clock.now_ns(), source="merging", kind="machine_merged", subject=host, detail=detail))
