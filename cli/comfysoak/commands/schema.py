@@ -6,11 +6,11 @@ import json
 
 import click
 
-from comfysoak_core.scenario.model import Scenario
+from comfysoak_core.scenario.json_schema import scenario_json_schema
 
 
 @click.command(epilog="Example: comfysoak schema scenario > scenario.schema.json")
 @click.argument("what", type=click.Choice(["scenario"]))
 def command(what: str) -> None:  # noqa: ARG001  # there is one schema so far
     """Print the JSON Schema of a scenario, for editors that complete and check YAML."""
-    click.echo(json.dumps(Scenario.model_json_schema(by_alias=True), indent=2))
+    click.echo(json.dumps(scenario_json_schema(), indent=2))

@@ -139,6 +139,9 @@ class EmbeddedGateway(_Model):
         )
 
 
+Gateway = Annotated[EmbeddedGateway, BeforeValidator(_by_name, json_schema_input_type=ApiName | EmbeddedGateway)]
+
+
 def _json_named(written: Any, folder: Path, what: str) -> Any:
     if not isinstance(written, str):
         return written
@@ -163,7 +166,7 @@ class Embedded(_Model):
     """
 
     servers: int = Field(default=1, ge=1, le=64)
-    gateway: Annotated[EmbeddedGateway, BeforeValidator(_by_name)] | None = None
+    gateway: Gateway | None = None
     version: Version = "0.33.0"
     gpu: VirtualGpu | None = Field(default=VirtualGpu(), description="null: a server that runs on its CPU")
     models: dict[str, Bytes] = Field(default_factory=dict, max_length=10_000)

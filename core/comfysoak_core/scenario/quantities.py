@@ -1,16 +1,20 @@
 """Quantities as people write them, in base units: `90s`, `24 GiB`, `30/min`, `1%`.
 
 Each annotated type takes the written form or a plain number in the base unit: `Seconds` (float), `Bytes` (int),
-`Rate` (float, per second), `Ratio` (float, 0.01 for 1 %).
+`Rate` (float, per second), `Ratio` (float, 0.01 for 1 %). Their JSON Schema says so to editors.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {
@@ -119,7 +123,32 @@ def _expected(what: str, came: str) -> str:
     return f"expected {what}, got {came!r}"
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-Bytes = Annotated[int, BeforeValidator(parse_size)]
-Rate = Annotated[float, BeforeValidator(parse_rate)]
-Ratio = Annotated[float, BeforeValidator(parse_ratio)]
+def _any_case(words: Iterable[str]) -> str:
+    """A pattern for one of `words` in upper or lower case; JSON Schema has no flag for that."""
+    return "|".join("".join(f"[{letter}{letter.upper()}]" for letter in word) for word in words)
+
+
+_DECIMAL = r"[0-9]+(\.[0-9]+)?"
+DURATION_PATTERN = rf"(\s*{_DECIMAL}\s*({_any_case(_SECONDS)}))+\s*"
+_SIZE_PATTERN = rf"\s*{_DECIMAL}\s*({_any_case(_BYTES)})\s*"
+_RATE_PATTERN = rf"\s*{_DECIMAL}\s*/\s*({_any_case(_PER)})\s*"
+_RATIO_PATTERN = r"\s*((100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)\s*%|0?\.[0-9]+|[01](\.0+)?)\s*"
+
+
+@dataclass(frozen=True)
+class AlsoText:
+    """Says in the JSON Schema that a number from 0 to `most` may be a text of this pattern as well."""
+
+    pattern: str
+    most: float | None = None
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        number = handler(schema)
+        bounds = {"minimum": 0} if self.most is None else {"minimum": 0, "maximum": self.most}
+        return {**bounds, **number, "type": [number["type"], "string"], "pattern": f"^{self.pattern}$"}
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), AlsoText(DURATION_PATTERN)]
+Bytes = Annotated[int, BeforeValidator(parse_size), AlsoText(_SIZE_PATTERN)]
+Rate = Annotated[float, BeforeValidator(parse_rate), AlsoText(_RATE_PATTERN)]
+Ratio = Annotated[float, BeforeValidator(parse_ratio), AlsoText(_RATIO_PATTERN, most=1)]

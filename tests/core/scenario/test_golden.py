@@ -108,5 +108,5 @@ def test_a_canary_goes_to_servers_and_not_through_a_gateway(tmp_path: Path) -> N
         "target: {gateway: {url: http://g:1}}\nworkload: [{prompt: [a]}]\nload: [{users: 1, for: 1s}]\ncanary: {}\n",
         encoding="utf-8",
     )
-    with pytest.raises(ScenarioError, match="this target names none"):
+    with pytest.raises(ScenarioError, match="a canary runs on the ComfyUI behind the gateway"):
         resolve(*read_scenario(path))

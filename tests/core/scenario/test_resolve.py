@@ -144,8 +144,10 @@ def test_a_variable_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "name", sorted(path.name for path in (ROOT / "scenarios").glob("*.yaml") if path.stem != "platform")
 )
-def test_supplied_scenarios_are_right(name: str) -> None:
+def test_supplied_scenarios_are_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each scenario that comes along resolves."""
+    monkeypatch.setenv("PLATFORM_URL", "http://platform:8080")
+    monkeypatch.setenv("COMFYUI_BASE_URL", "http://comfyui:8188")
     plan = resolve(*read_scenario(ROOT / "scenarios" / name))
     assert plan.workloads
 

@@ -15,6 +15,8 @@ _SIZE = re.compile(r"(\d{1,5})\s*x\s*(\d{1,5})")
 MOST_PIXELS = 64 * 1024 * 1024
 MOST_AGAIN = 100
 
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+
 
 def as_share(value: object) -> object:
     """`true` for all, `false` for none, or a share."""
@@ -52,6 +54,12 @@ def _as_size(value: object) -> object:
     return width, height
 
 
+_SizeText = Annotated[str, Field(pattern=rf"^\s*{_SIZE.pattern}\s*$")]
+
+Kind = Annotated[str, AfterValidator(_check_kind), Field(json_schema_extra={"enum": list(KINDS)})]
+Size = Annotated[tuple[int, int], BeforeValidator(_as_size, json_schema_input_type=_SizeText | tuple[int, int])]
+
+
 class CancelSection(Section):
     """A share of the prompts is taken back: deleted while it waits, interrupted while it runs."""
 
@@ -73,7 +81,7 @@ class MistakesSection(Section):
     """A share of the prompts carries a mistake that the server is to refuse."""
 
     share: Ratio = Field(gt=0, description="how many of the prompts", examples=["5%"])
-    kinds: tuple[Annotated[str, AfterValidator(_check_kind)], ...] = Field(
+    kinds: tuple[Kind, ...] = Field(
         (), description="which mistakes; default: all that fit the workflow", examples=[["missing-input", "bad-type"]]
     )
 
@@ -81,7 +89,7 @@ class MistakesSection(Section):
 class BatchSection(Section):
     """How many pictures a prompt makes at once."""
 
-    sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(min_length=1, examples=[[1, 2, 4]])
+    sizes: tuple[BatchSize, ...] = Field(min_length=1, examples=[[1, 2, 4]])
     input: str | None = Field(None, description="the input that says it; default: found", examples=["7.amount"])
 
 
@@ -89,13 +97,13 @@ class UploadSection(Section):
     """A picture that is uploaded, and loaded by a node of the workflow."""
 
     input: str = Field(description="the input that takes the picture's name", examples=["10.image"])
-    files: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+    files: Annotated[tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=str | tuple[str, ...])] = Field(
         (), description="pictures, or folders of pictures; default: one is made", examples=["pictures/"]
     )
     each: Literal["once", "prompt"] = Field(
         "once", description="uploaded once, or for each prompt with new content", examples=["prompt"]
     )
-    size: Annotated[tuple[int, int], BeforeValidator(_as_size)] | None = Field(
+    size: Size | None = Field(
         None, description="of the picture that is made where no files are given", examples=["512x512"]
     )
 
@@ -106,7 +114,12 @@ class UploadSection(Section):
         return self
 
 
-Share = Annotated[float, BeforeValidator(as_share)]
-Mistakes = Annotated[MistakesSection, BeforeValidator(_as_mistakes)]
-Batch = Annotated[BatchSection, BeforeValidator(_as_batch)]
-Uploads = Annotated[tuple[UploadSection, ...], BeforeValidator(as_uploads)]
+Share = Annotated[float, BeforeValidator(as_share, json_schema_input_type=bool | Ratio)]
+Mistakes = Annotated[MistakesSection, BeforeValidator(_as_mistakes, json_schema_input_type=Ratio | MistakesSection)]
+Batch = Annotated[
+    BatchSection, BeforeValidator(_as_batch, json_schema_input_type=BatchSize | tuple[BatchSize, ...] | BatchSection)
+]
+Uploads = Annotated[
+    tuple[UploadSection, ...],
+    BeforeValidator(as_uploads, json_schema_input_type=UploadSection | tuple[UploadSection, ...]),
+]

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from comfysoak_core.gateway.api import APIS, Api, ApiName, Pictures
 from comfysoak_core.scenario.gateway import Gateway
-from comfysoak_core.scenario.written.section import Section, Url, as_list
+from comfysoak_core.scenario.written.section import Section, Url, Urls
 
 _HEADER = re.compile(r"([A-Za-z0-9-]{1,60}): ?([A-Za-z0-9-]{1,30} )?\{token\}")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
@@ -20,6 +20,9 @@ def _check_header(text: str) -> str:
     if not _HEADER.fullmatch(text):
         raise ValueError(f"expected a header such as 'X-Api-Key: {{token}}', got {text!r}")
     return text
+
+
+Header = Annotated[str, BeforeValidator(_check_header), Field(json_schema_extra={"pattern": f"^{_HEADER.pattern}$"})]
 
 
 class ApiSection(Section):
@@ -37,7 +40,7 @@ class ApiSection(Section):
     steps: str | None = Field(None, description="the field for the steps", examples=["steps"])
     negative: str | None = Field(None, description="the field for the negative prompt", examples=["negative_prompt"])
     model: str | None = Field(None, description="the field for the model", examples=["model"])
-    header: Annotated[str, BeforeValidator(_check_header)] = Field(
+    header: Header = Field(
         "Authorization: Bearer {token}", description="how the token is sent", examples=["X-Api-Key: {token}"]
     )
     health: str | None = Field(
@@ -76,7 +79,7 @@ class GatewaySection(Section):
     password_variable: str | None = Field(
         None, pattern=_VARIABLE, description="and this variable's password", examples=["PLATFORM_PASSWORD"]
     )
-    comfyui: Annotated[tuple[Url, ...], BeforeValidator(as_list)] = Field(
+    comfyui: Urls = Field(
         (), description="the ComfyUI behind it: watched, and asked why a request failed", examples=["http://gpu-1:8188"]
     )
 
@@ -110,3 +113,7 @@ def as_size(value: object) -> object:
     if found is None:
         raise ValueError(f"expected a size such as 512x768, got {value!r}")
     return (int(found[1]), int(found[2]))
+
+
+_SizeText = Annotated[str, Field(pattern=f"^{_SIZE.pattern}$")]
+Size = Annotated[tuple[int, int], BeforeValidator(as_size, json_schema_input_type=_SizeText | tuple[int, int])]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
 
 from comfysoak_core.scenario.quantities import Seconds
 from comfysoak_core.scenario.written.section import Section
 
-WAIT = "wait"
 
-
-def as_settle(value: object) -> object:
+def _as_settle(value: object) -> object:
     """`90m` as {every: 90m}."""
     return {"every": value} if isinstance(value, str | int | float) else value
 
 
-def as_cold_start(value: object) -> object:
+def _as_cold_start(value: object) -> object:
     """`wait` as a cold start without a command."""
-    return {} if value == WAIT else value
+    return {} if value == "wait" else value
 
 
 class SettleSection(Section):
@@ -47,3 +47,9 @@ class ColdStartSection(Section):
         if command is not None and not (command if isinstance(command, str) else "".join(command[:1])).strip():
             raise ValueError("expected a command such as [docker, restart, comfy], got an empty one")
         return command
+
+
+Settle = Annotated[SettleSection, BeforeValidator(_as_settle, json_schema_input_type=Seconds | SettleSection)]
+ColdStart = Annotated[
+    ColdStartSection, BeforeValidator(_as_cold_start, json_schema_input_type=Literal["wait"] | ColdStartSection)
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -27,10 +27,15 @@ class GpuSourceSection(Section):
         return self
 
 
+GpuSource = Annotated[
+    GpuSourceSection, BeforeValidator(_as_source, json_schema_input_type=Literal["nvml"] | GpuSourceSection)
+]
+
+
 class ProbesSection(Section):
     """What watches, and how often."""
 
-    gpu: tuple[Annotated[GpuSourceSection, BeforeValidator(_as_source)], ...] | None = Field(
+    gpu: tuple[GpuSource, ...] | None = Field(
         None,
         description="default: nvml; for embedded servers their own exporter",
         examples=[["nvml", {"dcgm": "http://gpu-1:9400/metrics"}]],

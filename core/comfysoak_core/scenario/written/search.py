@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from comfysoak_core.scenario.goals import of_prompts
 from comfysoak_core.scenario.quantities import Ratio, Seconds
-from comfysoak_core.scenario.written.section import Goal, PromptRate, Section, Users
+from comfysoak_core.scenario.written.section import Goal, PromptRate, Section, Users, one_of
 
 
 class UsersBetween(Section):
@@ -27,6 +27,8 @@ class RateBetween(Section):
 
 class SearchSection(Section):
     """The highest load that holds: up in steps until the goals break, then between the two."""
+
+    model_config = one_of("users", "arrivals")
 
     users: UsersBetween | None = Field(
         None, description="closed load, from the lowest level to try to the highest", examples=[{"from": 1, "to": 64}]

@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.curve import Curve, Line, Spike, Steps, Wave
 from comfysoak_core.scenario.quantities import Seconds
-from comfysoak_core.scenario.written.pauses import ColdStartSection, SettleSection, as_cold_start, as_settle
+from comfysoak_core.scenario.written.pauses import ColdStart, Settle
 from comfysoak_core.scenario.written.search import SearchSection
-from comfysoak_core.scenario.written.section import PromptRate, Section, Users
+from comfysoak_core.scenario.written.section import PromptRate, Section, Users, one_of
 
 Level = TypeVar("Level")
 
@@ -36,6 +36,8 @@ def _as_rate(value: object) -> object:
 
 class Levels(Section, Generic[Level]):
     """How much, over a stage: a ramp (perhaps in steps), waves as of day and night, or spikes."""
+
+    model_config = one_of("from to", "low high wave", "base spike lasts")
 
     start: Level | None = Field(None, alias="from", description="a ramp begins here")
     end: Level | None = Field(None, alias="to", description="and ends here")
@@ -71,15 +73,23 @@ class Levels(Section, Generic[Level]):
         return Line(start=levels["start"], end=levels["end"])
 
 
+UsersOverTime = Annotated[Levels[Users], BeforeValidator(_as_users, json_schema_input_type=Users | Levels[Users])]
+RateOverTime = Annotated[
+    Levels[PromptRate], BeforeValidator(_as_rate, json_schema_input_type=PromptRate | Levels[PromptRate])
+]
+
+
 class StageSection(Section):
     """A stretch of load: so many users, or prompts that arrive at a rate; or a cold start."""
 
-    users: Annotated[Levels[Users], BeforeValidator(_as_users)] | None = Field(
+    model_config = one_of("users for", "arrivals for", "trace", "cold_start for", "search")
+
+    users: UsersOverTime | None = Field(
         None,
         description="closed load: a number, {from, to}, {from, to, steps}, {low, high, wave} or {base, spike, lasts}",
         examples=[{"from": 1, "to": 40}],
     )
-    arrivals: Annotated[Levels[PromptRate], BeforeValidator(_as_rate)] | None = Field(
+    arrivals: RateOverTime | None = Field(
         None,
         description="open load: prompts come at this rate, whether or not earlier ones have ended; shapes as for users",
         examples=["30/min"],
@@ -93,12 +103,12 @@ class StageSection(Section):
         examples=["trace.jsonl"],
     )  # fmt: skip
     speed: float = Field(1.0, gt=0, le=1000, description="a trace so many times as fast", examples=[2])
-    settle: Annotated[SettleSection, BeforeValidator(as_settle)] | None = Field(
+    settle: Settle | None = Field(
         None,
         description="every so often load pauses and servers unload all, for a reading of memory; or {every, wait}",
         examples=["90m"],
     )
-    cold_start: Annotated[ColdStartSection, BeforeValidator(as_cold_start)] | None = Field(
+    cold_start: ColdStart | None = Field(
         None,
         description="no load; measured from process start to the first picture: {command}, or `wait` for somebody else",
         examples=[{"command": ["docker", "restart", "comfy"]}],

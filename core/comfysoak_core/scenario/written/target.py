@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.routing import Route
 from comfysoak_core.scenario.written.gateway import GatewaySection
-from comfysoak_core.scenario.written.section import Section, Url, as_list
+from comfysoak_core.scenario.written.section import Section, Urls, one_of
 
 
 class Target(Section):
     """What the load goes to: servers of yours, a gateway in front of them, or embedded simulators."""
 
-    comfyui: Annotated[tuple[Url, ...], BeforeValidator(as_list)] | None = Field(
+    model_config = one_of("comfyui", "gateway", "embedded")
+
+    comfyui: Urls | None = Field(
         None, min_length=1, description="address of one ComfyUI, or a list of them", examples=["http://gpu-1:8188"]
     )
     gateway: GatewaySection | None = Field(

@@ -11,8 +11,8 @@ from comfysoak_core.outputs.kinds import OutputKind
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.quantities import Ratio, Seconds
 from comfysoak_core.scenario.written.behaviour import Batch, CancelSection, GiveUpSection, Mistakes, Share, Uploads
-from comfysoak_core.scenario.written.gateway import as_size
-from comfysoak_core.scenario.written.section import Section, Span
+from comfysoak_core.scenario.written.gateway import Size
+from comfysoak_core.scenario.written.section import Section, Span, one_of
 
 
 def _as_values(value: object) -> object:
@@ -42,16 +42,23 @@ class InputValues(Section):
         return self
 
 
+_Written = str | float | bool | None
+Values = Annotated[
+    InputValues, BeforeValidator(_as_values, json_schema_input_type=_Written | tuple[Any, ...] | InputValues)
+]
+Seed = Annotated[
+    SeedMode | int, BeforeValidator(_check_seed, json_schema_input_type=SeedMode | Annotated[int, Field(ge=0)])
+]
+
+
 class VarySection(Section):
     """What changes from one prompt to the next. Without variation a server answers from its cache and does no work."""
 
-    seed: Annotated[SeedMode | int, BeforeValidator(_check_seed)] = Field(
-        "random", description="random, increment, fixed, or one number", examples=["random"]
-    )
+    seed: Seed = Field("random", description="random, increment, fixed, or one number", examples=["random"])
     prompt: str | tuple[str, ...] = Field(
         (), description="texts for the positive prompt: a file with one a line, or a list", examples=["prompts.txt"]
     )
-    inputs: dict[str, Annotated[InputValues, BeforeValidator(_as_values)]] = Field(
+    inputs: dict[str, Values] = Field(
         {}, description="`node.input`: a list of values, or {from, to}", examples=[{"3.steps": [20, 30]}]
     )
     nodes: str | tuple[dict[str, Any], ...] = Field(
@@ -80,12 +87,19 @@ class FetchSection(Section):
     )  # fmt: skip
 
 
+Fetch = Annotated[
+    FetchSection,
+    BeforeValidator(_as_fetch, json_schema_input_type=bool | Ratio | tuple[OutputKind, ...] | FetchSection),
+]
+
 _OF_GATEWAYS = frozenset({"size", "n", "steps", "negative", "model", "pictures"})
 _OF_WORKFLOWS = frozenset({"vary", "batch", "front", "upload", "cancel", "give_up", "mistakes"})
 
 
 class WorkloadSection(Section):
     """One workflow of the mix."""
+
+    model_config = one_of("workflow", "prompt")
 
     workflow: str | None = Field(
         None,
@@ -96,9 +110,7 @@ class WorkloadSection(Section):
         None, min_length=1, description="for a gateway: texts: a file with one a line, or a list; `{number}` is drawn",
         examples=["prompts.txt"],
     )  # fmt: skip
-    size: Annotated[tuple[int, int], BeforeValidator(as_size)] | None = Field(
-        None, description="for a gateway: width and height", examples=["512x768"]
-    )
+    size: Size | None = Field(None, description="for a gateway: width and height", examples=["512x768"])
     n: int = Field(1, ge=1, le=100, description="for a gateway: so many pictures", examples=[2])
     steps: int | None = Field(None, ge=1, description="for a gateway: steps of the sampler", examples=[20])
     negative: str | None = Field(None, description="for a gateway: the negative prompt", examples=["blurry"])
@@ -111,7 +123,7 @@ class WorkloadSection(Section):
     deadline: Seconds = Field(600.0, gt=0, description="a prompt that takes longer has failed", examples=["3m"])
     expect: Outcome = Field(Outcome.SUCCESS, description="the outcome that counts as right", examples=["rejected"])
     vary: VarySection = Field(VarySection(), examples=[{"seed": "random"}])
-    fetch: Annotated[FetchSection, BeforeValidator(_as_fetch)] = Field(
+    fetch: Fetch = Field(
         FetchSection(),
         description="fetch and check the outputs: yes or no, of a share of the prompts, or only some kinds",
         examples=[True, "10%", ["images", "video"]],
