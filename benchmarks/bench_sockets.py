@@ -1,7 +1,8 @@
 """Sockets: how many one process holds, what each weighs, and how many messages it reads, beside the plain ways.
 
 Ours is the load process as under a test, journal and keepalive and all. The plain ways are websockets.sync with a
-thread a socket and websocket-client with a greenlet a socket, as locustfiles have it. All hold sockets of the same
+thread a socket and websocket-client with a greenlet a socket, as locustfiles have it, and Artillery
+where it is installed. All hold sockets of the same
 server, which runs in a process of its own; counted is the client process alone.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.figure import Figure
+from benchmarks.socket_files import artillery
 
 FILES = "benchmarks.socket_files"
 ROOT = Path(__file__).parents[1]
@@ -36,17 +37,12 @@ Figures = dict[str, float]
 
 def measure(*, full: bool) -> Iterator[Figure]:
     """The figures, most important first."""
-    print("    Artillery is not measured: " + _artillery(), file=sys.stderr)
     held = _held(full=full)
     with _server(0.0) as quiet:
         yield from _memory_of_sockets(quiet, held)
         yield from _memory_of_users(quiet)
     with _server(PER_S) as talking:
         yield from _messages(talking)
-
-
-def _artillery() -> str:
-    return "it holds no ComfyUI session" if shutil.which("artillery") else "not installed (npm install -g artillery)"
 
 
 def _held(*, full: bool) -> int:
@@ -72,6 +68,11 @@ def _memory_of_sockets(port: int, number: int) -> Iterator[Figure]:
     for peer in PEERS:
         theirs = [_peer(peer, "hold", port, PEER_HELD) for _ in range(ROUNDS)]
         yield _bytes("memory per held socket", ours, peer, theirs, GOAL_SOCKET_BYTES)
+    if artillery.is_here():
+        theirs = [{"bytes": artillery.bytes_per_socket(port)} for _ in range(ROUNDS)]
+        yield _bytes("memory per held socket", ours, "Artillery", theirs, GOAL_SOCKET_BYTES)
+    else:
+        print("    Artillery is not measured: it is not installed (npm install -g artillery)", file=sys.stderr)
 
 
 def _memory_of_users(port: int) -> Iterator[Figure]:
