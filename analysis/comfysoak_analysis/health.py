@@ -45,7 +45,8 @@ def _configuration(run: Run) -> Iterator[tuple[str, str]]:
     if facts.argv:
         yield "Command", " ".join(facts.argv)
     if plan is not None:
-        yield "Planned", f"{format_duration(plan.duration_s)}, up to {_most_load(plan)} and {plan.sessions.watchers:,} watchers"
+        watchers = f"{plan.sessions.watchers:,} watchers"
+        yield "Planned", f"{format_duration(plan.duration_s)}, up to {_most_load(plan)} and {watchers}"
         yield "Goals", "; ".join(plan.goals) or "none named: the default ones"
         yield "If undecided", plan.on_undecided
         sources = ", ".join(source.kind + (f" {source.url}" if source.url else "") for source in plan.probes.gpu)

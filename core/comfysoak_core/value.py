@@ -27,7 +27,7 @@ def value(*, kw_only: bool = False, repr: bool = True) -> Callable[[type[T]], ty
 
 def replaced(row: T, changes: dict[str, object]) -> T:
     """`row` with `changes`: as `dataclasses.replace`, at a third of its cost."""
-    names, values = _fields_of(type(row))
+    names, values = _fields_of(type(row))  # type: ignore[arg-type]  # every class is hashable
     return type(row)(**(dict(zip(names, values(row), strict=True)) | changes))
 
 

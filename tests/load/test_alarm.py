@@ -20,7 +20,7 @@ def handles() -> int:
 @pytest.mark.parametrize("left_ns", [-5, 0, 1, 2 * NS_PER_MS])
 def test_others_go_on_meanwhile(left_ns: int) -> None:
     """However short it is, a sleep lets others run, and ends."""
-    alarm, ran = Alarm(), []
+    alarm, ran = Alarm(), list[int]()
     gevent.spawn(ran.append, 1)
     with gevent.Timeout(20):
         alarm.sleep(left_ns)

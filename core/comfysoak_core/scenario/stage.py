@@ -197,7 +197,7 @@ class Stage(_Frozen):
         return round(self.users.at(elapsed_s, self.duration_s)) if self.users is not None else 0
 
     def stretched(self, factor: float) -> Stage:
-        """The same, stretched: as many waves, spikes and settles as before. A cold start or a search keeps its limit."""
+        """The same, stretched: as many waves, spikes, settles as before. A cold start or a search keeps its limit."""
         if self.cold_start is not None or self.search is not None:
             return self
         update: dict[str, object] = {"duration_s": self.duration_s * factor}

@@ -185,7 +185,7 @@ def test_what_a_graph_will_save(graph: dict[str, Any], expected: tuple[int | Non
     """Count and size are followed from the empty latent to the saved file; what is not known is None."""
     graph["9"] = {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}
     found = expected_outputs(graph)
-    assert found == {"9": ExpectedFiles(expected[0], Expected(*expected[1:]))}
+    assert found == {"9": ExpectedFiles(expected[0], Expected(width=expected[1], height=expected[2]))}
     assert files_expected(found) == expected[0]
 
 
