@@ -37,10 +37,10 @@ def lost_workers(run: Run) -> Iterator[Doubt]:
     alone = events["detail"].fillna("").str.contains("nobody is left") & (events["kind"] == "worker_lost")
     weight = Weight.INVALID if alone.any() or longest_s > MISSING_LIMIT * run.duration_s else Weight.CAUTION
     names = ", ".join(silent_s)
+    were, their = ("was", "its") if len(silent_s) == 1 else ("were", "their")
     what = (
-        f"{names} {'was' if len(silent_s) == 1 else 'were'} lost: {'its' if len(silent_s) == 1 else 'their'} share of the load was missing for up to "
-        f"{longest_s:.0f} s until the others took over, and {counted(len(aborted), 'prompt')} "
-        f"{'was' if len(aborted) == 1 else 'were'} aborted."
+        f"{names} {were} lost: {their} share of the load was missing for up to {longest_s:.0f} s until the others took "
+        f"over, and {counted(len(aborted), 'prompt')} {'was' if len(aborted) == 1 else 'were'} aborted."
     )
     yield Doubt("lost workers", weight, what, "Look for what ended it: memory, the network, somebody's kill.")
 

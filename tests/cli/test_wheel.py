@@ -51,7 +51,12 @@ def test_the_wheel_brings_no_generic_name(wheel: Path) -> None:
 def test_the_wheel_brings_scenarios_and_locustfile(installed: Path) -> None:
     """What a checkout has at its top level, the wheel has inside the package, byte for byte."""
     data = installed / "comfysoak" / "data"
-    for name in ("scenarios/demo.yaml", "scenarios/workflows/sdxl.json", "locustfiles/comfyui.py", "locustfiles/gateway.py"):
+    for name in (
+        "scenarios/demo.yaml",
+        "scenarios/workflows/sdxl.json",
+        "locustfiles/comfyui.py",
+        "locustfiles/gateway.py",
+    ):
         assert (data / name).read_bytes() == (ROOT / name).read_bytes()
 
 
