@@ -62,8 +62,8 @@ class Roster:
     @property
     def deal(self) -> tuple[str, ...]:
         """The ids of those who share the load, in the order of their parts."""
-        self._members = self._now_there()
-        return tuple(sorted(self._members, key=lambda found: self._members[found].index))
+        members = self._now_there()
+        return tuple(sorted(members, key=lambda found: members[found].index))
 
     @property
     def is_idle(self) -> bool:
@@ -86,7 +86,9 @@ class Roster:
         while True:
             gevent.sleep(LOOK_EVERY_S)
             process = self._process()
-            if process is not None and self._runner.state in (STATE_RUNNING, STATE_SPAWNING):
+            if process is None:
+                self._members = self._now_there()
+            elif self._runner.state in (STATE_RUNNING, STATE_SPAWNING):
                 self._look(process)
 
     def _look(self, process: LoadProcess) -> None:
