@@ -144,7 +144,7 @@ class Session(Row):
     id: str
     server: str
     worker: str
-    role: str  # "user" or "watcher"
+    role: str  # "user", "watcher", "churn" or "stalled"
     client_id: str
     opening_ns: int
     opened_ns: int | None = None  # None: never opened
