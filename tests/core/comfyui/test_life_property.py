@@ -97,6 +97,19 @@ def _any_message() -> st.SearchStrategy[Event]:
     )
 
 
+OTHERS: list[Event] = [
+    PromptLife.sent,
+    PromptLife.tick,
+    PromptLife.socket_lost,
+    PromptLife.socket_reopened,
+    PromptLife.deadline_passed,
+    lambda one, at_ns: one.submit_failed("reset", at_ns),
+    lambda one, at_ns: one.submit_failed("refused", at_ns, refused=True),
+    lambda one, at_ns: one.outputs_checked(at_ns, received=1, size_bytes=5),
+    lambda one, at_ns: one.outputs_checked(at_ns, received=0, size_bytes=0, problem="missing"),
+    PromptLife.cancel_asked,
+    PromptLife.left,
+]
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.sampled_from(MESSAGES).map(lambda message: lambda one, at_ns: one.message(message, at_ns, 5, 100)),
     _any_message(),
@@ -104,21 +117,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.sampled_from(HISTORY).map(lambda answer: lambda one, at_ns: one.history(answer, at_ns)),
     st.sampled_from(QUEUES).map(lambda answer: lambda one, at_ns: one.queue(answer, at_ns)),
     st.sampled_from(JOBS).map(lambda answer: lambda one, at_ns: one.job(answer, at_ns)),
-    st.sampled_from(
-        [
-            PromptLife.sent,
-            PromptLife.tick,
-            PromptLife.socket_lost,
-            PromptLife.socket_reopened,
-            PromptLife.deadline_passed,
-            lambda one, at_ns: one.submit_failed("reset", at_ns),
-            lambda one, at_ns: one.submit_failed("refused", at_ns, refused=True),
-            lambda one, at_ns: one.outputs_checked(at_ns, received=1, size_bytes=5),
-            lambda one, at_ns: one.outputs_checked(at_ns, received=0, size_bytes=0, problem="missing"),
-            PromptLife.cancel_asked,
-            PromptLife.left,
-        ]
-    ),
+    st.sampled_from(OTHERS),
     st.sampled_from(QUEUES).map(lambda answer: lambda one, at_ns: one.withdrawn(answer, at_ns)),
     st.sampled_from([PromptLife.server_gone, PromptLife.server_restarted]),
 )
