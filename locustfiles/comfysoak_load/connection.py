@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import gevent
 import gevent.event
 
-from comfysoak_core.clock import AnchoredClock
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.messages import (
     BadMessage,
@@ -21,17 +19,15 @@ from comfysoak_core.comfyui.messages import (
     parse_text,
 )
 from comfysoak_core.comfyui.silence import SETTLE_IN_NS, SPREAD_NS
-from comfysoak_core.recording.journal import Journal
-from comfysoak_core.rows import Event, Session
+from comfysoak_core.rows import Session
 from comfysoak_core.scenario.sessions import ReconnectOrder
-from comfysoak_load.failures import Failure, FailureKind
+from comfysoak_load.failures import Failure
 from comfysoak_load.frames import Kind
-from comfysoak_load.keepalive import Keepalive
-from comfysoak_load.opener import Opener
 from comfysoak_load.opening import open_socket
 from comfysoak_load.socket_edge import CLOSE_DEADLINE_S, Closing, WebSocket
 from comfysoak_load.stamps import Arrival
 from comfysoak_load.target import Target
+from comfysoak_load.upkeep import Upkeep, refusal
 
 FIRST_PAUSE_S = 0.2  # before the first attempt to open a broken socket again
 LONGEST_PAUSE_S = 10.0  # each pause is twice the one before, up to this; users are spread, not to come all at once
@@ -50,17 +46,6 @@ class PromptListener(Protocol):
 
     def on_socket_reopened(self, at_ns: int) -> None:
         """A new one is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upkeep:
-    """What the sockets of a process share."""
-
-    worker: str
-    clock: AnchoredClock
-    journal: Journal
-    keepalive: Keepalive
-    opener: Opener
 
 
 class Connection:
@@ -310,7 +295,7 @@ class Connection:
     def _not_opened(self, failure: Failure) -> None:
         again = self._returns and not self._leaving
         row, self._row = self._row, None
-        self._end_row(row, _refusal(failure), reopened=again)
+        self._end_row(row, refusal(failure), reopened=again)
         if self._older is not None:
             self._older.socket.begin_close()
             self._lost(dropped=False)
@@ -353,17 +338,7 @@ class Connection:
         """What no ComfyUI sends, as an event; of one socket only the first few, however many come."""
         self._bad += 1
         if self._bad <= MAX_BAD_EVENTS:
-            self._upkeep.journal.add(
-                Event(
-                    at_ns=self._upkeep.clock.now_ns(),
-                    source=self._upkeep.worker,
-                    kind="bad_message",
-                    server=self.target.url,
-                    subject=self._row.id if self._row is not None else None,
-                    code=Code.BAD_MESSAGE,
-                    detail=f"{message.reason}: {message.excerpt}",
-                )
-            )
+            self._upkeep.tell_bad(message, self.target.url, self._row.id if self._row is not None else None)
 
     def _end_row(
         self, row: Session | None, closing: Closing, socket: WebSocket | None = None, *, reopened: bool = False
@@ -371,20 +346,7 @@ class Connection:
         if row is None:
             return
         number = int(row.id.rpartition("/")[2])
-        self._upkeep.journal.add(
-            replace(
-                row,
-                closed_ns=self._upkeep.clock.now_ns(),
-                close_code=closing.close_code,
-                closed_by=closing.closed_by,
-                reason=closing.reason or None,
-                code=closing.code,
-                messages=socket.messages if socket is not None else 0,
-                message_bytes=socket.message_bytes if socket is not None else 0,
-                longest_silence_ns=socket.longest_silence_ns if socket is not None else None,
-                reopened_as=f"{self._id}/{number + 1}" if reopened else None,
-            )
-        )
+        self._upkeep.end(row, closing, socket, f"{self._id}/{number + 1}" if reopened else None)
 
 
 class _Older:
@@ -405,21 +367,3 @@ class _Older:
     def on_closed(self, closing: Closing) -> None:
         """It has ended."""
         self._connection.on_older_closed(closing, self)
-
-
-_REFUSED: Mapping[FailureKind, Code] = {
-    FailureKind.REFUSED: Code.SERVER_DOWN,
-    FailureKind.UNREACHABLE: Code.SERVER_DOWN,
-    FailureKind.UNRESOLVED: Code.SERVER_DOWN,
-    FailureKind.TLS: Code.WS_ABNORMAL,
-    FailureKind.RESET: Code.WS_ABNORMAL,
-    FailureKind.TIMEOUT: Code.WS_ABNORMAL,
-    FailureKind.STATUS: Code.BAD_MESSAGE,
-    FailureKind.BAD_ANSWER: Code.BAD_MESSAGE,
-    FailureKind.TOO_BIG: Code.BAD_MESSAGE,
-}
-
-
-def _refusal(failure: Failure) -> Closing:
-    """A socket that never opened."""
-    return Closing(None, "refused", str(failure), _REFUSED.get(failure.kind))

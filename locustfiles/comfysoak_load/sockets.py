@@ -11,11 +11,12 @@ from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.silence import Seen, Silence
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Event
-from comfysoak_load.connection import Connection, Upkeep
+from comfysoak_load.connection import Connection
 from comfysoak_load.keepalive import Keepalive
 from comfysoak_load.opener import Opener
 from comfysoak_load.quiet import Quiet
 from comfysoak_load.target import Target
+from comfysoak_load.upkeep import Upkeep
 
 WATCHERS_AT_ONCE = 32  # openings on their way at a time, of sockets for which nobody waits
 WATCHERS_PER_S = 200.0
