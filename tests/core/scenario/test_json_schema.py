@@ -57,6 +57,7 @@ def test_what_we_show_is_right(text: str, scenario: dict[str, Any]) -> None:
 def test_there_is_much_to_look_at() -> None:
     """Both pages have scenarios in them, so that the test above is about something."""
     assert len(scenarios()) >= 20
+    assert len(of_table()) >= 60
 
 
 def places() -> list[tuple[str, dict[str, Any]]]:
@@ -73,6 +74,39 @@ def test_examples_are_right(place: str, schema: dict[str, Any]) -> None:
     """Each key takes its own examples."""
     for example in schema["examples"]:
         assert list(mistakes(example, schema, SCHEMA, place)) == []
+
+
+def of_table() -> list[tuple[str, str]]:
+    """The keys of the table of the documentation, the first of a row, and their examples."""
+    table = (ROOT / "docs" / "scenario.md").read_text(encoding="utf-8").split("\n## ")[1]
+    return re.findall(r"^\| `([^`]*)`.*\| `([^`|]*)` \|$", table, re.MULTILINE)
+
+
+def at(key: str) -> list[dict[str, Any]]:
+    """What the schema says of a key such as `load[].settle.every`, however many forms it has."""
+    found = [SCHEMA]
+    for part in key.split("."):
+        found = [section["properties"][part.removesuffix("[]")] for section in sections_of(found)]
+        if part.endswith("[]"):
+            found = [rule["items"] for rule in found]
+    return found
+
+
+def sections_of(rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for rule in rules:
+        if "properties" in rule:
+            yield rule
+        elif "$ref" in rule:
+            yield from sections_of([SCHEMA["$defs"][rule["$ref"].rpartition("/")[2]]])
+        else:
+            yield from sections_of(rule.get("anyOf", []))
+
+
+@pytest.mark.parametrize(("key", "example"), of_table())
+def test_the_table_of_keys_is_right(key: str, example: str) -> None:
+    """Each key of the table is one, and takes the example beside it."""
+    rules = at(key)
+    assert any(not list(mistakes(yaml.safe_load(example), rule, SCHEMA)) for rule in rules), rules
 
 
 def test_no_name_of_pythons_is_left() -> None:
