@@ -29,19 +29,17 @@ from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration
-from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.built_in import plain_plan
 from comfysoak_load.canary import Canaries
 from comfysoak_load.client import fire_of
-from comfysoak_load.dispatcher import Dispatcher
 from comfysoak_load.handles import check_handles
 from comfysoak_load.load_process import LoadProcess, new_journal
 from comfysoak_load.own_run import OwnRun, check_writable
 from comfysoak_load.room import PROCESSES_VARIABLE, Share
 from comfysoak_load.roster import IDLE_MESSAGE, PLACE_MESSAGE, Roster, place
-from comfysoak_load.sessions import SessionLoad
 from comfysoak_load.statistics import keep_small
 from comfysoak_load.turn import Turn
+from comfysoak_load.turn_load import TurnLoad
 
 STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web page's button); `-s` says otherwise
 PARENT_EVERY_S = 0.5
@@ -121,8 +119,7 @@ class Harness:
         self._plain = plain
         self.clock = clock_from_environment()
         self.process: LoadProcess | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._sessions: SessionLoad | None = None
+        self._load: TurnLoad | None = None  # a master has none
         self._canaries: Canaries | None = None
         self._turn: Turn | None = None  # the one last taken; a worker may hear of it before its test begins
         self._noted: tuple[int, str, bool] | None = None  # what was last journalled of a turn
@@ -195,12 +192,7 @@ class Harness:
         return self._roster.is_idle and self.process.in_flight == 0  # a master sends canaries
 
     def _is_idle_here(self) -> bool:
-        """Whether no prompt is open in this process; and no socket either, while all are to be away."""
-        process, turn = self.process, self._turn
-        if process is None or turn is None:
-            return False
-        sending = process.in_flight > 0 or (self._dispatcher is not None and self._dispatcher.on_their_way > 0)
-        return not sending and (turn.attended or process.sockets.held_count == 0)
+        return self._load is not None and self._turn is not None and self._load.is_idle(self._turn)
 
     def take(self, turn: Turn) -> None:
         """The course of the test takes a turn: journal it, and tell all processes."""
@@ -276,6 +268,8 @@ class Harness:
         journal = new_journal(self._run_dir, self.clock, name)
         self.process = LoadProcess(self.plan, journal, self.clock, name=name, index=index)
         self.process.start()
+        if not self._is_master:
+            self._load = TurnLoad(self.process, self._run_dir, fire_of(self.environment))
         if self.plan.canary is not None and not self._is_worker:
             folder = Layout(self._run_dir).canary
             self._canaries = Canaries(self.process, self.plan.canary, folder, self._is_loading)
@@ -300,13 +294,10 @@ class Harness:
         if steered_by is not None:
             steered_by.stop()
         process, self.process = self.process, None
-        dispatcher, self._dispatcher, self._turn, self._noted = self._dispatcher, None, None, None
-        sessions, self._sessions = self._sessions, None
+        load, self._load, self._turn, self._noted = self._load, None, None, None
         canaries, self._canaries = self._canaries, None
-        if dispatcher is not None:
-            dispatcher.stop()
-        if sessions is not None:
-            sessions.stop()
+        if load is not None:
+            load.stop()
         if canaries is not None:
             canaries.stop()
         if process is not None:
@@ -367,40 +358,17 @@ class Harness:
         if not turn.attended:
             for target in process.targets:
                 target.starts_anew()
-        if self._is_master:
+        if self._load is None:
             return
         stage = self.plan.stages[turn.stage].at_level(turn.level)
-        part_of_parts = turn.part_of(getattr(self.environment.runner, "client_id", ""))
-        if turn.sends and stage.users_most:  # those of the stage before have up to a second to leave
-            process.sending.set()
-        else:
-            process.sending.clear()
-        if part_of_parts is not None:
-            self._send_arrivals(process, turn, stage, part_of_parts)
-            self._hold_sessions(process, turn, part_of_parts)
+        self._load.take(turn, stage, turn.part_of(getattr(self.environment.runner, "client_id", "")))
         if self._is_worker and not turn.sends:
             gevent.spawn(self._tell_when_idle, turn)
-
-    def _send_arrivals(self, process: LoadProcess, turn: Turn, stage: Stage, part_of_parts: tuple[int, int]) -> None:
-        if self._dispatcher is None and stage.is_open:
-            assert self._run_dir is not None  # noqa: S101  # a test is running
-            self._dispatcher = Dispatcher(process, fire_of(self.environment), self._run_dir)
-        if self._dispatcher is not None and turn.sends:
-            self._dispatcher.share(*part_of_parts)
-            self._dispatcher.enter(stage, turn.stage, turn.zero_ns, from_s=turn.from_s, until_s=turn.until_s)
-        elif self._dispatcher is not None and turn.attended:
-            self._dispatcher.leave()
-        elif self._dispatcher is not None:
-            self._dispatcher.retire()
-
-    def _hold_sessions(self, process: LoadProcess, turn: Turn, part_of_parts: tuple[int, int]) -> None:
-        if self._sessions is None:
-            self._sessions = SessionLoad(process, self.plan.sessions, fire_of(self.environment))
-        self._sessions.begin(*part_of_parts, attended=turn.attended)
 
     def _tell_when_idle(self, turn: Turn) -> None:
         while self._turn is turn and self.process is not None:
             if self._is_idle_here():
+                self.process.journal.flush()  # who hears of it may read what has ended
                 self.environment.runner.send_message(IDLE_MESSAGE, {"turn": turn.count})
                 return
             gevent.sleep(IDLE_EVERY_S)
