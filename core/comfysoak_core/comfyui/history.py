@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from comfysoak_core.comfyui.answers import Damaged
 from comfysoak_core.comfyui.json_text import (
+    MAX_ID,
     MAX_TEXT,
     both_ends,
     bounded,
@@ -168,6 +169,7 @@ def files_of_outputs(outputs: object) -> tuple[OutputFile, ...]:
 
 def files_of_node(node_id: str, shown: object) -> Iterator[OutputFile]:
     """The files in the `ui` object of one node (also `output` of an `executed` message)."""
+    node_id = bounded(node_id, MAX_ID)
     moves = isinstance(shown, dict) and _says_so(shown.get("animated"))
     for kind, items in shown.items() if isinstance(shown, dict) else ():
         for item in items[:MAX_FILES] if isinstance(items, list) else ():
@@ -203,7 +205,7 @@ def texts_of_node(node_id: str, shown: object) -> Iterator[OutputText]:
     items = shown.get("text") if isinstance(shown, dict) else None
     for item in items[:MAX_FILES] if isinstance(items, list) else [items]:
         if isinstance(item, str):
-            yield OutputText(node_id, bounded(item.lstrip(), MAX_TEXT))
+            yield OutputText(bounded(node_id, MAX_ID), bounded(item.lstrip(), MAX_TEXT))
 
 
 @value()

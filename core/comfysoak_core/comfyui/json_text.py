@@ -16,6 +16,8 @@ import orjson
 MAX_BYTES: Final = 64 * 1024 * 1024  # a ComfyUI's largest documents (/object_info, a full /history) stay below
 EXCERPT_CHARACTERS: Final = 200
 MAX_TEXT: Final = 2000  # characters of one text a server wrote
+MAX_ID: Final = 200  # characters of a node id
+WHOLE_BELOW: Final = 2**63  # what fits a column of 64 bits; JSON knows no bound
 
 _ODD = re.compile(rb"NaN|Infinity|\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -101,13 +103,13 @@ def number_or_none(value: object) -> float | None:
     """`value` if it is a number, and not NaN or infinite."""
     if type(value) is float:
         return value if math.isfinite(value) else None
-    return value if type(value) is int and abs(value) < 2**63 else None
+    return value if type(value) is int and abs(value) < WHOLE_BELOW else None
 
 
 def whole_or_none(value: object) -> int | None:
     """`value` as a whole number that fits a column of 64 bits, if it is a number."""
     number = number_or_none(value)
-    return int(number) if number is not None and abs(number) < 2**63 else None
+    return int(number) if number is not None and abs(number) < WHOLE_BELOW else None
 
 
 def texts_or_none(value: object) -> tuple[str, ...] | None:

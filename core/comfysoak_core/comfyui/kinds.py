@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from comfysoak_core.comfyui.json_text import excerpt
+from comfysoak_core.comfyui.json_text import WHOLE_BELOW, excerpt
 from comfysoak_core.value import value
 
 
@@ -274,5 +274,5 @@ class BadMessage(Message):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value from JSON is a number; true and false are none."""
-    return type(value) is float or type(value) is int
+    """Whether a value from JSON is a number that fits a column; true and false are none."""
+    return type(value) is float or (type(value) is int and -WHOLE_BELOW < value < WHOLE_BELOW)

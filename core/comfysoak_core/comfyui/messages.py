@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from comfysoak_core.comfyui.json_text import NotJsonError, decode, excerpt
+from comfysoak_core.comfyui.json_text import WHOLE_BELOW, NotJsonError, decode, excerpt
 from comfysoak_core.comfyui.kinds import (
     BadMessage,
     Executed,
@@ -105,9 +105,9 @@ def _text(data: Mapping[str, Any], name: str) -> str | None:
 
 def _whole(data: Mapping[str, Any], name: str) -> int | None:
     value = data.get(name)
-    if value is None or type(value) is int:
-        return value
-    if type(value) is float and abs(value) < 2**63:  # NaN and infinity fail the comparison
+    if value is None:
+        return None
+    if (type(value) is int or type(value) is float) and abs(value) < WHOLE_BELOW:  # NaN and infinity are not below
         return int(value)
     raise _WrongError(f"`{name}` is no number")
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from comfysoak_core.comfyui.json_text import MAX_ID, text_or_none
 from comfysoak_core.comfyui.messages import Progress, ProgressState
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import NodeRun, Prompt
 
 MAX_EXPANDED: Final = 4096  # nodes beyond those of the graph that are kept apart; a hostile server gets no more
-MAX_ID: Final = 200  # characters of a node id
 _FINISHED: Final = "finished"
 _RUNNING: Final = "running"
 
@@ -61,7 +61,7 @@ class NodeRuns:
         """`executing` named it."""
         if node_id in self._runs or node_id in self._done or not self._has_room_for(node_id):
             return
-        run = _Run(at_ns, display_node_id, in_gap=self._after_gap)
+        run = _Run(at_ns, text_or_none(display_node_id, MAX_ID), in_gap=self._after_gap)
         self._runs[node_id] = self._changed[node_id] = run
 
     def state(self, message: ProgressState, at_ns: int, cached: frozenset[str]) -> None:

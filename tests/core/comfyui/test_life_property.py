@@ -213,9 +213,13 @@ def test_memory_is_bounded_whatever_the_server_sends() -> None:
 
 
 def test_texts_of_the_server_are_cut() -> None:
-    """A megabyte of error is a row of a few kilobytes."""
+    """A megabyte of error is a row of a few kilobytes, and so is one in the place of an id."""
     one = accepted()
     huge = "x" * 1_000_000
+    one.message(told("executing", node="2", display_node=huge), s(2))
+    one.message(told("executed", node=huge, output={"images": [{"filename": "a"}], "text": ["t"]}), s(2))
+    assert len(orjson.dumps(one.take_node_rows())) < 10_000
+    assert len(one.outputs[0].node_id) == len(one.texts[0].node_id) == 200
     error = told("execution_error", node_id=huge, node_type=huge, exception_type=huge, exception_message=huge)
     one.message(error, s(2))
     one.message(told("executing", node=None), s(2))

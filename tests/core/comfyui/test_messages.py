@@ -115,6 +115,21 @@ def test_not_a_number_is_read_as_the_server_writes_it() -> None:
     assert (message.kind, message.prompt_id) == ("executed", "p")
 
 
+@pytest.mark.parametrize("number", [str(2**63), "1" + "0" * 400])
+def test_a_number_that_fits_no_column_is_none(number: str) -> None:
+    """Python's JSON has no widest number; ours go into columns, and none of them may break the reader."""
+    nodes = b'{"1": {"state": "running", "value": 0, "max": %s}, "odd": NaN}' % number.encode()
+    states = parse_text(b'{"type": "progress_state", "data": {"prompt_id": "p", "nodes": %s}}' % nodes)
+    assert isinstance(states, ProgressState)
+    assert states.node("1") is None
+    for kind, data in (
+        ("status", '{"status": {"exec_info": {"queue_remaining": %s}}, "odd": NaN}'),
+        ("execution_start", '{"timestamp": %s, "odd": NaN}'),
+        ("progress", '{"value": 1, "max": %s, "odd": NaN}'),
+    ):
+        assert isinstance(parse_text(f'{{"type": "{kind}", "data": {data % number}}}'), BadMessage)
+
+
 def test_lone_surrogates_can_be_written_again() -> None:
     """A file name that is no UTF-8 reaches us as a surrogate, and does not break what we write."""
     message = parse_text(b'{"type": "executed", "data": {"node": "\\udcff", "prompt_id": "p"}}')
