@@ -64,7 +64,7 @@ class Patience:
 class Asking:
     """The schedule: `need` is WAIT, ASK_HISTORY or ASK_QUEUE, at `due_ns`."""
 
-    __slots__ = ("_absent", "_patience", "_silence_ns", "_socket", "_tries", "due_ns", "need", "seen")
+    __slots__ = ("_absent", "_patience", "_silence_ns", "_socket", "_tries", "due_ns", "need", "raced", "seen")
 
     def __init__(self, patience: Patience, *, socket: bool) -> None:
         self._patience = patience
@@ -75,11 +75,7 @@ class Asking:
         self.need = Need.WAIT
         self.due_ns = FOREVER_NS
         self.seen = False  # the server has shown that it has the prompt
-
-    @property
-    def raced(self) -> bool:
-        """Whether the entry of a prompt that had ended was missing at first."""
-        return self._tries > 0
+        self.raced = False  # history has said that it has no entry of the prompt, when that had ended
 
     def opened(self, at_ns: int) -> None:
         """The server has taken the prompt."""
@@ -109,7 +105,7 @@ class Asking:
             self._wait(at_ns)
 
     def socket_back(self, at_ns: int) -> None:
-        """Nothing is replayed: ask at once."""
+        """Nothing is replayed: ask at once (or, of a prompt that is not open yet, when it is)."""
         self._socket = True
         self._silence_ns = self._patience.first_look_ns
         self.ask(at_ns)
@@ -143,8 +139,12 @@ class Asking:
         """The question had no usable answer."""
         self._wait(at_ns)
 
-    def entry_missing(self, at_ns: int) -> bool:
-        """The prompt has ended and history does not have it yet; True when it is not worth asking again."""
+    def entry_missing(self, at_ns: int, *, told: bool) -> bool:
+        """The prompt has ended, and history has `told` that it does not have it yet, or told nothing.
+
+        True when it is not worth asking again.
+        """
+        self.raced = self.raced or told
         delay_ns = self._patience.race_ns << self._tries
         self._tries += 1
         self.need = Need.ASK_HISTORY

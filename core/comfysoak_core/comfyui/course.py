@@ -44,15 +44,16 @@ class Course:
         "_account",
         "_ask_history",
         "_asking",
+        "_decided_ns",
         "_fetch",
         "_gap_since_seen",
         "_last_look_ns",
         "_leaving",
-        "_now_ns",
         "_open_ns",
         "_patience",
         "_phase",
         "_sending",
+        "_socket_away",
         "_where",
         "heard",
         "server_id",
@@ -80,8 +81,10 @@ class Course:
         self._asking = Asking(self._patience, socket=socket)
         self._leaving = None if leave is None else Leaving(leave)
         self._where = Whereabouts(address, listens=socket)
-        self._now_ns = self._open_ns = prompt.scheduled_ns  # `_open_ns`: when it was last known not to have ended
+        self._open_ns = prompt.scheduled_ns  # when it was last known not to have ended
+        self._decided_ns = prompt.scheduled_ns  # when it was known how it ended, and then: when it was done
         self._last_look_ns: int | None = None  # when the question at the deadline was asked
+        self._socket_away = False  # before it was sent: nothing is lost by it yet
         self._gap_since_seen = False  # its socket was lost, and nothing has shown since that the server has it
         self.heard = self._account.heard  # what its socket told
         self.server_id = prompt.id  # what the server calls it: our id, or on old servers one of its own
@@ -93,9 +96,9 @@ class Course:
         if phase is Phase.DUE:
             return Step(Need.SEND, self._account.prompt.scheduled_ns)
         if phase is Phase.DONE:
-            return Step(Need.DONE, self._now_ns)
+            return Step(Need.DONE, self._decided_ns)
         if phase is Phase.FETCHING:
-            return Step(Need.FETCH_OUTPUTS, self._now_ns)
+            return Step(Need.FETCH_OUTPUTS, self._decided_ns)
         if phase is Phase.ENDED:
             return Step(self._asking.need, self._asking.due_ns)
         if self._last_look_ns is not None:

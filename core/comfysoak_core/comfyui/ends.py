@@ -75,6 +75,7 @@ class Ends(Course):
         self._account.elsewhere = self._where.ran_elsewhere(heard=self.heard.messages > 0)
         if self._has_outputs:
             self._phase = Phase.FETCHING
+            self._decided_ns = at_ns
         else:
             self._finish(self._account.ending(), at_ns)
 
@@ -123,7 +124,7 @@ class Ends(Course):
         self._where.answered(at_ns)
         self._sending.release()
         self._phase = Phase.DONE
-        self._now_ns = at_ns
+        self._decided_ns = at_ns
         fields |= {
             "finished_ns": at_ns,
             "outcome": ending.outcome,

@@ -24,7 +24,6 @@ class Inquiry(Ends):
         """The answer to GET /history/{server_id}; a request that had none is `Damaged` too."""
         if not Phase.SENT <= self._phase <= Phase.ENDED:
             return
-        self._now_ns = at_ns
         if isinstance(answer, HistoryEntry):
             self._take_entry(answer, at_ns)
         elif self._phase is Phase.ENDED:
@@ -42,7 +41,6 @@ class Inquiry(Ends):
         """The answer to GET /queue."""
         if self._phase is not Phase.OPEN:
             return
-        self._now_ns = at_ns
         if isinstance(answer, Damaged):
             self._asking.failed(at_ns)
         elif self.server_id in answer:
@@ -68,8 +66,7 @@ class Inquiry(Ends):
         """The server was asked to delete it, has `queue` since, and was asked to interrupt it if it runs there."""
         if self._phase is not Phase.OPEN or self._leaving is None:
             return
-        self._now_ns = at_ns
-        self._leaving.answered(queue, self.server_id, at_ns)
+        self._leaving.answered(queue, self.server_id, at_ns, several=self._where.several)
         if self._leaving.gone:
             self._asking.ask(at_ns + AFTER_DELETE_NS)
 
@@ -88,7 +85,6 @@ class Inquiry(Ends):
         """The deadline has come: one last look into history, then it is a timeout."""
         if self._phase is not Phase.SENT and self._phase is not Phase.OPEN:
             return
-        self._now_ns = at_ns
         if self._last_look_ns is None:
             self._last_look_ns = at_ns
         elif at_ns >= self._last_look_ns + self._patience.last_look_ns:
@@ -121,15 +117,16 @@ class Inquiry(Ends):
 
     def _entry_missing(self, answer: NoEntry | Damaged, at_ns: int) -> None:
         """It has ended, and history does not have it (yet)."""
-        if isinstance(answer, Damaged) and answer.status:  # none: it was another route that did not answer
+        if isinstance(answer, Damaged) and answer.status:  # none: nothing answered, which says nothing of history
             self.heard.note_bad(f"/history answered {answer.status}: {answer.reason}")
-        if self._asking.entry_missing(at_ns):
-            self._account.disagree("the prompt has ended, but history never had it")
+        if self._asking.entry_missing(at_ns, told=isinstance(answer, NoEntry)):
+            if self._asking.raced:
+                self._account.disagree("the prompt has ended, but history never had it")
             self._conclude(at_ns)
 
     def _found(self, at_ns: int) -> None:
         """The queue has it."""
-        self._now_ns = self._open_ns = at_ns
+        self._open_ns = at_ns
         self._gap_since_seen = False
         if self._where.several and self.heard.messages == 0:
             self._asking.deaf()

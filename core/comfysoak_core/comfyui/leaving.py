@@ -68,9 +68,12 @@ class Leaving:
         if self.asked_ns is None:
             self.asked_ns = at_ns
 
-    def answered(self, queue: Queue | Damaged, server_id: str, at_ns: int) -> None:
-        """It was asked, and this is its queue after that; a running prompt has been interrupted."""
-        if isinstance(queue, Damaged) or server_id in queue.pending:
+    def answered(self, queue: Queue | Damaged, server_id: str, at_ns: int, *, several: bool = False) -> None:
+        """It was asked, and this is its queue after that; a running prompt has been interrupted.
+
+        Where `several` servers answer, one that does not have it was asked in vain: the next may be another.
+        """
+        if isinstance(queue, Damaged) or server_id in queue.pending or (several and server_id not in queue):
             self._due_ns = at_ns + AGAIN_NS
             return
         self._due_ns = FOREVER_NS

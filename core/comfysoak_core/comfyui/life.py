@@ -70,7 +70,9 @@ class PromptLife(Inquiry):
         if self._phase is Phase.DUE:
             self._phase = Phase.SENT
             self._where.sent()
-            self._account.fields["sent_ns"] = self._open_ns = self._now_ns = at_ns
+            self._account.fields["sent_ns"] = self._open_ns = at_ns
+            if self._socket_away:
+                self.socket_lost(at_ns)
 
     def answered(self, status: int, body: bytes, at_ns: int, queue_remaining: int | None = None) -> Submission:
         """The answer to POST /prompt was read, and what it says.
@@ -96,12 +98,11 @@ class PromptLife(Inquiry):
             self._submitted(SubmitFailed(0, message, unsure=True), at_ns)
 
     def _submitted(self, submission: Submission, at_ns: int) -> None:
-        self._now_ns = at_ns
         self._where.answered(at_ns)
         if isinstance(submission, Accepted):
             self._accepted(submission, at_ns)
         elif self._asking.seen:
-            self.heard.note_bad("the server runs a prompt it has refused")
+            self._runs_all_the_same(submission)
         elif isinstance(submission, Refused):
             self._finish(ending_of_refusal(submission), at_ns)
         else:
@@ -114,13 +115,20 @@ class PromptLife(Inquiry):
         if self._phase is Phase.SENT:
             self._phase = Phase.OPEN
             self._open_ns = at_ns
-            if not self._asking.seen:
+            if not self._asking.seen and not self._gap_since_seen:
                 self._asking.opened(at_ns)
         held = self._sending.release()
-        if answer.prompt_id is not None and answer.prompt_id != self.server_id and not self._asking.seen:
+        if answer.prompt_id and answer.prompt_id != self.server_id and not self._asking.seen:
             self.server_id = answer.prompt_id  # old servers do not take our id: go by theirs, from the start
             for one in held:
                 self.message(one.message, one.at_ns, one.error_ns, one.size_bytes)
+
+    def _runs_all_the_same(self, submission: Refused | SubmitFailed) -> None:
+        """Its messages have shown that the server has it, whatever the answer says."""
+        if isinstance(submission, Refused) or not submission.unsure:
+            self.heard.note_bad("the server runs a prompt it has refused")
+        if self._phase is Phase.SENT:
+            self._phase = Phase.OPEN
 
     def _failed(self, failed: SubmitFailed, at_ns: int) -> None:
         ending = self._sending.failed(failed, self._account.prompt.deliberate)
@@ -143,7 +151,6 @@ class PromptLife(Inquiry):
             return False
         if message.prompt_id != self.server_id and not self._is_mine(message, at_ns, error_ns, size_bytes):
             return False
-        self._now_ns = at_ns
         self.heard.take(message, at_ns, error_ns, size_bytes)
         if self._phase < Phase.ENDED:
             self._after_message(message, at_ns)
@@ -151,6 +158,9 @@ class PromptLife(Inquiry):
 
     def socket_lost(self, at_ns: int) -> None:
         """The socket of this prompt's client is gone; what is sent now is lost."""
+        if self._phase is Phase.DUE:
+            self._socket_away = True
+            return
         self.heard.gap()
         self._where.gap(at_ns, heard=self.heard.messages > 0)
         self._gap_since_seen = True
@@ -158,8 +168,8 @@ class PromptLife(Inquiry):
 
     def socket_reopened(self, at_ns: int) -> None:
         """A new socket with the same clientId is open."""
-        if self._phase is Phase.OPEN:
-            self._now_ns = at_ns
+        self._socket_away = False
+        if self._phase < Phase.ENDED:
             self._asking.socket_back(at_ns)
 
     def _is_mine(self, message: Message, at_ns: int, error_ns: int, size_bytes: int) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from tests.core.comfyui.lives import EMPTY_QUEUE, PENDING, RUNNING, accepted, begin, entry, run, s, success, tell, told
 
 from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.address import Address
 from comfysoak_core.comfyui.answers import Damaged
 from comfysoak_core.comfyui.asking import Need
 from comfysoak_core.comfyui.history import NoEntry
@@ -78,6 +79,18 @@ def test_deleted_by_the_account_of_ordinary_polls() -> None:
         one.history(NoEntry(), s(at_s + 0.5))
         one.queue(EMPTY_QUEUE, s(at_s + 0.5))
     assert _told(_end(one)) == (Outcome.INTERRUPTED, Outcome.INTERRUPTED, None)
+
+
+def test_of_several_servers_one_that_does_not_have_it_proves_nothing() -> None:
+    """Behind a proxy the server that was asked may be another: it is asked again, until all the polls miss it."""
+    address = Address()
+    address.several = True
+    one = accepted(leave=CANCEL, address=address)
+    one.cancel_asked(s(5))
+    one.withdrawn(EMPTY_QUEUE, s(5.1))
+    assert (_need(one), one.next.due_ns) == (Need.WITHDRAW, s(6.1))
+    one.withdrawn(RUNNING, s(6.2))
+    assert _need(one) is Need.WAIT
 
 
 def test_what_still_waits_is_asked_for_again() -> None:

@@ -188,6 +188,33 @@ def test_a_broken_submission_that_did_not_arrive() -> None:
     assert one.row.error_type == "http 502"
 
 
+@pytest.mark.parametrize("refusal", [None, b"no"])
+def test_a_submission_that_broke_while_the_prompt_ran(refusal: bytes | None) -> None:
+    """Its messages have shown that it arrived: it is open, asked after like any other, and only a refusal is odd."""
+    one = life()
+    one.sent(s(1))
+    tell(one, *begin(), *run("1"))
+    if refusal is None:
+        one.submit_failed("connection reset", s(3))
+    else:
+        one.answered(500, refusal, s(3))
+    one.socket_lost(s(4))
+    assert _silent(one) == 6
+    one.socket_reopened(s(6))
+    assert (one.next.need, one.next.due_ns) == (Need.ASK_HISTORY, s(6))
+    tell(one, *run("2", "3"), *success(), at_s=7)
+    one.history(entry(), s(8))
+    assert _end(_fetched(one)) == (Outcome.SUCCESS, None if refusal is None else Code.BAD_MESSAGE)
+
+
+def test_an_id_that_is_none_is_not_taken() -> None:
+    """A server that tells an empty id is asked by the one it was sent."""
+    one = life()
+    one.sent(s(0.5))
+    one.answered(200, b'{"prompt_id": "", "number": 1, "node_errors": {}}', s(1))
+    assert one.server_id == ID
+
+
 def test_dropped_outputs_make_a_success_a_failure() -> None:
     """200 with node_errors left something out that was asked for."""
     error = {"type": "value_not_in_list", "message": "Value not in list", "details": "x", "extra_info": {}}
@@ -295,6 +322,26 @@ def test_history_that_answers_with_an_error_first_is_no_race() -> None:
     one.history(entry(), s(3.1))
     assert _end(one) == (Outcome.SUCCESS, Code.BAD_MESSAGE)
     assert one.row.error_message == "/history answered 500: expected 200 with an object"
+
+
+def test_history_that_does_not_answer_at_first_is_no_race() -> None:
+    """A request without an answer says nothing of what history has."""
+    one = accepted(fetch=False)
+    tell(one, *begin(), *run("1", "2", "3"), *success())
+    one.history(Damaged(0, "timed out", ""), s(3))
+    assert not one.is_odd
+    one.history(entry(), s(4))
+    assert _end(one) == (Outcome.SUCCESS, None)
+
+
+def test_history_that_never_answers_disagrees_with_nothing() -> None:
+    """After a few tries the socket's word stands, and there is no other to set beside it."""
+    one = accepted(fetch=False)
+    tell(one, *begin(), *run("1", "2", "3"), *success())
+    for number in range(Patience().race_tries):
+        one.history(Damaged(0, "timed out", ""), s(3 + number))
+    assert _end(one) == (Outcome.SUCCESS, None)
+    assert one.disagreements == ()
 
 
 def test_history_that_fills_on_the_second_asking() -> None:
@@ -426,6 +473,42 @@ def test_after_a_reconnect_history_is_asked_at_once() -> None:
     tell(one, *run("3"), *success(), at_s=5)
     one.history(entry(), s(6))
     assert _end(one) == (Outcome.SUCCESS, None)
+
+
+def test_a_socket_lost_and_back_before_it_is_sent_has_lost_nothing() -> None:
+    """Nothing could be told of it yet: it is looked for no more often than others, and nothing is taken for lost."""
+    one = life()
+    one.socket_lost(s(0.1))
+    one.socket_reopened(s(0.5))
+    one.sent(s(0.9))
+    one.answered(200, json.dumps({"prompt_id": ID, "number": 7, "node_errors": {}}).encode(), s(1))
+    assert one.heard.gaps == 0
+    _vanish(one, _silent(one))
+    assert _end(one) == (Outcome.VANISHED, Code.LB_MISROUTED)
+
+
+def test_a_prompt_sent_without_its_socket_is_polled() -> None:
+    """Its socket was lost before and is still away."""
+    one = life()
+    one.socket_lost(s(0.1))
+    one.sent(s(0.9))
+    one.answered(200, json.dumps({"prompt_id": ID, "number": 7, "node_errors": {}}).encode(), s(1))
+    assert one.heard.gaps == 1
+    assert _silent(one) < 4
+
+
+def test_a_socket_lost_and_back_while_it_is_sent() -> None:
+    """What was told in between is asked for once the server has answered; after that the socket is trusted again."""
+    one = life()
+    one.sent(s(1))
+    one.socket_lost(s(2))
+    one.socket_reopened(s(3))
+    assert _need(one) == Need.WAIT
+    one.answered(200, json.dumps({"prompt_id": ID, "number": 7, "node_errors": {}}).encode(), s(4))
+    assert _need(one) == Need.ASK_HISTORY
+    one.history(NoEntry(), s(4))
+    one.queue(PENDING, s(4))
+    assert _silent(one) == 14
 
 
 def test_without_a_socket_it_polls() -> None:
