@@ -65,6 +65,9 @@ class Mistakes:
 
     def __init__(self, graph: Graph, kinds: Sequence[str] = ()) -> None:
         ends = _ends(graph)
+        if not ends:
+            what = "no node of this workflow is an output, so a server refuses it as it is"
+            raise ScenarioError(what, "Mistakes are for prompts that would succeed without them.")
         found = {kind: tuple(_KINDS[kind](graph, ends)) for kind in kinds or DEFAULT_KINDS}
         fitting = {kind: slips for kind, slips in found.items() if _reach(slips) >= ends}
         unfit = [kind for kind in kinds if kind not in fitting]
@@ -115,7 +118,7 @@ def _on_inputs(graph: Graph, ends: frozenset[str], wrong: Callable[[str, str], I
 
 def _missing_input(graph: Graph, ends: frozenset[str]) -> Iterator[_Slip]:
     yield from _on_inputs(graph, ends, lambda _node, _name: iter((None,)))
-    for end in ends:  # of a node not known here some input will be required
+    for end in sorted(ends):  # of a node not known here some input will be required
         if graph[end]["class_type"] not in INPUTS and graph[end]["inputs"]:
             yield _Slip({f"{end}.{name}": None for name in graph[end]["inputs"]}, frozenset({end}))
 
@@ -161,7 +164,7 @@ def _links(
             yield from wrong(node_id, name, value)
 
     yield from _on_inputs(graph, ends, of_input)
-    for end in ends:
+    for end in sorted(ends):
         links = {name: value for name, value in graph[end]["inputs"].items() if is_link(value)}
         edits = {f"{end}.{name}": found for name, link in links.items() for found in wrong(end, name, link)}
         if edits and graph[end]["class_type"] not in INPUTS:

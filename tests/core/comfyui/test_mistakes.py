@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -138,3 +141,27 @@ def test_an_accepted_mistake_is_named() -> None:
     ending = ending_of_accepted(ending_of_success(cached=False, codes=frozenset()), "out-of-range")
     assert ending.code == "MISTAKE_ACCEPTED"
     assert ending.error_message == "the prompt with the mistake 'out-of-range' was accepted, and ended as success"
+
+
+def test_a_seed_makes_the_same_mistake_in_every_process() -> None:
+    """What is drawn from does not follow the order of a set of texts, which is another in each process."""
+    code = (
+        "from random import Random; from comfysoak_core.comfyui.mistakes import Mistakes\n"
+        "graph = {'1': {'class_type': 'MyOwn', 'inputs': {'a': 1}}}\n"
+        "graph |= {f'{n}': {'class_type': f'SaveMine{n}', 'inputs': {'images': ['1', 0]}} for n in range(2, 8)}\n"
+        "print([Mistakes(graph, [k]).draw(Random(1)) for k in ('missing-input', 'missing-link', 'bad-link')])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_a_workflow_without_an_output_takes_no_mistakes() -> None:
+    """A circle is refused as it is."""
+    circle = {"1": {"class_type": "A", "inputs": {"x": ["2", 0]}}, "2": {"class_type": "B", "inputs": {"x": ["1", 0]}}}
+    with pytest.raises(ScenarioError, match="no node of this workflow is an output"):
+        Mistakes(circle)
