@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from comfysoak_core.comfyui.json_text import WHOLE_BELOW, excerpt
+from comfysoak_core.comfyui.json_text import excerpt
 from comfysoak_core.value import value
 
 
@@ -117,7 +117,10 @@ class ProgressState(Message):
         display = said.get("display_node_id")
         if not isinstance(state, str) or not is_number(value) or not is_number(maximum):
             return None
-        return NodeState(state, float(value), float(maximum), display if isinstance(display, str) else None)
+        try:
+            return NodeState(state, float(value), float(maximum), display if isinstance(display, str) else None)
+        except OverflowError:  # JSON knows no widest number
+            return None
 
 
 @value(repr=False)
@@ -274,5 +277,5 @@ class BadMessage(Message):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value from JSON is a number that fits a column; true and false are none."""
-    return type(value) is float or (type(value) is int and -WHOLE_BELOW < value < WHOLE_BELOW)
+    """Whether a value from JSON is a number; true and false are none."""
+    return type(value) is float or type(value) is int

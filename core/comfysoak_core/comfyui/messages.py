@@ -114,8 +114,13 @@ def _whole(data: Mapping[str, Any], name: str) -> int | None:
 
 def _number(data: Mapping[str, Any], name: str) -> float | None:
     value = data.get(name)
-    if value is None or is_number(value):
-        return value
+    if value is None:
+        return None
+    try:
+        if is_number(value):
+            return float(value)
+    except OverflowError:  # JSON knows no widest number
+        pass
     raise _WrongError(f"`{name}` is no number")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from comfysoak_core.comfyui.json_text import MAX_ID, text_or_none
+from comfysoak_core.comfyui.json_text import MAX_ID, bounded
 from comfysoak_core.comfyui.messages import Progress, ProgressState
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import NodeRun, Prompt
@@ -61,7 +61,9 @@ class NodeRuns:
         """`executing` named it."""
         if node_id in self._runs or node_id in self._done or not self._has_room_for(node_id):
             return
-        run = _Run(at_ns, text_or_none(display_node_id, MAX_ID), in_gap=self._after_gap)
+        if display_node_id is not None and len(display_node_id) > MAX_ID:
+            display_node_id = bounded(display_node_id, MAX_ID)
+        run = _Run(at_ns, display_node_id, in_gap=self._after_gap)
         self._runs[node_id] = self._changed[node_id] = run
 
     def state(self, message: ProgressState, at_ns: int, cached: frozenset[str]) -> None:

@@ -115,9 +115,9 @@ def test_not_a_number_is_read_as_the_server_writes_it() -> None:
     assert (message.kind, message.prompt_id) == ("executed", "p")
 
 
-@pytest.mark.parametrize("number", [str(2**63), "1" + "0" * 400])
-def test_a_number_that_fits_no_column_is_none(number: str) -> None:
+def test_a_number_that_fits_no_column_is_none() -> None:
     """Python's JSON has no widest number; ours go into columns, and none of them may break the reader."""
+    number = "1" + "0" * 400
     nodes = b'{"1": {"state": "running", "value": 0, "max": %s}, "odd": NaN}' % number.encode()
     states = parse_text(b'{"type": "progress_state", "data": {"prompt_id": "p", "nodes": %s}}' % nodes)
     assert isinstance(states, ProgressState)
