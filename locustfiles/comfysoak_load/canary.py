@@ -19,7 +19,7 @@ import orjson
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.asking import Patience
-from comfysoak_core.comfyui.expected import files_expected
+from comfysoak_core.comfyui.expected import files_expected, sampled_outputs
 from comfysoak_core.comfyui.history import OutputFile
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.uncached import uncached
@@ -31,8 +31,9 @@ from comfysoak_core.scenario.canary import Canary, folder_of
 from comfysoak_core.scenario.golden import BASELINE
 from comfysoak_load.connection import PromptListener
 from comfysoak_load.load_process import LoadProcess
+from comfysoak_load.order import Order
 from comfysoak_load.outputs import Asked, aside
-from comfysoak_load.prompt_run import Order, PromptRun
+from comfysoak_load.prompt_run import PromptRun
 from comfysoak_load.target import Target
 from comfysoak_load.withdraw import withdraw
 
@@ -137,7 +138,7 @@ class _OfServer:
             if place:  # so that the next run may be compared with this one
                 keeper.baseline(target.url, place, png)
         self._golden = Golden(canary.tolerance, canary.differing, known)
-        self._noise = any("sampler_name" in node["inputs"] for node in self._workflow.graph.values())
+        self._noise = sampled_outputs(self._workflow.graph)
 
     def live(self) -> None:
         """One after the other, at intervals counted from the first; those whose time passed meanwhile are left out."""

@@ -37,11 +37,12 @@ Judge = Callable[[OutputFile, bytes], tuple[str, Code] | None]
 class Asked:
     """What a prompt must give back: by output node, and which kinds of it are looked at (None: all).
 
+    `noise`: the nodes that put out what a sampler made, which is never all of one colour.
     `judge` has the last word on each file that is as it should be.
     """
 
     files: Mapping[str, ExpectedFiles]
-    noise: bool = False
+    noise: frozenset[str] = frozenset()
     kinds: frozenset[OutputKind] | None = None
     judge: Judge | None = None
 
@@ -148,7 +149,7 @@ def _check_text(text: OutputText, checked: Checked) -> None:
 
 def _problem(filename: str, data: bytes, node_id: str, asked: Asked) -> str | None:
     expected = asked.files.get(node_id, UNKNOWN).each
-    if asked.noise:
+    if node_id in asked.noise:
         expected = replace(expected, noise=True)
     problem = problem_of(filename, data, expected, run_of(data))
     return None if problem is None else f"{filename}: {problem}"

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from comfysoak_core.comfyui.expected import sampled_outputs
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.comfyui.variation import Draw, Variation
 from comfysoak_core.comfyui.workflow import Workflow
@@ -36,7 +37,7 @@ class PreparedWorkload:
         self._fetch = workload.fetch
         self._kinds = None if workload.fetch.kinds is None else frozenset(workload.fetch.kinds)
         self.shape: GraphShape = workflow.shape
-        self._noise = _samples(workload)
+        self._noise = sampled_outputs(workflow.graph)
         self._graph = workload.graph
         self._variation = Variation(workflow, workload.vary)
         fixed = models_of(workload.graph, workload.name)
@@ -64,8 +65,3 @@ class PreparedWorkload:
     def needs(self, drawn: Draw) -> str:
         """The models a prompt needs, as one name: what a route by affinity goes by."""
         return models_of(self._graph, self.name, drawn.values) if self._needs is None else self._needs
-
-
-def _samples(workload: Workload) -> bool:
-    """Whether its pictures come from a sampler: then one of a single colour is a failure, not an artist's choice."""
-    return any("sampler_name" in node.get("inputs", {}) for node in workload.graph.values())

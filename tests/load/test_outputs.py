@@ -62,6 +62,15 @@ def test_too_few_files_are_told_by_their_node() -> None:
     assert found.problem == "node 9 gave 1 files instead of 2"
 
 
+def test_only_what_a_sampler_made_may_not_be_blank() -> None:
+    """A graph with a sampler may put out a mask as well."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    server, asked = target(a=buffer.getvalue()), Asked({}, noise=frozenset({"9"}))
+    assert checked(server, Given([file("a.png")]), asked).problem == "a.png: all of one colour"
+    assert checked(server, Given([file("a.png", "8")]), asked).problem is None
+
+
 def test_a_missing_file_outweighs_a_wrong_one() -> None:
     """Of several problems the first is told, and one of a file that is gone before all."""
     found = checked(target(a=b"rubbish"), Given([file("a.png"), file("b.png"), file("c.png")]), Asked({}))

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from comfysoak_core.comfyui.shape import Graph, is_link
+from comfysoak_core.comfyui.shape import Graph, GraphShape, is_link, upstream
 from comfysoak_core.outputs.expected import ANYTHING, Expected
 
 _LATENT: Final = 8  # pixels a latent cell stands for, in each direction
+_LARGEST_CELL: Final = 32  # of any VAE
 _MAX_DEPTH: Final = 200
 
 
@@ -46,6 +47,12 @@ def files_expected(expected: Mapping[str, ExpectedFiles]) -> int | None:
     """How many files all output nodes give together; None if one cannot tell."""
     counts = [files.count for files in expected.values()]
     return None if not counts or None in counts else sum(count for count in counts if count is not None)
+
+
+def sampled_outputs(graph: Graph) -> frozenset[str]:
+    """The nodes that put out what a sampler made: a picture of a single colour there is a failure, not a choice."""
+    samplers = {node_id for node_id, node in graph.items() if "sampler_name" in node["inputs"]}
+    return frozenset(node for node in GraphShape.of(graph).outputs if samplers & upstream(graph, frozenset({node})))
 
 
 def size_inputs(graph: Graph) -> frozenset[tuple[str, str]]:
@@ -137,6 +144,14 @@ def _same(name: str) -> Callable[[_Walk, Node], Batch]:
     return lambda walk, node: walk.linked(node, name)
 
 
+def _encoded(walk: _Walk, node: Node) -> Batch:
+    """A VAE cuts off what fills no whole cell, and how large its cells are is not known here."""
+    source = walk.linked(node, "pixels")
+    if (source.width or 0) % _LARGEST_CELL == 0 and (source.height or 0) % _LARGEST_CELL == 0:
+        return source
+    return replace(source, width=None, height=None)
+
+
 def _scaled(walk: _Walk, node: Node) -> Batch:
     """Width and height given; a zero keeps the proportions, two zeros keep the size."""
     source = walk.linked(node, "image")
@@ -208,7 +223,7 @@ _RULES: Final[Mapping[str, Callable[[_Walk, Node], Batch]]] = {
     "SamplerCustomAdvanced": _same("latent_image"),
     "VAEDecode": _same("samples"),
     "VAEDecodeTiled": _same("samples"),
-    "VAEEncode": _same("pixels"),
+    "VAEEncode": _encoded,
     "ImageInvert": _same("image"),
     "ImageBlur": _same("image"),
     "ImageSharpen": _same("image"),

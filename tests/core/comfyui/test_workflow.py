@@ -11,7 +11,13 @@ from hypothesis import given
 from tests.core.comfyui.recorded import RECORDINGS
 from tests.core.comfyui.test_messages import JSON
 
-from comfysoak_core.comfyui.expected import ExpectedFiles, expected_outputs, files_expected, size_inputs
+from comfysoak_core.comfyui.expected import (
+    ExpectedFiles,
+    expected_outputs,
+    files_expected,
+    sampled_outputs,
+    size_inputs,
+)
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ScenarioError
@@ -187,6 +193,33 @@ def test_what_a_graph_will_save(graph: dict[str, Any], expected: tuple[int | Non
     found = expected_outputs(graph)
     assert found == {"9": ExpectedFiles(expected[0], Expected(width=expected[1], height=expected[2]))}
     assert files_expected(found) == expected[0]
+
+
+@pytest.mark.parametrize(("side", "expected"), [(96, 96), (100, None), (750, None)])
+def test_a_vae_cuts_off_what_fills_no_cell(side: int, expected: int | None) -> None:
+    """Of a picture that is no whole number of cells the size is not known after encoding: 100 becomes 96 or 64."""
+    graph = _graph(
+        n1=("EmptyImage", {"width": side, "height": 64, "batch_size": 1}),
+        n2=("VAEEncode", {"pixels": ["1", 0], "vae": ["5", 0]}),
+        n3=("VAEDecode", {"samples": ["2", 0], "vae": ["5", 0]}),
+        n4=("SaveImage", {"images": ["3", 0]}),
+        n5=("VAELoader", {"vae_name": "v"}),
+    )
+    assert expected_outputs(graph)["4"].each.width == expected
+
+
+def test_which_outputs_a_sampler_made() -> None:
+    """What is put out beside it, a mask or a blank picture, may be of one colour."""
+    graph = _graph(
+        n1=("EmptyImage", {"width": 64, "height": 64, "batch_size": 1}),
+        n2=("PreviewImage", {"images": ["1", 0]}),
+        n3=("KSamplerSelect", {"sampler_name": "euler"}),
+        n4=("SamplerCustomAdvanced", {"sampler": ["3", 0], "latent_image": ["6", 0]}),
+        n5=("SaveLatent", {"samples": ["4", 0]}),
+        n6=("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+    )
+    assert sampled_outputs(graph) == {"5"}
+    assert sampled_outputs(TINY) == frozenset()
 
 
 def test_what_the_expectation_rests_on() -> None:
