@@ -75,7 +75,7 @@ class Asking:
         self.need = Need.WAIT
         self.due_ns = FOREVER_NS
         self.seen = False  # the server has shown that it has the prompt
-        self.raced = False  # history has said that it has no entry of the prompt, when that had ended
+        self.raced = False  # the prompt had ended, and history answered without it
 
     def opened(self, at_ns: int) -> None:
         """The server has taken the prompt."""
@@ -139,12 +139,12 @@ class Asking:
         """The question had no usable answer."""
         self._wait(at_ns)
 
-    def entry_missing(self, at_ns: int, *, told: bool) -> bool:
-        """The prompt has ended, and history has `told` that it does not have it yet, or told nothing.
+    def entry_missing(self, at_ns: int, *, answered: bool) -> bool:
+        """The prompt has ended, and history does not have it yet, or has not `answered`.
 
         True when it is not worth asking again.
         """
-        self.raced = self.raced or told
+        self.raced = self.raced or answered
         delay_ns = self._patience.race_ns << self._tries
         self._tries += 1
         self.need = Need.ASK_HISTORY

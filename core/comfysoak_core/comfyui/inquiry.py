@@ -117,9 +117,10 @@ class Inquiry(Ends):
 
     def _entry_missing(self, answer: NoEntry | Damaged, at_ns: int) -> None:
         """It has ended, and history does not have it (yet)."""
-        if isinstance(answer, Damaged) and answer.status:  # none: nothing answered, which says nothing of history
+        answered = isinstance(answer, NoEntry) or answer.status != 0  # else nothing is said of what history has
+        if isinstance(answer, Damaged) and answered:
             self.heard.note_bad(f"/history answered {answer.status}: {answer.reason}")
-        if self._asking.entry_missing(at_ns, told=isinstance(answer, NoEntry)):
+        if self._asking.entry_missing(at_ns, answered=answered):
             if self._asking.raced:
                 self._account.disagree("the prompt has ended, but history never had it")
             self._conclude(at_ns)
