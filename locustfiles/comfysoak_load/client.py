@@ -19,7 +19,8 @@ from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_load.connection import Connection
 from comfysoak_load.intent import Intent, mistaken
 from comfysoak_load.load_process import LoadProcess
-from comfysoak_load.prompt_run import Order, PromptRun
+from comfysoak_load.order import Order
+from comfysoak_load.prompt_run import PromptRun
 from comfysoak_load.workloads import PreparedWorkload
 
 FIRST_PAUSE_S = 0.5  # after a submission that failed; each further one in a row doubles it

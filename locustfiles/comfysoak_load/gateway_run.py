@@ -14,7 +14,7 @@ from comfysoak_core.rows import Prompt
 from comfysoak_load.failures import Failure
 from comfysoak_load.gateway_edge import is_timeout
 from comfysoak_load.gateway_pictures import checked_pictures
-from comfysoak_load.prompt_run import Lateness
+from comfysoak_load.order import Lateness
 
 if TYPE_CHECKING:
     from comfysoak_load.gateway_side import GatewaySide

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import gevent.event
 
-from comfysoak_core.clock import NS_PER_S, AnchoredClock
-from comfysoak_core.codes import Code
+from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.comfyui.address import Fall
-from comfysoak_core.comfyui.answers import Accepted, parse_submission
+from comfysoak_core.comfyui.answers import Accepted, Submission
 from comfysoak_core.comfyui.asking import FOREVER_NS, Need, Step
 from comfysoak_core.comfyui.history import HistoryEntry
 from comfysoak_core.comfyui.life import PromptLife
@@ -25,86 +23,22 @@ from comfysoak_core.comfyui.messages import (
     ProgressState,
     Status,
 )
-from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Outcome, Prompt
-from comfysoak_load.connection import PromptListener
 from comfysoak_load.failures import Failure
-from comfysoak_load.outputs import Asked, Given, check_outputs
+from comfysoak_load.heard_pictures import HeardPictures
+from comfysoak_load.order import Line, Order, Process
+from comfysoak_load.outputs import Given, check_outputs
 from comfysoak_load.stamps import Arrival
 from comfysoak_load.target import Target
 from comfysoak_load.uploads import Delivery
 from comfysoak_load.withdraw import take_back
 
 OWN_TIMER_BELOW_NS = NS_PER_S // 2
-MAX_PICTURE_BYTES = 256 * 1024 * 1024  # of the pictures of one prompt that come as messages
 
 # After these a life needs nothing sooner than before: its greenlet may sleep on.
 _NO_NEWS = frozenset(
     {Status, Progress, ProgressState, PreviewImage, PreviewWithMetadata, Executed, ExecutionStart, ExecutionCached}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be sent, and what must come back. `pictures` have to be on the server before."""
-
-    body: bytes
-    asked: Asked
-    pictures: Delivery | None = None
-
-    @property
-    def sent_by_socket(self) -> frozenset[str]:
-        """The nodes whose pictures come as messages."""
-        return frozenset(node_id for node_id, files in self.asked.files.items() if files.by_socket)
-
-
-class Line(Protocol):
-    """What a prompt on its way asks of the connection it hears by."""
-
-    @property
-    def target(self) -> Target:
-        """The server it goes to."""
-
-    @property
-    def queue_remaining(self) -> int | None:
-        """The queue as it was last told."""
-
-    def listen(self, listener: PromptListener) -> None:
-        """Pass on what comes."""
-
-    def unlisten(self, listener: PromptListener) -> None:
-        """No more of it."""
-
-
-class Lateness(Protocol):
-    """Where the harness keeps how late it was."""
-
-    lateness_max_ns: int
-
-
-class Process(Protocol):
-    """What a prompt on its way asks of the load process it runs in."""
-
-    clock: AnchoredClock
-    journal: Journal
-
-    @property
-    def self_check(self) -> Lateness:
-        """Where it says how late it left."""
-
-    def event(
-        self,
-        kind: str,
-        *,
-        server: str | None = None,
-        subject: str | None = None,
-        code: Code | None = None,
-        detail: str = "",
-    ) -> None:
-        """Journal an event."""
-
-    def numbers_fell(self, target: Target, fall: Fall, witness: PromptRun) -> None:
-        """`witness` was given a lower number than a prompt before it."""
 
 
 class PromptRun:
@@ -131,7 +65,7 @@ class PromptRun:
         self.fetch_ms: float | None = None
         self.was_accepted = False
         self._order = order
-        self._pictures: dict[str, list[bytes]] = {}  # by node: those that come as messages
+        self._pictures: HeardPictures | None = None  # of few prompts do any come
         self._connection = connection
         self._process = process
         self._news = gevent.event.Event()
@@ -161,13 +95,12 @@ class PromptRun:
         try:
             while not goes_on and (step := self.life.next).need is not Need.DONE:
                 if not self._listen_until(step):
-                    goes_on = self._do(step.need)
+                    goes_on = self._do(step)
         finally:
-            if not goes_on:
-                self._end()
-        return self.life.row
+            row = self.life.row if goes_on else self._end()
+        return row
 
-    def _end(self) -> None:
+    def _end(self) -> Prompt:
         self._connection.unlisten(self)
         self.life.stop(self._process.clock.now_ns())
         self.write_nodes()
@@ -177,6 +110,7 @@ class PromptRun:
         if not self.target.address.several:  # else nobody knows whose clock it was
             self.target.server_clock.take(row)
         self._process.journal.add(row)
+        return row
 
     def stop(self, why: str | None = None) -> None:
         """End it now, as aborted (with `why`) unless it is known how it ended."""
@@ -232,14 +166,15 @@ class PromptRun:
         self._due_ns = FOREVER_NS
         return bool(news)
 
-    def _do(self, need: Need) -> bool:
+    def _do(self, step: Step) -> bool:
         """Do it; True when the user has left by it, and the prompt goes on."""
+        need = step.need
         if need is Need.SEND:
             self._send()
         elif need is Need.ASK_HISTORY:
             self._ask_history()
         elif need is Need.ASK_QUEUE:
-            self._ask_queue()
+            self._ask_queue(step.due_ns)
         elif need is Need.FETCH_OUTPUTS:
             self._fetch_outputs()
         elif need is Need.WITHDRAW:
@@ -262,18 +197,22 @@ class PromptRun:
         self.life.sent(sent_ns)
         answer = self.target.submit(self._order.body)
         now = self._process.clock.now_ns()
-        self.submit_ms = (now - sent_ns) / 1e6
+        self.submit_ms = (now - sent_ns) / NS_PER_MS
         if isinstance(answer, Failure):
             self.life.submit_failed(str(answer), now, refused=answer.never_arrived)
+        else:
+            said = self.life.answered(answer.status, answer.body, now, self.target.standing.remaining)
+            self._heed(said, sent_ns)
+
+    def _heed(self, said: Submission, sent_ns: int) -> None:
+        """What the answer shows of the server, besides the prompt."""
+        if not isinstance(said, Accepted):
             return
-        self.life.answered(answer.status, answer.body, now, self.target.standing.remaining)
-        submission = parse_submission(answer.status, answer.body)
-        if isinstance(submission, Accepted):
-            self.was_accepted = True
-            self.target.must_tell(sent_ns)
-            fall = self.target.numbered(submission.number, sent_ns)
-            if fall is not Fall.NONE:
-                self._process.numbers_fell(self.target, fall, self)
+        self.was_accepted = True
+        self.target.must_tell(sent_ns)
+        fall = self.target.numbered(said.number, sent_ns)
+        if fall is not Fall.NONE:
+            self._process.numbers_fell(self.target, fall, self)
 
     def _deliver(self, pictures: Delivery) -> bool:
         """Upload its input pictures; whether it can be sent now."""
@@ -301,8 +240,8 @@ class PromptRun:
         for what in self.life.disagreements[before:]:
             self._process.event("disagreement", server=self.target.url, subject=self.prompt.id, detail=what)
 
-    def _ask_queue(self) -> None:
-        answer = self.target.queue(self.life.next.due_ns)
+    def _ask_queue(self, since_ns: int) -> None:
+        answer = self.target.queue(since_ns)
         now = self._process.clock.now_ns()
         if isinstance(answer, Failure):
             self.life.server_gone(now)
@@ -322,13 +261,15 @@ class PromptRun:
     def _fetch_outputs(self) -> None:
         began_ns = self._process.clock.now_ns()
         life = self.life
-        given = Given(life.outputs, life.texts, self._pictures, whole=life.heard.gaps == 0 and self._has_room)
+        heard = self._pictures
+        whole = life.heard.gaps == 0 and (heard is None or heard.has_room)
+        given = Given(life.outputs, life.texts, {} if heard is None else heard.by_node, whole=whole)
         checked = check_outputs(self.target, given, self._order.asked)
         now = self._process.clock.now_ns()
         if checked is None:
             life.server_gone(now)
             return
-        self.fetch_ms = (now - began_ns) / 1e6
+        self.fetch_ms = (now - began_ns) / NS_PER_MS
         life.outputs_checked(
             now, received=checked.received, size_bytes=checked.size_bytes, problem=checked.problem, code=checked.code
         )
@@ -336,13 +277,7 @@ class PromptRun:
     def _keep_picture(self, message: PreviewImage | PreviewWithMetadata) -> None:
         """A picture that SaveImageWebsocket sends; those that samplers show on the way are no outputs."""
         node_id = message.node_id if isinstance(message, PreviewWithMetadata) else self.life.heard.nodes.running
-        if node_id is None or node_id not in self._order.sent_by_socket:
-            return
-        kept = self._pictures.setdefault(node_id, [])
-        if self._has_room:
-            kept.append(message.image)
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether one more picture that comes as a message can be kept."""
-        return sum(len(picture) for pictures in self._pictures.values() for picture in pictures) < MAX_PICTURE_BYTES
+        if node_id is not None and self._order.wants_pictures_of(node_id):
+            if self._pictures is None:
+                self._pictures = HeardPictures()
+            self._pictures.keep(node_id, message.image)
