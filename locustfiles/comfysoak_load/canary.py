@@ -35,7 +35,7 @@ from comfysoak_load.order import Order
 from comfysoak_load.outputs import Asked, aside
 from comfysoak_load.prompt_run import PromptRun
 from comfysoak_load.target import Target
-from comfysoak_load.withdraw import withdraw
+from comfysoak_load.withdraw import abort, withdraw
 
 MOST_KEPT: Final = 20  # pictures that differed, of all servers together
 MOST_KEPT_BYTES: Final = 64 * 1024 * 1024
@@ -61,9 +61,7 @@ class Canaries:
     def stop(self) -> None:
         """No more of them; those that are open are taken back and aborted."""
         open_ones = [one.run for one in self._ones if one.run is not None]
-        withdraw(open_ones, self._process.clock)
-        for run in open_ones:
-            run.stop()
+        abort(open_ones, self._process.clock)
         gevent.joinall(self._greenlets, timeout=STOP_WITHIN_S if open_ones else 0)
         gevent.killall(self._greenlets, timeout=STOP_WITHIN_S)
 

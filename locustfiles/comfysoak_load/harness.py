@@ -275,6 +275,19 @@ class Harness:
             self._canaries = Canaries(self.process, self.plan.canary, folder, self._is_loading)
             self._canaries.start()
         self._take_turn()
+        self._heed_sigterm()
+
+    def _heed_sigterm(self) -> None:
+        """Locust installs its handler after a headless shape has ended; until then SIGTERM would kill us as we are."""
+        if self._is_headless and not self._is_worker and self.environment.shape_class is not None:
+            gevent.signal_handler(signal.SIGTERM, self._terminated)
+
+    def _terminated(self) -> None:
+        """Take back what is open, and end: for Locust, as if its shape had ended."""
+        shape = self.environment.runner.shape_greenlet
+        if shape is not None:
+            self._quitting()
+            shape.kill(block=False)
 
     def _is_loading(self) -> bool:
         """Whether there is load now: not while servers settle, or start cold."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import gevent
@@ -44,13 +44,38 @@ def take_back(
 
 def withdraw(runs: Iterable[PromptRun], clock: Clock) -> None:
     """Take back all of these from all their servers at once; best effort."""
+    _take_back_all(_still_there(runs, clock), clock)
+
+
+def abort(
+    runs: Iterable[PromptRun], clock: Clock, why: str | None = None, overdue: Iterable[tuple[Target, str]] = ()
+) -> None:
+    """End all of these (`why` is told in their rows), and take back what is on the servers; best effort.
+
+    They end first: nothing is sent any more, and what servers then tell of an interrupt is not how they ended.
+    `overdue` are ids of prompts that nobody waits for any more, and that servers may still have.
+    """
+    ending = tuple(runs)
+    there = _still_there(ending, clock)
+    for target, prompt_id in overdue:
+        there.setdefault(target, []).append(prompt_id)
+    for run in ending:
+        run.stop(why)
+    _take_back_all(there, clock)
+
+
+def _still_there(runs: Iterable[PromptRun], clock: Clock) -> dict[Target, list[str]]:
     now_ns = clock.now_ns()
     by_target: dict[Target, list[str]] = {}
     for run in runs:
         if run.life.is_on_server:
             run.life.cancel_asked(now_ns)
             by_target.setdefault(run.target, []).append(run.life.server_id)
-    asked = [gevent.spawn(take_back, target, ids, clock, WITHIN_S) for target, ids in by_target.items()]
+    return by_target
+
+
+def _take_back_all(ids: Mapping[Target, Sequence[str]], clock: Clock) -> None:
+    asked = [gevent.spawn(take_back, target, there, clock, WITHIN_S) for target, there in ids.items()]
     gevent.joinall(asked, timeout=WITHIN_S)
     gevent.killall(asked, block=False)
 

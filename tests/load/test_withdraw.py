@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.comfyui.answers import Damaged, Queue
+from comfysoak_core.rows import Outcome
 from comfysoak_load.failures import Failure, FailureKind
 from comfysoak_load.http_answers import Answer
-from comfysoak_load.withdraw import take_back
+from comfysoak_load.withdraw import abort, take_back
+from tests.core.comfyui.lives import ID, accepted, begin, entry, run, tell, told
 
 CLOCK = AnchoredClock(Anchor.take())
 DONE = Answer(200, b"")
@@ -25,6 +28,7 @@ class Server:
     def __init__(self, queue: Any, answers: Sequence[Answer | Failure] = (DONE, DONE)) -> None:
         self.http = self
         self.asked: list[tuple[str, Any]] = []
+        self.told: Callable[[], object] = lambda: None  # once it is asked to interrupt
         self._queue = queue
         self._answers = list(answers)
 
@@ -32,6 +36,8 @@ class Server:
         """Remember, and answer."""
         assert deadline_s > 0
         self.asked.append((path, json.loads(body)))
+        if path == "/interrupt":
+            self.told()
         return self._answers.pop(0)
 
     def queue(self, since_ns: int) -> Any:
@@ -75,3 +81,20 @@ def test_what_was_not_done_is_damaged(broken: Answer | Failure) -> None:
 def test_a_server_that_is_gone_is_gone() -> None:
     """Nothing to interrupt, and nothing to wait for."""
     assert taken_back(Server(REFUSED, [REFUSED]), "ours") == REFUSED
+
+
+def test_what_a_run_takes_back_at_its_end_is_aborted() -> None:
+    """The answers of one server are not waited for to hear from another that it was interrupted: nobody failed."""
+    server = Server(Queue((ID,), (), 7))
+    one = accepted()
+    tell(one, *begin(), *run("1"))
+
+    def interrupted() -> None:
+        tell(one, told("execution_interrupted", node_id="2"), told("executing", node=None), at_s=6)
+        one.history(entry("execution_interrupted", node_id="2"), CLOCK.now_ns())
+
+    server.told = interrupted
+    abort([SimpleNamespace(life=one, target=server, stop=lambda why: one.stop(CLOCK.now_ns(), why))], CLOCK, "over")  # type: ignore[list-item]  # a run as far as it matters
+    assert [path for path, _ in server.asked] == ["/queue", "/queue", "/interrupt"]
+    assert (one.row.outcome, one.row.error_message) == (Outcome.ABORTED, "over")
+    assert one.row.cancel_asked_ns is not None
