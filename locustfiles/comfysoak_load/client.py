@@ -110,8 +110,11 @@ class ComfyClient:
         """Send one prompt and stay with it to its end: wait, fetch, check; its row as recorded.
 
         `workflow` names one of the plan; None: drawn from the mix. Waits for the socket first: a user who sees
-        "Reconnecting ..." sends nothing; and while the course of the test has a pause, nobody does.
+        "Reconnecting ..." sends nothing; and while the course of the test has a pause, nobody does. A user who was
+        stopped meanwhile ends here, as a task may send several: gevent.GreenletExit.
         """
+        if self._is_stopping:
+            raise gevent.GreenletExit
         numbers = self._process.draw(self._seat.number, self._count)
         self._count += 1
         aim = self._aim(numbers, workflow)

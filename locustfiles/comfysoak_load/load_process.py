@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,12 +29,13 @@ from comfysoak_load.seat import Seat
 from comfysoak_load.self_check import SelfCheck
 from comfysoak_load.sockets import Sockets
 from comfysoak_load.target import Target
-from comfysoak_load.withdraw import withdraw
+from comfysoak_load.withdraw import abort
 from comfysoak_load.workloads import PreparedWorkload
 
 ABORT_WITHIN_S = 0.5
 WAKE_EVERY_S = 0.1
 MAX_TRACEBACKS = 3
+OVERDUE_KEPT = 10_000  # prompts that timed out are taken back at the end: the last so many
 _log = logging.getLogger("comfysoak")
 
 
@@ -84,6 +86,7 @@ class LoadProcess:
         self._judging: set[Target] = set()  # whose numbers fell: restarted, or several?
         self._waker: gevent.Greenlet | None = None
         self._runs: set[PromptRun] = set()
+        self._overdue: deque[tuple[Target, str]] = deque(maxlen=OVERDUE_KEPT)  # timed out, and perhaps still there
 
     @property
     def in_flight(self) -> int:
@@ -142,8 +145,10 @@ class LoadProcess:
         self._runs.add(run)
 
     def end(self, run: PromptRun) -> None:
-        """A prompt is over."""
+        """A prompt is over, for us at least."""
         self._runs.discard(run)
+        if run.life.is_on_server:
+            self._overdue.append((run.target, run.life.server_id))
 
     def follow(self, run: PromptRun) -> None:
         """Its user has given up: go with it to its end; what it becomes is told, and at our end it is taken back."""
@@ -221,11 +226,9 @@ class LoadProcess:
     def _abort_open_prompts(self, why: str | None) -> None:
         if self.gateway is not None:
             self.gateway.abort(why)
-        elif not self._runs:
+        elif not self._runs and not self._overdue:
             return
-        withdraw(self._runs, self.clock)
-        for run in tuple(self._runs):
-            run.stop(why)
+        abort(self._runs, self.clock, why, self._overdue)
         self.leaving.join(timeout=ABORT_WITHIN_S)
         self.leaving.kill(timeout=ABORT_WITHIN_S)
 
