@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from comfysoak_core.comfyui.server_clock import DRIFT_MOST
+
 OFF_S = 0.5  # a clock that is wrong by more is worth telling
 
 
@@ -30,7 +32,7 @@ class ClockOff:
 def on_our_clock(moments: pd.Series, servers: pd.Series, clocks: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """The moments converted, and how far each may be wrong in seconds; NaT and NaN where the offset is not known.
 
-    Of a server's readings the nearest in time counts.
+    Of a server's readings the nearest in time counts; the further it is, the more the clocks may have drifted since.
     """
     offset_s = pd.Series(np.nan, index=moments.index)
     error_s = pd.Series(np.nan, index=moments.index)
@@ -38,8 +40,9 @@ def on_our_clock(moments: pd.Series, servers: pd.Series, clocks: pd.DataFrame) -
         mine = (servers == server) & moments.notna()
         if mine.any():
             nearest = _nearest(moments[mine], readings)
+            away_s = np.abs(moments[mine].to_numpy() - readings["at"].to_numpy()[nearest]) / np.timedelta64(1, "s")
             offset_s[mine] = readings["offset_s"].to_numpy()[nearest]
-            error_s[mine] = readings["error_s"].to_numpy()[nearest]
+            error_s[mine] = readings["error_s"].to_numpy()[nearest] + away_s * DRIFT_MOST
     return moments - pd.to_timedelta(offset_s, unit="s"), error_s
 
 

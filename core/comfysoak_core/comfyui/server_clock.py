@@ -72,15 +72,15 @@ class ServerClock:
         at_ns = before_ns if before_ns is not None else after_ns
         if at_ns is None or (after_ns is not None and before_ns is not None and after_ns > before_ns):
             return
-        bounds = self._stretch(at_ns)
+        bounds = self._stretch(at_ns)  # each bound is as old as our own moment in it: the stamp's may be any between
         if before_ns is not None:
             low_ns = stamp_ns - before_ns - SLACK_NS
             if bounds.low_ns is None or low_ns > bounds.low_ns:
-                bounds.low_ns, bounds.low_at_ns = low_ns, at_ns
+                bounds.low_ns, bounds.low_at_ns = low_ns, before_ns
         if after_ns is not None:
             high_ns = stamp_ns + RESOLUTION_NS - after_ns + SLACK_NS
             if bounds.high_ns is None or high_ns < bounds.high_ns:
-                bounds.high_ns, bounds.high_at_ns = high_ns, at_ns
+                bounds.high_ns, bounds.high_at_ns = high_ns, after_ns
 
     def take(self, row: Prompt) -> None:
         """What a prompt that has ended shows: when it was taken, begun and ended, by the server and by us."""

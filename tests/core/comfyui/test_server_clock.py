@@ -121,3 +121,24 @@ def test_what_is_long_ago_is_forgotten() -> None:
     run(clock, 2000, 0.0, every_s=5)
     assert offset_at(clock, 2000).error_ns < s(0.005)
     assert len(clock._stretches) <= 61  # that it does not grow is the point
+
+
+@pytest.mark.parametrize("ppm", [200, -200, 30])
+def test_the_stated_error_holds_when_answers_come_late(ppm: float) -> None:
+    """A bound is as old as the moment of ours that it rests on, however long the other one was in coming."""
+    numbers, clock, at_ns = random.Random(5), ServerClock(), START_NS
+
+    def truth_ns(moment_ns: int) -> float:
+        return s(3) + (moment_ns - START_NS) * ppm * 1e-6
+
+    def stamp(moment_ns: int) -> int:
+        return int(moment_ns + truth_ns(moment_ns)) // NS_PER_MS * NS_PER_MS
+
+    for _ in range(200):
+        created_ns = at_ns + s(numbers.uniform(0, 0.002))
+        accepted_ns = created_ns + s(numbers.choice([0.001, 20, 60]))
+        clock.stamped(stamp(created_ns), at_ns, accepted_ns)
+        at_ns = accepted_ns + s(numbers.uniform(0, 30))
+        found = clock.offset(at_ns)
+        assert isinstance(found, Offset)
+        assert abs(found.offset_ns - truth_ns(at_ns)) <= found.error_ns + 1
