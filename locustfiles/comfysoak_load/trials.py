@@ -43,6 +43,7 @@ class Trials:
             self._write(self._begun(trial_id, trial, what))
         elif trial.ended and self._row.round != trial.round:
             ended_ns = self._clock.now_ns()
+            self._journal().flush()  # its prompts are read as soon as it has ended
             self._write(replace(self._row, round=trial.round, ended_ns=ended_ns, judged_ns=None, held=None, sure=None))
 
     def _begun(self, trial_id: str, trial: TrialNow, what: CapacitySearch) -> Trial:
@@ -62,10 +63,11 @@ class Trials:
             if row is None or said["trial"] != row.id:
                 return
             held, sure, why = bool(said["held"]), bool(said["sure"]), str(said["why"])
-            number, count = int(row.id.rpartition("/")[2]), int(said["round"])
+            stage, _, number = row.id.partition("/")
+            of = (int(stage), int(number), int(said["round"]))
         except (ValueError, KeyError, TypeError):
             return  # no word of our supervisor
-        self.judgement = Judgement((number, count), held, sure)
+        self.judgement = Judgement(of, held, sure)
         self._write(replace(row, held=held, sure=sure, why=why, judged_ns=self._clock.now_ns()))
 
     def _write(self, row: Trial) -> None:

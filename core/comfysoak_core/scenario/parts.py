@@ -19,12 +19,12 @@ from comfysoak_core.scenario.stage import ERRAND_GRACE_S, SETTLE, ColdStart, Set
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether the goals held at a level; `of` is the number of its trial, and how often it was judged, this time too.
+    """Whether the goals held at a level; `of` names its stage, its trial, and how often it was judged, this time too.
 
     Not `sure`: there were too few prompts to tell, and `held` is as far as was seen.
     """
 
-    of: tuple[int, int]
+    of: tuple[int, int, int]
     held: bool
     sure: bool
 

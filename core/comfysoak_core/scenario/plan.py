@@ -64,8 +64,9 @@ class Plan(_Frozen):
     on_undecided: Literal["fail", "pass"] = "fail"
 
     def with_duration(self, duration_s: float) -> Plan:
-        """The same shape, stretched or shrunk to `duration_s` in all; limits of cold starts stay."""
-        factor = duration_s / self.duration_s if self.duration_s else 1.0
+        """The same shape, stretched or shrunk to `duration_s` in all; cold starts and searches take what they take."""
+        now_s = sum(stage.load_s for stage in self.stages if stage.search is None)
+        factor = duration_s / now_s if now_s else 1.0
         return self.model_copy(update={"stages": tuple(stage.stretched(factor) for stage in self.stages)})
 
     def with_users(self, users_most: int) -> Plan:

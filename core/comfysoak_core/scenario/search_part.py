@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comfysoak_core.scenario.parts import Facts, Leg, Now, Over, TrialNow
+from comfysoak_core.scenario.parts import Facts, Judgement, Leg, Now, Over, TrialNow
 from comfysoak_core.scenario.search import Trial
 from comfysoak_core.scenario.stage import JUDGE_WITHIN_S, TRIAL, WARMUP, CapacitySearch, Stage
 
@@ -27,10 +27,16 @@ class _Hold:
 
 
 class SearchPart:
-    """Levels, one after the other, until the question is decided or the stage has lasted as long as it may."""
+    """Levels, one after the other, until the question is decided or the stage has lasted as long as it may.
 
-    def __init__(self, stage: Stage, what: CapacitySearch, number: int, began_s: float, *, patience_s: float) -> None:
+    `name` tells its phases from those of another search in the same run.
+    """
+
+    def __init__(
+        self, stage: Stage, what: CapacitySearch, number: int, began_s: float, *, patience_s: float, name: str = ""
+    ) -> None:
         self._what = what
+        self._name = name
         self._number = number
         self._over_s = began_s + stage.duration_s
         self._patience_s = patience_s
@@ -63,15 +69,14 @@ class SearchPart:
             if not facts.idle and facts.now_s < hold.ending_since_s + self._patience_s:
                 return self._now(hold, hold.phase, hold.leg.until_s)
             hold.judged_since_s = facts.now_s
-        answered = facts.judgement is not None and facts.judgement.of == (hold.trial.number, hold.round)
-        if answered or facts.now_s >= hold.judged_since_s + JUDGE_WITHIN_S:
+        if self._judgement_on(hold, facts) is not None or facts.now_s >= hold.judged_since_s + JUDGE_WITHIN_S:
             return None
         return self._now(hold, hold.phase, hold.leg.until_s, ended=True)
 
     def _after(self, hold: _Hold, facts: Facts) -> _Hold | None:
         """The next level, the same for longer, or None: the question is decided, or nobody answers."""
-        found = facts.judgement
-        if found is None or found.of != (hold.trial.number, hold.round):
+        found = self._judgement_on(hold, facts)
+        if found is None:
             return None
         until_s = hold.leg.until_s + self._what.hold_s
         if not found.sure and until_s <= self._what.discard_s + self._what.hold_most_s and facts.now_s < self._over_s:
@@ -79,6 +84,11 @@ class SearchPart:
             return _Hold(hold.trial, hold.phase, leg, hold.round + 1)
         self._search.judge(held=found.held, sure=found.sure)
         return self._hold_next(facts.now_s) if facts.now_s < self._over_s else None
+
+    def _judgement_on(self, hold: _Hold, facts: Facts) -> Judgement | None:
+        """The judgement that has come, if it is on this round of this level."""
+        found = facts.judgement
+        return found if found is not None and found.of == (self._number, hold.trial.number, hold.round) else None
 
     def _hold_next(self, now_s: float) -> _Hold | None:
         trial = self._search.next
@@ -89,7 +99,8 @@ class SearchPart:
         return _Hold(trial, WARMUP if warms_up else self._phase_of(trial), Leg(now_s, 0.0, until_s))
 
     def _phase_of(self, trial: Trial) -> str:
-        return f"{TRIAL}{self._what.level_in_words(trial.level)}" + (", again" if trial.again else "")
+        said = (self._what.level_in_words(trial.level), "again" if trial.again else "", self._name)
+        return TRIAL + ", ".join(filter(None, said))
 
     def _now(self, hold: _Hold, phase: str, load_s: float, leg: Leg | None = None, *, ended: bool = False) -> Now:
         trial = TrialNow(hold.trial, self._phase_of(hold.trial), hold.round, ended=ended)

@@ -158,10 +158,11 @@ class Stage(_Frozen):
         if self.search is None or level is None:
             return self
         line = Line.level(level)
+        lasts_s = self.search.discard_s + self.search.hold_most_s  # one that was begun is gone through with
         if self.search.counts_users:
-            return self.model_copy(update={"users": line})
+            return self.model_copy(update={"users": line, "duration_s": lasts_s})
         arrivals = Arrivals(rate_per_s=line, process=self.search.process, in_flight_most=self.search.in_flight_most)
-        return self.model_copy(update={"arrivals": arrivals})
+        return self.model_copy(update={"arrivals": arrivals, "duration_s": lasts_s})
 
     @property
     def load_s(self) -> float:
@@ -213,7 +214,11 @@ class Stage(_Frozen):
         return self.model_copy(update=update)
 
     def with_users_times(self, factor: float) -> Stage:
-        """The same with its users scaled; a stage with users keeps at least one."""
+        """The same with its users scaled, also those of a search; a stage with users keeps at least one."""
+        if self.search is not None and self.search.counts_users:
+            low, high = (max(round(level * factor), 1) for level in (self.search.low, self.search.high))
+            search = self.search.model_copy(update={"low": float(low), "high": float(high)})
+            return self.model_copy(update={"search": search})
         if self.users is None:
             return self
         return self.model_copy(update={"users": self.users.scaled(factor, whole=True)})

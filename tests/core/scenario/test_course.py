@@ -9,6 +9,7 @@ import pytest
 from comfysoak_core.scenario.course import Course
 from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.parts import Facts, Leg, Now
+from comfysoak_core.scenario.plan import LAST_PATIENCE_S
 from comfysoak_core.scenario.stage import ERRAND_GRACE_S, ColdStart, Settle, Stage
 
 Row = tuple[float, dict[str, int]]
@@ -235,3 +236,11 @@ def test_nothing_grows_in_days_of_settles() -> None:
             sizes.append(size(course))
     assert done > 9_000
     assert max(sizes[100:]) - sizes[100] < 100
+
+
+def test_the_end_keeps_within_the_longest_duration() -> None:
+    """A run whose stages are over just before waits no longer for what is open than one that was cut short."""
+    course = course_of(stage(95), patience_s=300, max_duration_s=100)
+    table: list[Row] = [(0, BUSY), (95, BUSY), (100, BUSY), (129, BUSY), (100 + LAST_PATIENCE_S, BUSY)]
+    assert walked(course, *table)[-2:] == ["0 load 0 0 hold", "over"]
+    assert not course.cut_short

@@ -79,3 +79,18 @@ def test_scaled_users_are_whole_and_nobody_is_rounded_away() -> None:
     assert Spike(base=1, top=40, every_s=9, lasts_s=1).scaled(0.1, whole=True) == Spike(
         base=1, top=4, every_s=9, lasts_s=1
     )
+
+
+def test_many_steps_cost_no_more_than_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arrival's moment is found without a look at each plateau before it: a thousand would make it late."""
+    asked = 0
+    level = Steps._level
+
+    def counted(self: Steps, number: int) -> float:
+        nonlocal asked
+        asked += 1
+        return level(self, number)
+
+    monkeypatch.setattr(Steps, "_level", counted)
+    Steps(start=1, end=1000, count=1000).moment(1e6, 3600.0)
+    assert asked < 200

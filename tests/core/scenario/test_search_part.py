@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
+from comfysoak_core.scenario.arrivals import arrival_offsets
 from comfysoak_core.scenario.course import Course
 from comfysoak_core.scenario.parts import Facts, Judgement, Now
 from comfysoak_core.scenario.search import Search
@@ -62,7 +64,7 @@ def judged(now: Now, answer: Answer, walk: Walk) -> Judgement | None:
     if len(walk.levels) < now.trial.trial.number:
         walk.levels.append(now.trial.trial.level)
     held, sure = answer(now.trial.trial.level)
-    return Judgement((now.trial.trial.number, now.trial.round), held, sure)
+    return Judgement((now.number, now.trial.trial.number, now.trial.round), held, sure)
 
 
 def test_each_level_warms_up_is_held_ends_and_leads_on() -> None:
@@ -133,3 +135,26 @@ def test_a_stage_knows_what_it_needs_at_most() -> None:
     assert users.at_level(4).users_at(3) == 4
     walk = walked(searching(), lambda _: (True, False))
     assert walk.ended_s <= searching().longest_s(PATIENCE_S) + PATIENCE_S
+
+
+def test_a_second_search_is_judged_by_itself() -> None:
+    """What came of the first one's last level is no answer for the second, and its phases have other names."""
+    part = Stage(duration_s=10_000, search=searching(discard_s=0))
+    course = Course([part, part], patience_s=PATIENCE_S)
+    now_s, judgement, measured = 0.0, None, []
+    while (now := course.at(Facts(now_s, idle=True, judgement=judgement))) is not None:
+        if now.leg is not None and now.phase not in measured:
+            measured.append(now.phase)
+        judgement = judged(now, lambda _: (False, True), Walk()) if now.number == 0 else judgement
+        judgement, now_s = judgement or Judgement((0, 1, 1), held=False, sure=True), now_s + STEP_S
+    assert measured == [f"{TRIAL}1 user", f"{TRIAL}1 user, search 2"]
+    assert now_s > JUDGE_WITHIN_S
+
+
+def test_a_level_has_arrivals_to_its_end() -> None:
+    """Also where its stage may not last as long as that: what was begun is gone through with."""
+    what = searching(counts_users=False, low=2, hold_s=60, hold_most_s=180, discard_s=10)
+    stage = Stage(duration_s=30, search=what).at_level(2)
+    assert stage.arrivals is not None
+    offsets = list(arrival_offsets(stage.duration_s, stage.arrivals.rate_per_s, "constant", Random(1)))
+    assert offsets[-1] == 189.5

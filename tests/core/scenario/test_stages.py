@@ -124,3 +124,13 @@ def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
     path.write_text(f"target: {{comfyui: http://a:1}}\nworkload: [{{workflow: w.json}}]\n{example}", encoding="utf-8")
     plan = resolve(*read_scenario(path))
     assert (len(plan.stages), plan.max_duration_s, plan.starts_cold) == (4, 4 * 86_400, True)
+
+
+def test_a_search_keeps_to_the_users_of_the_call_and_takes_its_time(tmp_path: Path) -> None:
+    """`--users` holds for its levels too; `--duration` is shared by the stages that can be stretched."""
+    stages = ("{users: 8, for: 100s}", "{search: {users: {from: 4, to: 64}, hold: 1m}, for: 1h}")
+    plan = plan_of(tmp_path, *stages).with_users(16).with_duration(50)
+    search = plan.stages[1].search
+    assert search is not None
+    assert (search.low, search.high, plan.users_most) == (1, 16, 16)
+    assert [stage.duration_s for stage in plan.stages] == [50, 3600]
