@@ -123,7 +123,7 @@ class ComfyClient:
         while not self._process.sending.is_set():
             self._process.sending.wait()
             aim = replace(aim, connection=self._seat.reach(aim.workload.needs(aim.drawn)))
-        row = self._see_through(aim, self._process.clock.now_ns())
+        row = self._see_through(aim, self._process.clock.now_ns(), not_at_all, self._process.sending.wait)
         self.think_s = think_s
         self._pause_after(row)
         return row
@@ -140,7 +140,7 @@ class ComfyClient:
 
         What does not need to be done at that moment is done before it: `wait` returns when it is due.
         """
-        return self._see_through(aim, due_ns, wait)
+        return self._see_through(aim, due_ns, wait, self._process.await_load)
 
     def _aim(
         self,
@@ -157,8 +157,13 @@ class ComfyClient:
             drawn = mistaken(drawn, intent.mistake)
         return Aim(workload, drawn, self._seat.reach(workload.needs(drawn), within_s), fetch, intent)
 
-    def _see_through(self, aim: Aim, due_ns: int, wait: Callable[[], object] = not_at_all) -> Prompt:
-        """One prompt to its end, or to where its user gives up, and then what the user sends again; the last row."""
+    def _see_through(
+        self, aim: Aim, due_ns: int, wait: Callable[[], object], wait_again: Callable[[], object]
+    ) -> Prompt:
+        """One prompt to its end, or to where its user gives up, and then what the user sends again; the last row.
+
+        `wait` returns when the prompt is to leave, `wait_again` when a user may try again.
+        """
         run = self._prepare(aim, due_ns)
         wait()
         row = self._run_through(run)
@@ -166,7 +171,7 @@ class ComfyClient:
             again = aim.intent.next_attempt(run.prompt.id)
             if again is None:
                 break
-            self._process.sending.wait()
+            wait_again()
             aim = replace(
                 aim, intent=again, connection=self._seat.reach(aim.workload.needs(aim.drawn), SOCKET_WITHIN_S)
             )

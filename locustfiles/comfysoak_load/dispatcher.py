@@ -70,9 +70,9 @@ class Dispatcher:
 
     @property
     def on_their_way(self) -> int:
-        """Prompts that are due and have not ended."""
+        """Prompts that are due and have not ended; users who try again when there is load again have nothing open."""
         is_catching_up = self._halting is not None and bool(self._going)
-        return len(self._sending) + is_catching_up
+        return len(self._sending) - len(self._process.held_back) + is_catching_up
 
     def share(self, part: int, parts: int) -> None:
         """Send part `part` of `parts` from the offset on at which a stage is entered next; until there the old one."""
@@ -96,6 +96,7 @@ class Dispatcher:
         if self._schedule is not None:
             self._pool.open(self._schedule.room)
             self._schedule.zero_ns, self._schedule.until_s = zero_ns, until_s
+            self._schedule.phase = self._process.phase
         if self._schedules:
             self._going = gevent.spawn(self._dispatch_all, self._schedules)
 
@@ -127,10 +128,11 @@ class Dispatcher:
             return None
         return schedule
 
-    def leave(self) -> None:
+    def leave(self, *, for_good: bool = False) -> None:
         """No further arrivals until a stage is entered; what is on its way goes on to its end.
 
-        What is due and has not left, because this process is late, may still leave within `CATCH_UP_S`.
+        What is due and has not left, because this process is late, may still leave within `CATCH_UP_S`. Afterwards it
+        waits for its stage to go on; or it becomes rows that say so, where it was left `for_good`.
         """
         now_ns = self._process.clock.now_ns()
         for schedule in self._schedules:
@@ -138,7 +140,12 @@ class Dispatcher:
         if self._going is None or not any(schedule.is_left for schedule in self._schedules):
             self._halt()
         elif self._halting is None:
-            self._halting = gevent.spawn_later(CATCH_UP_S, self._halt)
+            self._halting = gevent.spawn_later(CATCH_UP_S, self._end_catching_up, for_good)
+
+    def _end_catching_up(self, for_good: bool) -> None:  # noqa: FBT001  # of one caller
+        self._halt()
+        if for_good:
+            self._tell_late("when its level was over")
 
     def _halt(self) -> None:
         """Send no more at once."""
@@ -156,7 +163,7 @@ class Dispatcher:
         """No further arrivals at all; what still waits for a socket is not sent."""
         self._halt()
         self._pool.close()
-        gevent.killall(list(self._waiting))
+        gevent.killall([*self._waiting, *self._process.held_back])
         self._give_up("when the run ended")
         self._alarm.close()
 
@@ -178,6 +185,10 @@ class Dispatcher:
                 if ready is not None:
                     ready.call_off()
                 raise
+            if self._going is not gevent.getcurrent():  # halted, and awake before it is killed: others have taken it
+                if ready is not None:
+                    ready.call_off()
+                return
             schedule.take()
             self._arrive(schedule, ready, arrival, numbers, due_ns)
             gevent.sleep(0)  # it leaves before the next one is thought of
@@ -203,7 +214,8 @@ class Dispatcher:
     ) -> None:
         departure = ready or self._make_ready(schedule, arrival, numbers, due_ns)
         if departure is None:
-            self._not_sent(arrival, numbers, due_ns, f"{len(self._sending)} prompts were on their way already")
+            self._not_sent(arrival, numbers, due_ns, f"{len(self._sending)} prompts were on their way already",
+                           schedule.phase)  # fmt: skip
         else:
             departure.is_due.set()
 
@@ -214,7 +226,8 @@ class Dispatcher:
             if aim is not None:
                 client.send(aim, due_ns, departure.is_due.wait)
             elif not departure.is_called_off:
-                self._not_sent(arrival, numbers, due_ns, "the run ended before its socket was open")
+                reason = "the run ended before its socket was open"
+                self._not_sent(arrival, numbers, due_ns, reason, self._process.phase)
         except Exception as error:  # noqa: BLE001  # a mistake in one prompt does not end the test
             self._process.own_error(error)
         finally:
@@ -233,8 +246,14 @@ class Dispatcher:
 
     def _give_up(self, when: str, later_than_ns: int = 0) -> None:
         """The stage is over: rows for arrivals that are that late; those that are less late may still leave."""
-        schedules, now_ns = self._schedules, self._process.clock.now_ns()
-        for schedule in schedules:
+        schedules = self._schedules
+        self._tell_late(when, later_than_ns)
+        self._rest, self._schedule = [schedule for schedule in schedules if schedule.is_left], None
+
+    def _tell_late(self, when: str, later_than_ns: int = 0) -> None:
+        """Rows for arrivals that are that late and have not left."""
+        now_ns = self._process.clock.now_ns()
+        for schedule in self._schedules:
             schedule.end_at(now_ns)
             while (arrival := schedule.next) is not None and schedule.is_left:
                 due_ns = schedule.due_ns(arrival)
@@ -243,11 +262,10 @@ class Dispatcher:
                 numbers = self._process.draw(schedule.name, schedule.count)
                 schedule.take()
                 reason = f"the load process was {(now_ns - due_ns) / NS_PER_S:.1f} s late {when}"
-                self._not_sent(arrival, numbers, due_ns, reason)
-        self._rest, self._schedule = [schedule for schedule in schedules if schedule.is_left], None
+                self._not_sent(arrival, numbers, due_ns, reason, schedule.phase)
 
-    def _not_sent(self, arrival: Arrival, numbers: random.Random, due_ns: int, reason: str) -> None:
-        """The row of an arrival that could not be sent."""
+    def _not_sent(self, arrival: Arrival, numbers: random.Random, due_ns: int, reason: str, phase: str | None) -> None:
+        """The row of an arrival of `phase` that could not be sent."""
         process = self._process
         name, expected = process.intended(arrival.workflow, numbers)
         process.journal.add(
@@ -257,7 +275,7 @@ class Dispatcher:
                 worker=process.worker,
                 client_id="",
                 workflow=name,
-                phase=process.phase,
+                phase=phase,
                 expected=expected,
                 scheduled_ns=due_ns,
                 finished_ns=process.clock.now_ns(),

@@ -54,6 +54,9 @@ class LoadProcess:
         self.closing = False
         self.sending = gevent.event.Event()  # while it is not set, users pause before their next prompt
         self.sending.set()
+        self.under_load = gevent.event.Event()  # while it is not set, nobody of open load tries again
+        self.under_load.set()
+        self.held_back: set[gevent.Greenlet] = set()  # who waits for that
         self.fleet = Fleet(
             [Target(server, clock, _headers(plan)) for server in plan.servers],
             plan,
@@ -195,6 +198,15 @@ class LoadProcess:
         self.journal.add(
             Event(at_ns=at_ns, source=self.worker, kind=kind, server=server, subject=subject, code=code, detail=detail)
         )
+
+    def await_load(self) -> None:
+        """Wait while nothing is sent: servers settle, or the test comes to its end."""
+        here = gevent.getcurrent()
+        self.held_back.add(here)
+        try:
+            self.under_load.wait()
+        finally:
+            self.held_back.discard(here)
 
     def own_error(self, error: Exception) -> None:
         """A prompt broke off by an error that nobody expected: an event, and at first its traceback in the log."""

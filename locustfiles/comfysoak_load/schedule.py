@@ -24,6 +24,7 @@ class Schedule:
         self.count = 0  # of the next arrival
         self.zero_ns = 0
         self.until_s = math.inf
+        self.phase: str | None = None  # its own, also when another one is on
         self._arrivals = arrivals
         self._next: Arrival | None = None
         self._reached_s = 0.0

@@ -48,6 +48,9 @@ def _settle(process: LoadProcess, target: Target, wait_s: float) -> None:
     except _NotSettledError as why:
         process.event("not_settled", server=target.url, detail=str(why))
         return
+    except gevent.GreenletExit:
+        process.event("not_settled", server=target.url, detail="it took too long, or the test ended")
+        raise
     process.event("settled", server=target.url, subject="begin", detail=_in_words(before_bytes, after_bytes))
     company = "it was cut short"
     try:

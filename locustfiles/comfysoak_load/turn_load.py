@@ -24,6 +24,10 @@ class TurnLoad:
 
     def take(self, turn: Turn, stage: Stage, part_of_parts: tuple[int, int] | None) -> None:
         """Do this part of so many of a turn; None: nothing but what concerns users."""
+        if turn.sends:
+            self._process.under_load.set()
+        else:
+            self._process.under_load.clear()
         if turn.sends and stage.users_most:  # those of the stage before have up to a second to leave
             self._process.sending.set()
         else:
@@ -52,7 +56,7 @@ class TurnLoad:
             self._dispatcher.share(*part_of_parts)
             self._dispatcher.enter(stage, turn.stage, turn.zero_ns, from_s=turn.from_s, until_s=turn.until_s)
         elif self._dispatcher is not None and turn.attended:
-            self._dispatcher.leave()
+            self._dispatcher.leave(for_good=turn.level is not None)
         elif self._dispatcher is not None:
             self._dispatcher.retire()
 

@@ -30,6 +30,7 @@ class Process:
         self.rows: list[Prompt] = []
         self.journal = SimpleNamespace(add=self.rows.append)
         self.worker, self.phase = "load-0", "load"
+        self.held_back: set[gevent.Greenlet] = set()
         self.draws: list[str] = []
         self.errors: list[Exception] = []
         self.own_error = self.errors.append
@@ -271,3 +272,58 @@ def test_clients_nobody_needs_are_let_go(process: Process, monkeypatch: pytest.M
     process.clock.advance(pool.IDLE_MOST_S + 1)
     until(lambda: Client.clients == pool.AHEAD_LEAST)
     dispatcher.stop()
+
+
+@pytest.mark.parametrize("ends", ["with another stage", "for good"])
+def test_what_is_told_late_is_of_its_own_phase(process: Process, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    """A level that could not be sent in full is judged with all its arrivals, and the next one without them."""
+    monkeypatch.setattr("comfysoak_load.dispatcher.CATCH_UP_S", 0.0)
+    dispatcher = dispatcher_of(process)
+    process.phase = "trial: 1"
+    dispatcher.enter(stage(rate=2000), 0, process.clock.now_ns() - 10 * NS_PER_S)
+    if ends == "for good":
+        Client.at_each = staticmethod(lambda: dispatcher.leave(for_good=True))  # after its first
+        until(lambda: bool(Client.sent))
+        until(lambda: dispatcher.on_their_way == 0)
+        assert len(Client.sent) + len(process.rows) == 4000
+    process.phase = "warmup"
+    dispatcher.enter(Stage(duration_s=5), 1, process.clock.now_ns())
+    dispatcher.stop()
+    assert process.rows
+    assert {row.phase for row in process.rows} == {"trial: 1"}
+
+
+def test_who_waits_to_try_again_holds_nothing_up(process: Process) -> None:
+    """While servers settle a user who gave up has nothing open; at the end of the test it goes."""
+    dispatcher = dispatcher_of(process)
+    never = gevent.event.Event()
+
+    def held_back() -> None:
+        process.held_back.add(gevent.getcurrent())
+        try:
+            never.wait()
+        finally:
+            process.held_back.discard(gevent.getcurrent())
+
+    Client.at_each = staticmethod(held_back)
+    dispatcher.enter(stage(seconds=0.1), 0, process.clock.now_ns() - 10 * NS_PER_S)
+    until(lambda: len(process.held_back) == 5)
+    assert dispatcher.on_their_way == 0
+    dispatcher.stop()
+    assert process.held_back == set()
+    assert process.errors == []
+
+
+def test_nothing_is_sent_and_told_as_well(process: Process) -> None:
+    """A dispatcher that is halted while it is awake takes no arrival that another one dealt with."""
+    for count in range(20):
+        Client.sent, process.rows[:] = [], []
+        dispatcher = dispatcher_of(process)
+        zero_ns = process.clock.now_ns() - 10 * NS_PER_S
+        dispatcher.enter(stage(), 0, zero_ns)
+        until(lambda count=count: len(Client.sent) > count)  # type: ignore[misc]  # bound now
+        dispatcher.enter(Stage(duration_s=5), 1, process.clock.now_ns())
+        dispatcher.stop()
+        for _ in range(5):
+            gevent.sleep(0)
+        assert sorted(Client.sent + [row.scheduled_ns for row in process.rows]) == expected(zero_ns, 0, 100)

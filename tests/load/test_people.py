@@ -12,7 +12,7 @@ import pytest
 from comfysoak_core.comfyui.vary import Range, Vary
 from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_core.scenario.stage import Stage
+from comfysoak_core.scenario.stage import Arrivals, Stage
 from comfysoak_core.scenario.workload import Cancel, GiveUp, Mistakes, Upload, Workload
 from comfysoak_load.built_in import GRAPH
 from tests.load.conftest import simulated
@@ -151,3 +151,18 @@ def test_a_picture_that_cannot_be_uploaded_is_a_failed_prompt(bringing: Mix) -> 
     found = bringing.of("big")
     assert {(row["outcome"], row["code"], row["sent_ns"]) for row in found} == {("failed", "UPLOAD_ERROR", None)}
     assert "413" in found[0]["error_message"]
+
+
+def test_arrivals_are_tried_again_too(tmp_path: Path) -> None:
+    """In open load no user waits for a stage with users before trying again."""
+    with simulated() as (url, _):
+        quits = Workload(name="quit", graph=SLOW, vary=TAGS, give_up=GiveUp(after_s=(0.1, 0.1), again=1), deadline_s=5)
+        arrivals = Arrivals(rate_per_s=Line.level(4), process="constant")
+        stages = (Stage(duration_s=1.0, arrivals=arrivals),)
+        process, recording = planned_locust(
+            tmp_path, Plan(name="again", servers=(url,), workloads=(quits,), stages=stages)
+        )
+        ended(process)
+    attempts = [row["attempt"] for row in rows(recording, "prompts")]
+    assert attempts.count(1) == 4
+    assert attempts.count(2) >= 2
