@@ -12,7 +12,7 @@ from comfysoak_core.comfyui.server_clock import ClockSet
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Event, ServerClockReading
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_core.scenario.routing import Health, Router, models_of
+from comfysoak_core.scenario.routing import Health, Router, needs_of
 from comfysoak_load.target import Target
 
 LOOK_LEAST_S = 0.05
@@ -28,7 +28,8 @@ class Fleet:
         self, targets: Sequence[Target], plan: Plan, *, worker: str, turn: int, clock: Clock, journal: Journal
     ) -> None:
         self.targets = tuple(targets)
-        needs = [models_of(one.graph, one.name) for one in plan.workloads if one.images is None]
+        own = [one for one in plan.workloads if one.images is None]
+        needs = [need for one in own for need in needs_of(one.graph, one.name, one.vary.inputs)]
         self._router = Router(plan.route, [target.url for target in targets], turn, needs)
         self._standings = tuple(target.standing for target in targets)
         self._told = [Health.UP for _ in targets]

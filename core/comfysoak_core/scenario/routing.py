@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from hashlib import blake2b
+from itertools import islice, product
 from typing import Any, Final, Literal
 
 from comfysoak_core.clock import NS_PER_S
@@ -27,6 +28,7 @@ POLL_EVERY_NS: Final = NS_PER_S  # a server is asked for its queue when it has t
 FIRST_PROBE_NS: Final = NS_PER_S // 2  # one that is down is asked again after this, then twice as late each time
 LONGEST_PROBE_NS: Final = 4 * NS_PER_S
 MAX_REASON: Final = 200
+MOST_NEEDS: Final = 1000  # of one workload that are dealt out evenly
 
 _MODEL_FILE: Final = (".safetensors", ".ckpt", ".gguf", ".sft", ".pt", ".pth", ".bin", ".onnx")
 _BASE_MODEL: Final = frozenset({"ckpt_name", "unet_name"})
@@ -109,9 +111,9 @@ class Router:
         self._route = route
         self._servers = tuple(servers)
         self._turn = turn
-        self._orders: dict[str, tuple[int, ...]] = {}  # for each set of models there is: the servers, the first its own
+        self._orders: dict[str, tuple[int, ...]] = {}  # for each known set of models: the servers, the first its own
         for need in sorted(set(needs)):
-            self._order(need)
+            self._orders[need] = self._fairly(preference(need, self._servers))
 
     def choose(self, standings: Sequence[Standing], needs: str) -> int:
         """The index of the server for a prompt that needs the models of this name (`models_of`)."""
@@ -128,10 +130,8 @@ class Router:
         return usable[self._turn % len(usable)]
 
     def _order(self, needs: str) -> tuple[int, ...]:
-        order = self._orders.get(needs)
-        if order is None:
-            order = self._orders[needs] = self._fairly(preference(needs, self._servers))
-        return order
+        """Processes meet what was not known from the start in different orders: that goes by names alone."""
+        return self._orders.get(needs) or preference(needs, self._servers)
 
     def _fairly(self, order: tuple[int, ...]) -> tuple[int, ...]:
         """`order`, begun by a server that has no more models of its own than any other."""
@@ -161,6 +161,13 @@ def models_of(graph: Mapping[str, Mapping[str, Any]], name: str, values: Mapping
     inputs = list(_inputs(graph, values or {}))
     found = {value for key, value in inputs if key in _BASE_MODEL} or {value for _, value in inputs}
     return " + ".join(sorted(found)) or f"workflow {name}"
+
+
+def needs_of(graph: Mapping[str, Mapping[str, Any]], name: str, inputs: Mapping[str, object]) -> Iterable[str]:
+    """All that prompts of a workload may need whose `inputs` vary (`node.input` -> the values of a choice)."""
+    choices = {path: found for path, found in inputs.items() if isinstance(found, tuple) and any(map(_is_model, found))}
+    for drawn in islice(product(*choices.values()), MOST_NEEDS):
+        yield models_of(graph, name, dict(zip(choices, drawn, strict=True)))
 
 
 def varies_models(graph: Mapping[str, Mapping[str, Any]], paths: Sequence[str]) -> bool:

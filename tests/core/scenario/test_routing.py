@@ -12,6 +12,7 @@ from comfysoak_core.scenario.routing import (
     Router,
     Standing,
     models_of,
+    needs_of,
     preference,
     varies_models,
 )
@@ -131,3 +132,18 @@ def test_models_may_vary_within_a_workload() -> None:
     """Then each prompt goes where its own model is."""
     assert varies_models({"1": LOADER}, ["1.ckpt_name"])
     assert not varies_models({"1": LOADER, "2": LORA}, ["2.strength_model"])
+
+
+def test_processes_that_meet_models_in_another_order_agree() -> None:
+    """A model nobody knew of has the same server for all of them."""
+    models = [f"model-{number}" for number in range(20)]
+    one, other = (Router("affinity", SERVERS) for _ in range(2))
+    found = {model: one.choose(standings(0, 0, 0), model) for model in models}
+    assert {model: other.choose(standings(0, 0, 0), model) for model in reversed(models)} == found
+
+
+def test_the_models_of_a_choice_are_known_from_the_start() -> None:
+    """Each value of an input that varies is a need of its own; a range of numbers is none."""
+    inputs = {"1.ckpt_name": ("a.safetensors", "b.ckpt"), "3.seed": (1, 2)}
+    assert set(needs_of({"1": LOADER}, "w", inputs)) == {"a.safetensors", "b.ckpt"}
+    assert set(needs_of({"1": LOADER}, "w", {})) == {"sdxl.safetensors"}
