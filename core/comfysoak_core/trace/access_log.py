@@ -115,7 +115,7 @@ def _from_fields(fields: Mapping[str, Any], moments: Moments) -> _Request | None
             return None
         method, path, status = request[1], request[2], status or request[3]
     client = _first(inner, _CLIENTS)
-    number = int(status) if isinstance(status, str | int) and str(status).isdigit() and len(str(status)) == 3 else 0
+    number = int(status) if isinstance(status, str | int) and str(status).isdecimal() and len(str(status)) == 3 else 0
     return _Request(method.upper(), path, number, _time_of(_first(fields, _TIMES), moments),
                     client if isinstance(client, str) else None)  # fmt: skip
 

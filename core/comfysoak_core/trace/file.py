@@ -99,7 +99,7 @@ def _normalised(path: Path, check: Callable[[TraceLine], Problem | None]) -> Ite
             for line in in_order(_sound(lines_of_trace(bounded_lines(stream), str(path)), problems, check)):
                 first_s = line.time_s if first_s is None else first_s
                 offset_s = round(line.time_s - first_s, 6)
-                yield offset_s, orjson.dumps([offset_s, line.workflow, line.inputs]) + b"\n"
+                yield offset_s, _kept(offset_s, line, path)
     except TooLateError as error:
         number = error.what.number if isinstance(error.what, TraceLine) else 0
         problems.append(Problem(f"the line is out of order: {error}", _SORT, f"{path}:{number}"))
@@ -111,6 +111,14 @@ def _normalised(path: Path, check: Callable[[TraceLine], Problem | None]) -> Ite
         problems.append(Problem("the trace holds no prompt", "One a line follows the first line.", str(path)))
     if problems:
         raise ScenarioError.of(problems)
+
+
+def _kept(offset_s: float, line: TraceLine, path: Path) -> bytes:
+    try:
+        return orjson.dumps([offset_s, line.workflow, line.inputs]) + b"\n"
+    except TypeError:  # it reads what is deeper than it writes
+        what, remedy = "inputs nested too deeply to be sent", "No node takes more than a few lists in a list."
+        raise ScenarioError(what, remedy, where=f"{path}:{line.number}") from None
 
 
 @contextmanager

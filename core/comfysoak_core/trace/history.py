@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
+
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.history import history_entry
 from comfysoak_core.comfyui.json_text import number_or_none, text_or_none
@@ -51,7 +53,8 @@ class HistoryReading:
         known = self.workflows.know(graph)
         inputs = inputs_of(graph, known.ids) if self.with_inputs else None
         client = text_or_none(_extra(item).get("client_id")) if self.with_identities else None
-        return Happening(time_s, known.name, inputs, client)
+        size_bytes = 200 + (len(orjson.dumps({"inputs": inputs})) if inputs else 0)  # TypeError: nested too deeply
+        return Happening(time_s, known.name, inputs, client, size_bytes=size_bytes)
 
     def _time_s(self, prompt_id: str, entry: Mapping[str, Any], item: list[Any]) -> float | None:
         created_ms = number_or_none(_extra(item).get("create_time"))

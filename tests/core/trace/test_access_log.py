@@ -51,3 +51,11 @@ def test_a_trace_begins_at_zero() -> None:
     """Times count from the first prompt; what is not known is not written."""
     lines = list(as_trace([Happening(100.25, "a", {"1.x": 2}), Happening(99.0)], window=10))
     assert lines == [b'{"time":0.0}\n', b'{"time":1.25,"workflow":"a","inputs":{"1.x":2}}\n']
+
+
+def test_digits_that_are_no_number() -> None:
+    """A status in superscript is none."""
+    reading = LogReading(with_identities=False)
+    line = '{"method": "POST", "path": "/prompt", "status": "\u2074\u2070\u2070", "time": 1}'.encode()
+    assert [found.time_s for found in reading.happenings([line])] == [1]
+    assert (reading.prompts, reading.refused) == (1, 0)

@@ -129,3 +129,12 @@ def test_a_trace_that_is_not_there(trace: Path, tmp_path: Path) -> None:
     replay = check_trace(trace, GRAPHS)
     with pytest.raises(RecordingError, match="cannot be read"):
         next(stored_arrivals(replay, tmp_path))
+
+
+def test_inputs_nested_too_deeply(tmp_path: Path) -> None:
+    """What can be read and not be written is told with its line."""
+    path = tmp_path / "deep.jsonl"
+    path.write_text('{"time": 0, "workflow": "a", "inputs": {"3.seed": ' + "[" * 300 + "]" * 300 + "}}\n")
+    with pytest.raises(ScenarioError, match="nested too deeply") as caught:
+        check_trace(path, GRAPHS)
+    assert caught.value.problems[0].where == f"{path}:1"
