@@ -106,7 +106,8 @@ class PromptRun:
         self.write_nodes()
         row = self.life.row
         if self._order.pictures is not None:
-            self._order.pictures.release(self.target, rejected=row.outcome == Outcome.REJECTED)
+            refused = row.outcome == Outcome.REJECTED and row.expected != Outcome.REJECTED
+            self._order.pictures.release(self.target, refused=refused)
         if not self.target.address.several:  # else nobody knows whose clock it was
             self.target.server_clock.take(row)
         self._process.journal.add(row)
@@ -215,7 +216,7 @@ class PromptRun:
             self._process.numbers_fell(self.target, fall, self)
 
     def _deliver(self, pictures: Delivery) -> bool:
-        """Upload its input pictures; whether it can be sent now."""
+        """Upload its input pictures; whether it can be sent now: not when it was stopped meanwhile."""
         began_ns = self._process.clock.now_ns()
         delivered = pictures.send_to(self.target)
         now = self._process.clock.now_ns()
@@ -224,7 +225,7 @@ class PromptRun:
             return False
         self.life.uploaded(delivered.variation, now - began_ns, delivered.size_bytes)
         self._order = replace(self._order, body=delivered.body)
-        return True
+        return self.life.next.need is Need.SEND
 
     def _ask_history(self) -> None:
         answer = self.target.history(self.life.server_id)

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final
 from uuid import uuid4
 
-import gevent.lock
+import gevent.event
 import orjson
 from PIL import Image
 
@@ -61,7 +61,6 @@ class Uploads:
 
     def __init__(self, workload: Workload) -> None:
         self.inputs = tuple(_Input(upload, number) for number, upload in enumerate(workload.uploads))
-        self._lock = gevent.lock.RLock()
 
     def marked(self, graph: Graph) -> Graph:
         """The graph with a mark in the place of each picture's name."""
@@ -76,20 +75,13 @@ class Uploads:
         if found.each == "prompt":
             content = made_new(picture.content, nonce)
             return _upload(target, f"{found.slots.name(slot)}{picture.suffix}", content, overwrite=True)
-        with self._lock:  # all users want it at once, at the start
-            known = found.names.get((target.url, picture.digest))
-            if known is not None:
-                return known, 0
-            sent = _upload(target, f"{picture.digest}{picture.suffix}", picture.content, overwrite=False)
-            if not isinstance(sent, Failure):
-                found.names[target.url, picture.digest] = sent[0]
-            return sent
+        return found.once(target, picture)
 
     def forget(self, target: Target) -> None:
-        """The server refused a prompt: its input folder may be a new one. Upload anew."""
+        """The server refused a prompt that was right: its input folder may be a new one. Upload anew."""
         for found in self.inputs:
-            for key in [key for key in found.names if key[0] == target.url]:
-                del found.names[key]
+            for key in [key for key in found.sent if key[0] == target.url]:
+                del found.sent[key]
 
 
 class Delivery:
@@ -102,12 +94,13 @@ class Delivery:
         self._drawn = drawn
         self._body = body
         self._seed = seed
-        self._slots = tuple(found.slots.take() for found in uploads.inputs)
+        self._slots: tuple[int, ...] = ()  # not before they are needed: a prompt may be made and never sent
 
     def send_to(self, target: Target) -> Delivered | Failure:
         """Upload what is not there yet; what is to be sent now, or why a picture could not be uploaded."""
         numbers = Random(self._seed)
         body, size_bytes, names = self._body, 0, {}
+        self._slots = tuple(found.slots.take() for found in self._uploads.inputs)
         for found, slot in zip(self._uploads.inputs, self._slots, strict=True):
             picture, nonce = numbers.choice(found.pictures), f"{numbers.getrandbits(64):016x}"
             sent = self._uploads.send(found, target, picture, nonce, slot)
@@ -118,11 +111,11 @@ class Delivery:
             body = body.replace(orjson.dumps(found.mark), orjson.dumps(sent[0]))
         return Delivered(body, orjson.dumps({**names, **self._drawn.values}).decode(), size_bytes)
 
-    def release(self, target: Target, *, rejected: bool) -> None:
-        """The prompt has ended: others may use the names of its pictures."""
-        for found, slot in zip(self._uploads.inputs, self._slots, strict=True):
+    def release(self, target: Target, *, refused: bool) -> None:
+        """The prompt has ended, `refused` though it was right: others may use the names of its pictures."""
+        for found, slot in zip(self._uploads.inputs, self._slots, strict=False):  # none where it was not sent
             found.slots.give_back(slot)
-        if rejected:
+        if refused:
             self._uploads.forget(target)
 
 
@@ -148,7 +141,7 @@ class _Slots:
 
 
 class _Input:
-    """One input that takes pictures. `names`: what the servers call those that were uploaded once."""
+    """One input that takes pictures. `sent`: those that are uploaded once, by server and picture, with their names."""
 
     def __init__(self, upload: Upload, number: int) -> None:
         self.path = upload.input
@@ -156,7 +149,23 @@ class _Input:
         self.mark = f"the picture of upload {number}"
         self.pictures = [_read(path) for path in upload.files] or [_made(*upload.size)]
         self.slots = _Slots()
-        self.names: dict[tuple[str, str], str] = {}  # by server and picture
+        self.sent: dict[tuple[str, str], gevent.event.AsyncResult] = {}
+
+    def once(self, target: Target, picture: Picture) -> tuple[str, int] | Failure:
+        """The name of a picture that all share; who comes while it is on its way waits for it, or fails with it."""
+        key = (target.url, picture.digest)
+        if key in self.sent:
+            name: str | Failure = self.sent[key].get()
+            return name if isinstance(name, Failure) else (name, 0)
+        shared = self.sent[key] = gevent.event.AsyncResult()
+        sent: tuple[str, int] | Failure = Failure(FailureKind.RESET, "the upload was broken off")
+        try:
+            sent = _upload(target, f"{picture.digest}{picture.suffix}", picture.content, overwrite=False)
+            return sent
+        finally:
+            if isinstance(sent, Failure) and self.sent.get(key) is shared:
+                del self.sent[key]
+            shared.set(sent if isinstance(sent, Failure) else sent[0])
 
 
 def _upload(target: Target, name: str, content: bytes, *, overwrite: bool) -> tuple[str, int] | Failure:
