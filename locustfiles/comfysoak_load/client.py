@@ -234,6 +234,8 @@ class ComfyClient:
         if run.submit_ms is not None:
             refused = row.accepted_ns is None and not met
             self._fire("submit", row.workflow, run.submit_ms, 0, error if refused else None)
+        elif row.outcome == Outcome.FAILED and row.finished_ns is not None:  # without its picture it was not sent
+            self._fire("upload", row.workflow, (row.finished_ns - row.scheduled_ns) / NS_PER_MS, 0, error)
         if row.accepted_ns is not None and row.finished_ns is not None:
             took_ms = ((row.end_received_ns or row.finished_ns) - row.scheduled_ns) / NS_PER_MS
             taken_back = row.outcome == Outcome.INTERRUPTED and row.cancel_asked_ns is not None

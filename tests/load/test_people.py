@@ -151,6 +151,7 @@ def test_a_picture_that_cannot_be_uploaded_is_a_failed_prompt(bringing: Mix) -> 
     found = bringing.of("big")
     assert {(row["outcome"], row["code"], row["sent_ns"]) for row in found} == {("failed", "UPLOAD_ERROR", None)}
     assert "413" in found[0]["error_message"]
+    assert "failed UPLOAD_ERROR" in bringing.said
 
 
 def test_arrivals_are_tried_again_too(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Ends(Course):
     def stop(self, at_ns: int, why: str | None = None) -> None:
         """The run ends (or this part of it, and `why`): whatever is known by now is its end."""
         if self._phase is Phase.DUE:
-            self._finish(Ending(Outcome.NOT_SENT, error_message="the run ended before it was due"), at_ns)
+            self._finish(Ending(Outcome.NOT_SENT, error_message="the run ended before it was sent"), at_ns)
         elif self._phase is Phase.DONE:
             return
         elif self._account.how is not None:

@@ -18,7 +18,7 @@ from comfysoak_core.value import value
 
 MAX_HELD: Final = 64  # messages about other prompts that are kept until the server has told our id
 MAX_HELD_BYTES: Final = 64 * 1024  # of each
-_CLIENT_ERROR: Final = 400
+_COULD_NOT_READ: Final = frozenset({400, 422, 500})  # not 401, 404, 429, 503: those refuse any body
 
 
 @value()
@@ -58,7 +58,7 @@ class Sending:
 
         `mistake` is the kind of the one it was sent with: a body nobody can read is refused in this way.
         """
-        if not failed.unsure and failed.status >= _CLIENT_ERROR and mistake in UNREADABLE:
+        if not failed.unsure and failed.status in _COULD_NOT_READ and mistake in UNREADABLE:
             return ending_of_unread(failed.status, failed.message)
         kind = f"http {failed.status}" if failed.status else "no answer"
         ending = Ending(Outcome.FAILED, Code.SUBMIT_ERROR, kind, failed.message)

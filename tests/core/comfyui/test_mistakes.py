@@ -12,8 +12,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.core.comfyui.lives import SHAPE, prompt
 
 from comfysoak_core.comfyui.ending import ending_of_accepted, ending_of_success
+from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.mistakes import BROKEN_JSON, DEFAULT_KINDS, KILLS_WORKER, KINDS, Mistakes, edited
 from comfysoak_core.comfyui.shape import Graph
 from comfysoak_core.comfyui.stock import GIVES, INPUTS, Kind, Number
@@ -165,3 +167,14 @@ def test_a_workflow_without_an_output_takes_no_mistakes() -> None:
     circle = {"1": {"class_type": "A", "inputs": {"x": ["2", 0]}}, "2": {"class_type": "B", "inputs": {"x": ["1", 0]}}}
     with pytest.raises(ScenarioError, match="no node of this workflow is an output"):
         Mistakes(circle)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(400, "rejected"), (500, "rejected"), (404, "failed"), (503, "failed")]
+)
+def test_broken_json_is_refused_by_who_could_not_read_it(status: int, outcome: str) -> None:
+    """A server that refuses any body at all has not refused this one as it should."""
+    one = PromptLife(prompt(expected="rejected", deliberate=BROKEN_JSON), SHAPE)
+    one.sent(1)
+    one.answered(status, b"no", 2)
+    assert (one.row.outcome, one.row.code) == (outcome, "SUBMIT_ERROR")
