@@ -10,6 +10,7 @@ from typing import Final
 from comfysoak_core.outputs.media import MOST_UNITS, BrokenError, Media, cut_off
 
 _TOP: Final = 10_000  # boxes of one level
+_MOST_TRACKS: Final = 64  # each may tell of many samples in a few bytes
 _LONGEST_S: Final = 10 * 365 * 86_400.0  # what is longer is a damaged number
 
 
@@ -39,11 +40,12 @@ def read(data: bytes) -> Media:
     fragmented = b"moof" in kinds
     if not fragmented and b"mdat" not in kinds:
         raise BrokenError("an MP4 without any data")
-    tracks = [_track(data, box, fragmented=fragmented) for box in _boxes(data, movie.start, movie.end)
-              if box.kind == b"trak"]  # fmt: skip
-    if not tracks:
+    boxes = [box for box in _boxes(data, movie.start, movie.end) if box.kind == b"trak"]
+    if not boxes:
         raise BrokenError("an MP4 without any track")
-    return _media(tracks)
+    if len(boxes) > _MOST_TRACKS:
+        raise BrokenError(f"an MP4 of more than {_MOST_TRACKS} tracks")
+    return _media([_track(data, box, fragmented=fragmented) for box in boxes])
 
 
 def _media(tracks: list[_Track]) -> Media:
