@@ -202,6 +202,15 @@ def test_cached_prompts_are_told_and_no_failure(directory: Path) -> None:
     assert finding.count > 3
 
 
+@pytest.mark.parametrize(("attempt", "told"), [(1, True), (2, False)])
+def test_who_tries_again_with_the_same_inputs_may_be_served_from_the_cache(
+    directory: Path, attempt: int, told: bool
+) -> None:
+    """What was left went on, and its picture was there: to vary a seed would be the wrong advice."""
+    row = prompt(1, outcome="cached", code="CACHE_HIT", attempt=attempt)
+    assert ("CACHE_HIT" in with_rows(directory, row)) is told
+
+
 def test_what_was_expected_is_no_finding(directory: Path) -> None:
     """A workflow that is meant to be refused."""
     row = prompt(1, outcome="rejected", expected="rejected", code="VALIDATION_REJECTED", finished_ns=START_NS + S)

@@ -12,8 +12,8 @@ from comfysoak_core.codes import Code
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
-    """At most one finding; none for prompts that were meant to be cached."""
-    rows = run.prompts[~run.prompts["work"] & ~run.prompts["ok"]]
+    """At most one finding; none for prompts that were meant to be cached, or were sent again as they were."""
+    rows = run.prompts[~run.prompts["work"] & ~run.prompts["ok"] & (run.prompts["attempt"] <= 1)]
     if not rows.empty:
         share = len(rows) / max(int(run.prompts["intended"].sum()), 1)
         words = (
