@@ -133,9 +133,9 @@ class Connection:
         return self._socket is not None and self._socket.open and self._socket.reads
 
     @property
-    def heard_ns(self) -> int:
-        """When anything came on the open socket, pongs as well."""
-        return self._socket.last_heard_ns if self._socket is not None else 0
+    def answered_ns(self) -> int:
+        """When the open socket last brought the answer to a ping."""
+        return self._socket.answered_ns if self._socket is not None else 0
 
     @property
     def messages(self) -> int:
@@ -153,7 +153,8 @@ class Connection:
         if self._opener is not None:
             self._opener.kill(block=False)
             self._opener = None
-            self._end_row(self._row, Closing(None, "client", "left while the socket was opening"))
+            row, self._row = self._row, None
+            self._end_row(row, Closing(None, "client", "left while the socket was opening"))
         for socket in self._sockets():
             socket.begin_close()
 
@@ -253,6 +254,8 @@ class Connection:
         if closing.closed_by == "client":
             closing = replace(closing, reason=older.reason)
         self._end_row(older.row, closing, older.socket, reopened=not self._leaving)
+        if self._socket is None and self.is_open.is_set():  # it ended before the newer one was open
+            self._lost(dropped=closing.closed_by == "network")
 
     def _lost(self, *, dropped: bool) -> None:
         """There is no socket any more that prompts may trust."""
@@ -286,7 +289,14 @@ class Connection:
             small_buffers=self._small_buffers,
         )
         self._opener = None
-        if isinstance(opened, Failure):
+        self._take_up(opened)
+
+    def _take_up(self, opened: WebSocket | Failure) -> None:
+        """Opening has come to its end."""
+        if self._leaving:  # it was left at the moment at which it opened, and its row has ended
+            if not isinstance(opened, Failure):
+                opened.close(wait_s=0.0)
+        elif isinstance(opened, Failure):
             self.target.failed(opened)
             self._not_opened(opened)
         elif opened.closing is None:  # else it ended while it opened; `on_closed` has been told and opens the next

@@ -53,11 +53,13 @@ class FrameReader:
         "close_sent",
         "finished",
         "last_is_exact",
+        "pongs",
     )
 
     def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self.last_is_exact = False
         self.finished = False
+        self.pongs = 0  # that have come so far
         self.close_received: Close | None = None
         self.close_sent: Close | None = None  # by the rules: an answer to the server's, or a complaint
         self._max_bytes = max_bytes
@@ -124,6 +126,8 @@ class FrameReader:
         self.last_is_exact = False
         if first == _PING:
             self._replies += outgoing(Opcode.PONG, payload)
+        else:
+            self.pongs += 1
 
     def _by_the_rules(self, frame: bytes, messages: list[tuple[Kind, bytes]]) -> None:
         self.last_is_exact = False

@@ -25,6 +25,8 @@ class Keepalive:
         self._clock = clock
         self._every_ns = round(ping_every_s * NS_PER_S)
         self._dead_after_ns = round(dead_after_s * NS_PER_S)
+        self._held_up_ns = self._dead_after_ns // 10
+        self._awake_since_ns = 0  # before that we were held up, and neither pinged nor read: that silence was ours
         self._step_s = min(1.0, ping_every_s / 4)
         self._due: deque[tuple[int, WebSocket]] = deque()  # in order of time, as the interval is the same for all
         self._greenlet: gevent.Greenlet | None = None
@@ -45,8 +47,12 @@ class Keepalive:
 
     def _run(self) -> None:
         while True:
+            slept_ns = self._clock.now_ns()
             gevent.sleep(self._step_s)
-            self.tend(self._clock.now_ns())
+            now_ns = self._clock.now_ns()
+            if now_ns - slept_ns > self._held_up_ns:
+                self._awake_since_ns = now_ns
+            self.tend(now_ns)
 
     def tend(self, now_ns: int) -> None:
         """Ping, or drop, every socket whose turn has come."""
@@ -56,7 +62,7 @@ class Keepalive:
             if not sock.open:
                 sock.close(wait_s=0.0)  # it was closing, and the server had long enough to answer that
                 continue
-            silent_ns = now_ns - sock.last_heard_ns
+            silent_ns = now_ns - max(sock.last_heard_ns, self._awake_since_ns)
             if sock.reads and silent_ns > self._dead_after_ns:
                 sock.drop(f"silent for {silent_ns / NS_PER_S:.0f} s, pings are not answered")
                 continue

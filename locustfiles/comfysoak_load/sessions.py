@@ -30,6 +30,7 @@ class SessionLoad:
         self._parts = 0
         self._watchers: list[Connection] = []
         self._numbers = random.Random(f"{process.plan.seed}/sessions/{process.index}")
+        self._readers: list[StalledReader] = []
         self._greenlets: list[gevent.Greenlet] = []
 
     def begin(self, part: int, parts: int, *, attended: bool) -> None:
@@ -41,17 +42,23 @@ class SessionLoad:
 
     def stop(self) -> None:
         """No more; open sockets are closed by the process."""
-        gevent.killall(self._greenlets, block=False)
+        self._end_greenlets()
 
     def _share(self, number: int) -> int:
         """How many of a number of things are for this part."""
         return number // self._parts + (self._part < number % self._parts)
 
+    def _end_greenlets(self) -> None:
+        """With the sockets that are theirs: nobody else would close them, or read again."""
+        gevent.killall(self._greenlets)
+        for reader in self._readers:
+            reader.leave()
+        self._greenlets, self._readers = [], []
+
     def _start_greenlets(self) -> None:
-        gevent.killall(self._greenlets, block=False)
+        self._end_greenlets()
         sessions, process = self._sessions, self._process
         process.sockets.patient.opener.per_s = WATCHERS_PER_S / self._parts
-        self._greenlets = []
         if sessions.watchers:
             self._greenlets.append(gevent.spawn(self._tell_progress))
         if sessions.churn_per_s:
@@ -61,6 +68,7 @@ class SessionLoad:
         if sessions.stalled is not None:
             for _ in range(self._share(sessions.stalled.sockets)):
                 reader = StalledReader(process, sessions.stalled, self._fire)
+                self._readers.append(reader)
                 self._greenlets.append(gevent.spawn(reader.run))
 
     # Watchers: no greenlet each, and no Locust user
@@ -93,17 +101,21 @@ class SessionLoad:
         """Open a socket when it is due, and close each when it has stayed long enough."""
         clock, leaving, serial = self._process.clock, list[tuple[int, int, Connection]](), count()
         due_ns = clock.now_ns()
-        while True:
-            now_ns = clock.now_ns()
-            while leaving and leaving[0][0] <= now_ns:
-                self._process.part(heapq.heappop(leaving)[2])
-            if due_ns <= now_ns:
-                number = next(serial)
-                stays_ns = round(self._numbers.uniform(*self._sessions.stays_s) * NS_PER_S)
-                heapq.heappush(leaving, (now_ns + stays_ns, number, self._open_one(number)))
-                due_ns += round(NS_PER_S / per_s)
-            next_ns = min(due_ns, leaving[0][0]) if leaving else due_ns
-            gevent.sleep(max(next_ns - clock.now_ns(), 0) / NS_PER_S)
+        try:
+            while True:
+                now_ns = clock.now_ns()
+                while leaving and leaving[0][0] <= now_ns:
+                    self._process.part(heapq.heappop(leaving)[2])
+                if due_ns <= now_ns:
+                    number = next(serial)
+                    stays_ns = round(self._numbers.uniform(*self._sessions.stays_s) * NS_PER_S)
+                    heapq.heappush(leaving, (now_ns + stays_ns, number, self._open_one(number)))
+                    due_ns += round(NS_PER_S / per_s)
+                next_ns = min(due_ns, leaving[0][0]) if leaving else due_ns
+                gevent.sleep(max(next_ns - clock.now_ns(), 0) / NS_PER_S)
+        finally:
+            for _, _, connection in leaving:
+                self._process.part(connection)
 
     def _open_one(self, number: int) -> Connection:
         targets = self._process.targets

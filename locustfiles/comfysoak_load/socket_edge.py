@@ -68,6 +68,7 @@ class WebSocket:
         "_tls",
         "_unsent",
         "_writable",
+        "answered_ns",
         "clock",
         "closing",
         "last_heard_ns",
@@ -95,6 +96,7 @@ class WebSocket:
         self.message_bytes = 0
         self.longest_silence_ns = 0
         self.last_heard_ns = clock.now_ns()
+        self.answered_ns = 0  # when the last pong came: a message half way may bring bytes for long before it
         self._empty_ns = empty_ns  # when the kernel's buffer was last known to be empty
         self._raw = raw
         self._tls = tls
@@ -191,7 +193,10 @@ class WebSocket:
         reader, tls = self._reader, self._tls
         if tls is not None:
             data = tls.receive(data)
+        pongs = reader.pongs
         messages = reader.feed(data)
+        if reader.pongs != pongs:
+            self.answered_ns = at_ns
         if messages:
             exact = reader.last_is_exact and (tls is None or tls.is_whole)
             self._tell_messages(messages, arrival, within(at_ns, self._empty_ns), exact=exact)

@@ -32,6 +32,12 @@ class StalledReader:
                 return
             gevent.sleep(stalled.every_s - stalled.reads_nothing_for_s)
 
+    def leave(self) -> None:
+        """Close its socket; after the end of `run`."""
+        if self._connection is not None:
+            self._process.part(self._connection)
+            self._connection = None
+
     def _stall(self) -> None:
         process, stalled = self._process, self._stalled
         connection = self._open()
@@ -47,12 +53,14 @@ class StalledReader:
         )
         if stalled.sends is not None:
             gevent.spawn(self._send, connection, stalled.sends)
-        gevent.sleep(seconds)
-        connection.read_again()
-        process.event("stall_over", server=connection.target.url, subject=connection.session_id, detail=stalled.then)
+        try:
+            gevent.sleep(seconds)
+        finally:
+            connection.read_again()
+            server, subject = connection.target.url, connection.session_id
+            process.event("stall_over", server=server, subject=subject, detail=stalled.then)
         if stalled.then == "close":
-            process.part(connection)
-            self._connection = None
+            self.leave()
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -65,6 +73,7 @@ class StalledReader:
         process = self._process
         if self._client is None:
             self._client = ComfyClient(process, self._fire)
+            self._client.leave()  # it has a socket already, and is no user
         numbers = process.draw(f"stalled/{connection.session_id}", uuid.uuid4().int)
         workload = process.workload(name, numbers)
         try:

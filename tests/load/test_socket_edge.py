@@ -271,6 +271,53 @@ def test_a_silent_server_is_found_out_by_the_keepalive() -> None:
         kept.close(wait_s=0)
 
 
+def test_a_process_that_was_held_up_drops_nobody() -> None:
+    """It neither pinged nor read meanwhile: what it heard last says nothing of the server."""
+
+    def answers(connection: socket.socket) -> None:
+        while (got := read_frame(connection))[0] == Opcode.PING:
+            connection.sendall(frame(Opcode.PONG, got[1]))
+
+    listening = Listening()
+    keepalive = Keepalive(CLOCK, ping_every_s=0.04, dead_after_s=0.4)
+    with raw_server(after_opening(answers)) as server:
+        sock = opened(server, listening)
+        keepalive.watch(sock)
+        keepalive.start()
+        listening.wait(lambda _: sock.answered_ns)
+        time.sleep(0.6)  # the event loop stands still
+        before_ns = sock.answered_ns
+        listening.wait(lambda _: sock.answered_ns > before_ns or sock.closing)
+        keepalive.stop()
+        assert sock.open
+        sock.close(wait_s=0)
+
+
+def test_a_message_half_way_answers_no_ping() -> None:
+    """Its bytes prove that the server lives, not that it has nothing else to tell: only a pong proves that."""
+    go_on = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        read_frame(connection)
+        large = frame(Opcode.BINARY, b"x" * 1000)
+        connection.sendall(large[:500])
+        go_on.wait(10)
+        connection.sendall(large[500:] + frame(Opcode.PONG))
+        read_frame(connection)
+
+    listening = Listening()
+    with raw_server(after_opening(script)) as server:
+        sock = opened(server, listening)
+        began_ns = sock.last_heard_ns
+        sock.ping()
+        listening.wait(lambda _: sock.last_heard_ns > began_ns)
+        assert sock.answered_ns == 0
+        go_on.set()
+        listening.wait(lambda _: sock.answered_ns)
+        assert sock.messages == 1
+        sock.close(wait_s=0)
+
+
 def test_a_server_that_never_reads_our_pongs_is_given_up() -> None:
     """What cannot be sent is kept up to a bound, and then the socket ends."""
 

@@ -38,8 +38,8 @@ class Ear(Protocol):
         """When its last message came; at first when it opened."""
 
     @property
-    def heard_ns(self) -> int:
-        """When anything came, pongs as well."""
+    def answered_ns(self) -> int:
+        """When the last answer to a ping came."""
 
     @property
     def replacements(self) -> int:
@@ -100,7 +100,7 @@ class Silence(Generic[E]):
             return Seen(over=over)
         self._asked = {ear: self._asked[ear] for ear in missed if ear in self._asked}
         ping = [ear for ear in missed if ear not in self._asked]
-        silent = [ear for ear, asked_ns in self._asked.items() if ear.heard_ns > asked_ns]
+        silent = [ear for ear, asked_ns in self._asked.items() if ear.answered_ns > asked_ns]
         if hears:
             self._probe = None
             seen = Seen(ping=ping, zombies=silent, over=over)

@@ -16,7 +16,7 @@ class Socket:
 
     opened_s: float = 0.0
     told_s: float = 0.0
-    heard_s: float = 0.0
+    answered_s: float = 0.0
     replacements: int = 0
 
     @property
@@ -28,8 +28,8 @@ class Socket:
         return at(self.told_s)
 
     @property
-    def heard_ns(self) -> int:
-        return at(max(self.told_s, self.heard_s))
+    def answered_ns(self) -> int:
+        return at(self.answered_s)
 
 
 def at(seconds: float) -> int:
@@ -51,7 +51,7 @@ class Server:
             seen = self.silence.look(self.sockets, at(now_s))
             for socket in seen.ping:
                 if socket not in self.dead:
-                    socket.heard_s = now_s + 0.01
+                    socket.answered_s = now_s + 0.01
             self.seen.append((now_s, seen))
         return seen
 
