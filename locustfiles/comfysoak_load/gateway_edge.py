@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from comfysoak_core.gateway.answers import origin_of
@@ -18,6 +19,12 @@ MAX_PICTURE_BYTES = 64 * 1024 * 1024
 ORIGINS_MOST = 8  # of pictures that lie elsewhere; the one used longest ago goes first
 
 
+@dataclass(slots=True)
+class _Elsewhere:
+    edge: HttpEdge
+    in_use: int = 0  # pictures that are under way from there
+
+
 class GatewayEdge:
     """The gateway at `url`, for all users of this process; `headers` carry the token."""
 
@@ -25,7 +32,7 @@ class GatewayEdge:
         self._origin = origin_of(url)
         self._base_path = urlsplit(url).path.rstrip("/")
         self._own = HttpEdge(self._origin, headers=headers)
-        self._elsewhere: OrderedDict[str, HttpEdge] = OrderedDict()
+        self._elsewhere: OrderedDict[str, _Elsewhere] = OrderedDict()
 
     def generate(self, path: str, body: bytes, deadline_s: float) -> Answer | Failure:
         """POST a request for pictures."""
@@ -39,8 +46,15 @@ class GatewayEdge:
         """GET a picture at an absolute URL."""
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        edge = self._edge(origin_of(url))
-        return edge.get(path, deadline_s=FETCH_DEADLINE_S, max_bytes=MAX_PICTURE_BYTES)
+        origin = origin_of(url)
+        if origin == self._origin:
+            return self._own.get(path, deadline_s=FETCH_DEADLINE_S, max_bytes=MAX_PICTURE_BYTES)
+        place = self._place(origin)
+        place.in_use += 1
+        try:
+            return place.edge.get(path, deadline_s=FETCH_DEADLINE_S, max_bytes=MAX_PICTURE_BYTES)
+        finally:
+            place.in_use -= 1
 
     def expire(self) -> None:
         """End what is past its deadline; to be called a few times a second."""
@@ -54,16 +68,15 @@ class GatewayEdge:
 
     def _edges(self) -> Iterator[HttpEdge]:
         yield self._own
-        yield from tuple(self._elsewhere.values())
+        yield from [place.edge for place in self._elsewhere.values()]
 
-    def _edge(self, origin: str) -> HttpEdge:
-        if origin == self._origin:
-            return self._own
-        edge = self._elsewhere.pop(origin, None) or HttpEdge(origin)
-        self._elsewhere[origin] = edge
-        if len(self._elsewhere) > ORIGINS_MOST:
-            self._elsewhere.popitem(last=False)[1].close()
-        return edge
+    def _place(self, origin: str) -> _Elsewhere:
+        place = self._elsewhere.pop(origin, None) or _Elsewhere(HttpEdge(origin))
+        idle = [name for name, other in self._elsewhere.items() if not other.in_use]  # others would lose their deadline
+        for name in idle[: max(len(self._elsewhere) + 1 - ORIGINS_MOST, 0)]:
+            self._elsewhere.pop(name).edge.close()
+        self._elsewhere[origin] = place
+        return place
 
 
 def is_timeout(failure: Failure) -> bool:

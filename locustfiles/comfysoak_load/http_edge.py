@@ -37,7 +37,8 @@ class HttpEdge:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._prefix = parts.path.rstrip("/")
         self._tls = (tls_context or gevent.ssl.create_default_context()) if parts.scheme == "https" else None
-        self._head = _common_head(parts.netloc.rpartition("@")[2], headers or {})
+        host = parts.netloc.rpartition("@")[2].removesuffix(":443" if self._tls else ":80")  # as signed URLs have it
+        self._head = _common_head(host, headers or {})
         self._open: set[_Exchange] = set()
         self._idle: list[tuple[float, Wire]] = []  # (since when, connection), the last used at the end
 

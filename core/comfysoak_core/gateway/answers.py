@@ -77,6 +77,8 @@ def _picture(item: object) -> Picture:
         encoded, url = item.get("b64_json"), item.get("url")
         if isinstance(encoded, str):
             return _decoded(encoded)
+        if isinstance(url, str) and url.endswith("/None"):
+            return Broken("its url ends in /None: the gateway got no picture from ComfyUI")
         if isinstance(url, str) and url:
             return Link(url) if len(url) <= MAX_URL else Broken(f"a url of {len(url)} characters")
     return Broken(f"neither url nor b64_json in {excerpt(repr(item), 80)}")
@@ -95,6 +97,7 @@ def place_of(link: Link, gateway_url: str) -> str | None:
     try:
         absolute = urljoin(f"{gateway_url}/", link.url)
         parts = urlsplit(absolute)
+        (parts.hostname or "").encode("idna")  # a name that no resolver would take
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return None

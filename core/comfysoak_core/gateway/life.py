@@ -16,7 +16,7 @@ from typing import Any, Final
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.ending import Ending
-from comfysoak_core.gateway.answers import Generated, Picture, Refusal, parse_generation
+from comfysoak_core.gateway.answers import Broken, Generated, Picture, Refusal, parse_generation
 from comfysoak_core.gateway.api import Pictures
 from comfysoak_core.gateway.ending import (
     asks_comfyui,
@@ -186,7 +186,7 @@ class GatewayLife:
     def _ending(self, at_ns: int) -> Ending:
         came = self._came
         if isinstance(came, Generated):
-            checked = self._checked or Checked(0, 0)
+            checked = self._checked or _unfetched(came.pictures)
             count = len(came.pictures)
             return ending_of_pictures(count, self._wanted, checked.problem, checked.code, self._sighting)
         if isinstance(came, Refusal):
@@ -214,6 +214,14 @@ class GatewayLife:
             "node_id": ending.node_id,
             "node_class": ending.node_class,
         }
+
+
+def _unfetched(pictures: tuple[Picture, ...]) -> Checked:
+    """What an answer shows by itself: the first of its items that leads to no picture."""
+    for index, picture in enumerate(pictures, 1):
+        if isinstance(picture, Broken):
+            return Checked(0, 0, f"picture {index} of {len(pictures)}: {picture.reason}", Code.OUTPUT_MISSING)
+    return Checked(0, 0)
 
 
 def _told_by(sighting: Sighting) -> dict[str, Any]:

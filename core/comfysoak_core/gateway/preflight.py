@@ -13,6 +13,7 @@ from comfysoak_core.comfyui.json_text import document_or_none, text_or_none
 from comfysoak_core.comfyui.transport import Answer, Transport
 from comfysoak_core.errors import TargetError
 from comfysoak_core.gateway.sign_in import token_of
+from comfysoak_core.recording.redaction import redact
 from comfysoak_core.scenario.gateway import Gateway
 
 TIMEOUT_S: Final = 10.0
@@ -81,7 +82,7 @@ def _verify(gateway: Gateway, transport: Transport, models: str, url: str, key: 
     answer = transport.request("POST", models.replace("/models", "/verify"), orjson.dumps(said))
     if answer.status == 400:
         raise TargetError(
-            f"{gateway.url} cannot reach its ComfyUI at {url}",
+            f"{gateway.url} cannot reach its ComfyUI at {redact(url)}",
             "Start that ComfyUI, or correct COMFYUI_BASE_URL: no slash at its end. Values stored at its first start "
             "win over its environment (ENABLE_PERSISTENT_CONFIG).",
         )

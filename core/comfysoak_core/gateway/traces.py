@@ -76,7 +76,7 @@ def _ended(document: Mapping[str, Any]) -> Iterator[Trace]:
     for prompt_id, entry in document.items():
         item = entry.get("prompt") if isinstance(entry, dict) else None
         for trace in _waiting([item], runs=False):
-            yield Trace(prompt_id, trace.number, trace.graph, entry=history_entry(prompt_id, entry))
+            yield Trace(bounded(prompt_id, 200), trace.number, trace.graph, entry=history_entry(prompt_id, entry))
 
 
 def _waiting(items: object, *, runs: bool) -> Iterator[Trace]:

@@ -274,3 +274,14 @@ def test_any_sequence_of_events_ends_in_one_outcome(steps: list[Any], watched: b
     life.stop(DEADLINE_NS)
     assert life.row.outcome is not None
     assert all(row.outcome == life.row.outcome for row in rows)
+
+
+@pytest.mark.parametrize("item", [{}, {"url": None}, {"b64_json": "%"}, {"url": "/cache/image/generations/None"}])
+def test_what_shows_by_itself_that_it_is_no_picture_need_not_be_fetched(item: dict[str, Any]) -> None:
+    """Where only a share of the answers is looked at, the rest is no success for that."""
+    life = a_life(2, fetch=False)
+    life.answered(200, json.dumps([{"url": "/a.png"}, item]).encode(), START_NS + NS_PER_S)
+    row = ended(life)
+    assert (row.outcome, row.code) == (Outcome.FAILED, Code.OUTPUT_MISSING)
+    assert row.error_message is not None
+    assert row.error_message.startswith("picture 2 of 2: ")

@@ -87,7 +87,18 @@ def test_200_without_a_list_is_no_success(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "item", [None, 1, "x", {}, {"url": None}, {"url": ""}, {"b64_json": "%%%"}, {"url": "a" * 9000}]
+    "item",
+    [
+        None,
+        1,
+        "x",
+        {},
+        {"url": None},
+        {"url": ""},
+        {"b64_json": "%%%"},
+        {"url": "a" * 9000},
+        {"url": "/cache/image/generations/None"},
+    ],
 )
 def test_an_item_that_is_no_picture_is_broken(item: Any) -> None:
     """Its reason is bounded."""
@@ -125,6 +136,8 @@ def test_any_answer_is_a_value(status: int, body: bytes) -> None:
         ("/a b", None),
         ("/a\r\nX-Injected: 1", None),
         ("http://host:99999/", None),
+        ("http://a..b/", None),
+        (f"http://{'a' * 64}.org/", None),
     ],
 )
 def test_a_picture_is_fetched_from_http_only(url: str, place: str | None) -> None:
