@@ -55,6 +55,19 @@ def test_a_server_that_dies_cuts_nobody_for_being_idle(directory: Path) -> None:
     assert findings["WS_ABNORMAL"].count == 6
 
 
+def test_a_server_that_crashes_again_and_again_cuts_nobody_for_being_idle(directory: Path) -> None:
+    """At equal intervals, and so all sockets are of one age; but right after it nobody was let in."""
+    refused: dict[str, Any] = {"opened_ns": None, "close_code": None, "closed_by": "refused", "code": "SERVER_DOWN"}
+    rows = []
+    for begins in (0, 60):
+        rows += [socket(f"{n}/{begins}", begins + n / 2, begins + 60 + n / 100, 3.0 + n) for n in range(4)]
+        again = [socket(f"{n}/{begins}/", begins + 60.2, begins + 60.3 + n / 10, 0.0) for n in range(4)]
+        rows += [replace(row, **refused) for row in again]
+    findings = with_rows(directory, *rows)
+    assert "WS_IDLE_CUT" not in findings
+    assert findings["WS_ABNORMAL"].count == 8
+
+
 def test_drops_at_odd_ages_are_drops(directory: Path) -> None:
     """Nothing in common, nothing to conclude."""
     rows = [socket(str(n), 0, age, age / 2) for n, age in enumerate((3.0, 8.0, 14.0, 21.0, 27.0))]

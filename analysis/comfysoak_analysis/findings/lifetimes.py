@@ -27,9 +27,21 @@ class Cut:
 
 def cuts(rows: pd.DataFrame) -> list[Cut]:
     """What is found among these sockets; they have `moment`, the time of their end."""
+    refused = rows[rows["closed_by"] == "refused"]
     rows = rows[(rows["code"] == Code.WS_ABNORMAL.value) & rows["opened"].notna()].sort_values("moment")
-    found = [_cluster(str(server), part) for server, part in rows.groupby("server")]
+    found = []
+    for server, part in rows.groupby("server"):
+        outlived = part[~_let_nobody_in(refused.loc[refused["server"] == server, "moment"], part["moment"])]
+        if not outlived.empty:
+            found.append(_cluster(str(server), outlived))
     return [cut for cut in found if cut is not None]
+
+
+def _let_nobody_in(refused: pd.Series, drops: pd.Series) -> pd.Series:
+    """Which drops were the server's own end: right after them connections were refused."""
+    moments = refused.sort_values()
+    first, last = moments.searchsorted(drops), moments.searchsorted(drops + APART, side="right")
+    return pd.Series(last > first, index=drops.index)
 
 
 def _cluster(server: str, rows: pd.DataFrame) -> Cut | None:

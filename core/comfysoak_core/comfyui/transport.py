@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from comfysoak_core.comfyui.json_text import MAX_BYTES, excerpt
@@ -80,7 +81,17 @@ class Transport:
     def _exchange(self, method: str, path: str, body: bytes | None, max_bytes: int) -> Answer:
         connection = self._connection = self._connection or self._opened()
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        if connection.sock is not None:
+            connection.sock.settimeout(self._timeout_s)
         connection.request(method, self._parts.path + path, body, headers)
+        latest_s = self._monotonic() + _WHOLE_ANSWER * self._timeout_s
+
+        def response_of(sock: socket.socket, *options: Any, **named: Any) -> http.client.HTTPResponse:
+            response = http.client.HTTPResponse(sock, *options, **named)
+            response.fp = io.BufferedReader(_Hurried(sock, response.fp, self._timeout_s, latest_s, self._monotonic))
+            return response
+
+        connection.response_class = response_of  # type: ignore[assignment]  # called as the class would be
         response = connection.getresponse()
         content = self._content(response, path, max_bytes)
         if response.will_close:
@@ -90,12 +101,9 @@ class Transport:
     def _content(self, response: http.client.HTTPResponse, path: str, max_bytes: int) -> bytes:
         parts: list[bytes] = []
         size = 0
-        latest_s = self._monotonic() + _WHOLE_ANSWER * self._timeout_s
         while part := response.read1(_READ_BYTES):
             parts.append(part)
             size += len(part)
-            if self._monotonic() > latest_s:
-                raise TimeoutError
             if size > max_bytes:
                 self.close()
                 what = f"the answer of {self.base_url}{path.partition('?')[0]} is larger than {max_bytes} bytes"
@@ -130,6 +138,37 @@ class Transport:
         return TargetError(
             f"{place} cannot be asked: {excerpt(str(error) or type(error).__name__)}", "Check the address."
         )
+
+
+class _Hurried(io.RawIOBase):
+    """What a socket brings until a moment: `http.client` limits the wait for each byte of a drip, not for all."""
+
+    def __init__(
+        self, sock: socket.socket, plain: Any, timeout_s: float, latest_s: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._sock = sock
+        self._raw = plain.detach()
+        self._timeout_s = timeout_s
+        self._latest_s = latest_s
+        self._monotonic = monotonic
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As of the socket; TimeoutError when it is too late."""
+        left_s = self._latest_s - self._monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._sock.settimeout(min(self._timeout_s, left_s))
+        size: int | None = self._raw.readinto(buffer)
+        return size
+
+    def close(self) -> None:
+        """And let go of the socket."""
+        self._raw.close()
+        super().close()
 
 
 def _checked(base_url: str) -> SplitResult:

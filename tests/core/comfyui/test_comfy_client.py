@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -280,3 +281,30 @@ def test_routes_that_answer_something_else() -> None:
             client.get_json("/broken")
         with pytest.raises(TargetError, match="wants credentials"):
             client.get_json("/secret")
+
+
+@pytest.mark.parametrize(
+    "begins", [b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+)
+def test_a_drip_does_not_put_the_deadline_off(begins: bytes) -> None:
+    """Neither in the head of an answer nor in the size of a chunk: each byte comes in time, and the whole does not."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        over = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(begins)
+                while not over.wait(0.01):
+                    connection.sendall(b"0")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            client = ComfyClient(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=0.05)
+            with pytest.raises(TargetError, match="did not answer within"):
+                client.queue_remaining()
+        finally:
+            over.set()
+            thread.join()
