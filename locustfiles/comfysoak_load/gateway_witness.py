@@ -6,7 +6,7 @@ then, so that a prompt that somebody deletes is known to have been there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import gevent
@@ -80,8 +80,8 @@ class Witness:
         silent: list[str] = []
         now_ns = self._clock.now_ns()
         looks = [gevent.spawn(self._look, watched, now_ns) for watched in self._watched]
-        for watched, look in zip(self._watched, looks, strict=True):
-            seen: _Seen = look.get()
+        shown: list[_Seen] = [look.get() for look in looks]
+        for watched, seen in zip(self._watched, shown, strict=True):
             if seen.failure is not None:
                 (down if seen.failure.never_arrived else silent).append(watched.target.url)
                 continue
@@ -89,7 +89,15 @@ class Witness:
             gone = trace is None and watched.ledger.gone(seen.traces, text, since_ns)
             found.append(sighting_of(watched.target.url, trace, gone=gone))
         best = min(found, key=lambda sighting: _ORDER.index(sighting.whereabouts), default=Sighting())
+        self._give_back(other for other in found if other is not best)
         return Sighting(best.whereabouts, best.server, best.trace, tuple(down), tuple(silent))
+
+    def _give_back(self, others: Iterable[Sighting]) -> None:
+        """Of several servers one has it: prompts with the same text elsewhere are somebody else's."""
+        for other in others:
+            for watched in self._watched:
+                if watched.target.url == other.server and other.trace is not None:
+                    watched.ledger.give_back(other.trace)
 
     def _watch(self) -> None:
         for watched in self._watched:

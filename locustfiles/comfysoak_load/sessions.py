@@ -34,11 +34,16 @@ class SessionLoad:
         self._greenlets: list[gevent.Greenlet] = []
 
     def begin(self, part: int, parts: int, *, attended: bool) -> None:
-        """Be part `part` of `parts` from now on; watchers are away while it is not `attended`."""
+        """Be part `part` of `parts` from now on; while it is not `attended` all sockets are away."""
+        if not attended:
+            self._part = self._parts = 0
+            self._end_greenlets()
+            self._hold(0)
+            return
         if (part, parts) != (self._part, self._parts):
             self._part, self._parts = part, parts
             self._start_greenlets()
-        self._hold(self._share(self._sessions.watchers) if attended else 0)
+        self._hold(self._share(self._sessions.watchers))
 
     def stop(self) -> None:
         """No more; open sockets are closed by the process."""

@@ -139,6 +139,28 @@ def test_who_loses_the_older_socket_before_the_newer_one_is_open_is_told(tmp_pat
         assert not connection.is_open.is_set()
 
 
+def test_while_servers_are_away_so_are_all_sockets(tmp_path: Path) -> None:
+    """A cold start waits for it, churn and stalled readers included; afterwards they are there again."""
+    stalled = Stalled(reads_nothing_for_s=0.01)
+    asked = {"watchers": 2, "churn_per_s": 50.0, "stays_s": (60.0, 60.0), "stalled": stalled}
+
+    def all_there() -> bool:
+        return len(process.sockets.of("watcher")) == 2 and bool(process.sockets.of("churn"))
+
+    with raw_server(polite) as server, processing(tmp_path, server, **asked) as (process, journal):
+        load = SessionLoad(process, process.plan.sessions, lambda *_: None)
+        load.begin(0, 1, attended=False)
+        load.begin(0, 1, attended=True)
+        until(lambda: "stall_over" in journal.events and all_there())
+        load.begin(0, 1, attended=False)
+        until(lambda: process.sockets.held_count == 0)
+        gevent.sleep(0.05)
+        assert process.sockets.held_count == 0
+        load.begin(0, 1, attended=True)
+        until(all_there)
+        load.stop()
+
+
 @pytest.mark.parametrize("again", [True, False])
 def test_sessions_that_are_dealt_anew_leave_no_socket_behind(tmp_path: Path, again: bool) -> None:
     """Whatever churn and stalled readers had open is closed, and no client goes on without reading."""

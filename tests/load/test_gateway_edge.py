@@ -14,6 +14,7 @@ from comfysoak_load import gateway_edge
 from comfysoak_load.failures import Failure, FailureKind
 from comfysoak_load.gateway_edge import ORIGINS_MOST, GatewayEdge
 from comfysoak_load.http_answers import Answer
+from comfysoak_load.wire import Wire
 from tests.load.raw_server import RawServer, answer, raw_server, read_request
 
 
@@ -80,3 +81,18 @@ def test_a_picture_that_hangs_ends_however_many_places_there_are(monkeypatch: py
         waiting.join(timeout=10)
         assert isinstance(waiting.value, Failure)
         assert waiting.value.kind is FailureKind.TIMEOUT
+
+
+def test_a_place_at_its_usual_port_is_called_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature of a signed URL is over the host as a browser would call it."""
+    usual = Wire.open
+    with raw_server(echo) as server:
+
+        def to_the_test(_host: str, _port: int, _tls: object) -> Wire:
+            return usual("127.0.0.1", server.port, None)
+
+        monkeypatch.setattr(Wire, "open", to_the_test)
+        with edge_of(server) as edge:
+            answers = [edge.picture(f"{place}/a.png") for place in ("http://cdn", "https://cdn", "http://cdn:443")]
+    hosts = [line for one in answers if isinstance(one, Answer) for line in one.body.split(b"\r\n") if b"Host:" in line]
+    assert hosts == [b"Host: cdn", b"Host: cdn", b"Host: cdn:443"]

@@ -119,6 +119,10 @@ class Ledger:
         _keep(self._taken)
         return best
 
+    def give_back(self, trace: Trace) -> None:
+        """It was taken, and is nobody's after all."""
+        self._taken.pop(trace.prompt_id, None)
+
     def gone(self, traces: Iterable[Trace], text: str, since_ns: int) -> bool:
         """Whether such a prompt had been seen in the queue and is nowhere among `traces`, which are all there is."""
         there = {trace.prompt_id for trace in traces}
