@@ -91,8 +91,11 @@ def answer(connection: socket.socket, body: bytes, status: bytes = b"200 OK") ->
 
 
 def open_web_socket(connection: socket.socket) -> None:
-    """The server's side of the opening handshake."""
-    key = re.search(rb"sec-websocket-key: *(\S+)", read_request(connection), re.IGNORECASE)
+    """The server's side of the opening handshake; ConnectionResetError when the client has left before it."""
+    request = read_request(connection)
+    if not request:
+        raise ConnectionResetError
+    key = re.search(rb"sec-websocket-key: *(\S+)", request, re.IGNORECASE)
     assert key is not None
     accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     connection.sendall(
