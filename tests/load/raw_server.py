@@ -91,12 +91,10 @@ def answer(connection: socket.socket, body: bytes, status: bytes = b"200 OK") ->
 
 
 def open_web_socket(connection: socket.socket) -> None:
-    """The server's side of the opening handshake; ConnectionResetError when the client has left before it."""
-    request = read_request(connection)
-    if not request:
+    """The server's side of the opening handshake; ConnectionResetError when nobody asks for one, or not any more."""
+    key = re.search(rb"sec-websocket-key: *(\S+)", read_request(connection), re.IGNORECASE)
+    if key is None:
         raise ConnectionResetError
-    key = re.search(rb"sec-websocket-key: *(\S+)", request, re.IGNORECASE)
-    assert key is not None
     accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     connection.sendall(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
