@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from meter import METER  # beside this file, wherever Locust was started
 
-from comfysoak_load.built_in import GRAPH
+from comfysoak_load.process.built_in import GRAPH
 
 KEPT = os.environ.get("BENCH_SOCKET") == "kept"
 

@@ -20,9 +20,9 @@ from comfysoak_core.comfyui.vary import Range, Vary  # noqa: E402
 from comfysoak_core.recording.layout import Layout  # noqa: E402
 from comfysoak_core.scenario.plan import Plan  # noqa: E402
 from comfysoak_core.scenario.workload import Workload  # noqa: E402
-from comfysoak_load.built_in import GRAPH  # noqa: E402
-from comfysoak_load.connection import Connection  # noqa: E402
-from comfysoak_load.load_process import LoadProcess, new_journal  # noqa: E402
+from comfysoak_load.process.built_in import GRAPH  # noqa: E402
+from comfysoak_load.process.load_process import LoadProcess, new_journal  # noqa: E402
+from comfysoak_load.sockets.connection import Connection  # noqa: E402
 from comfysoak_load.users import ComfyUser  # noqa: E402
 
 STEP = 50  # at once on their way to be open

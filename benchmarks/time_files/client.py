@@ -24,10 +24,10 @@ import gevent  # noqa: E402
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock  # noqa: E402
 from comfysoak_core.comfyui.messages import Executing, Message  # noqa: E402
 from comfysoak_core.recording.layout import Layout  # noqa: E402
-from comfysoak_load.load_process import new_journal  # noqa: E402
-from comfysoak_load.sockets import Sockets  # noqa: E402
-from comfysoak_load.stamps import Arrival  # noqa: E402
-from comfysoak_load.target import Target  # noqa: E402
+from comfysoak_load.edge.stamps import Arrival  # noqa: E402
+from comfysoak_load.process.load_process import new_journal  # noqa: E402
+from comfysoak_load.servers.target import Target  # noqa: E402
+from comfysoak_load.sockets.registry import Sockets  # noqa: E402
 
 BUSY = 0.8
 LEAST_S, MOST_S = 0.002, 0.03

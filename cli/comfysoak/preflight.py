@@ -15,7 +15,7 @@ from comfysoak_core.recording.run_file import ServerFacts
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.plan import Plan
-from comfysoak_load.room import Machine, Share, check_room
+from comfysoak_load.process.room import Machine, Share, check_room
 
 TIMEOUT_S = 10.0
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'()*+,./:;<=>?@^_`{|}~\[\]-]+")

@@ -34,7 +34,7 @@ from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.recording.tail import NewRows, Tail
 from comfysoak_core.rows import Event
 from comfysoak_core.scenario.plan import GpuSource, Plan
-from comfysoak_load.room import PROCESSES_VARIABLE
+from comfysoak_load.process.room import PROCESSES_VARIABLE
 
 TICK_S = 0.25
 READY_WITHIN_S = 30.0

@@ -16,12 +16,12 @@ from comfysoak_core.comfyui.expected import files_expected
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.variation import Draw
 from comfysoak_core.rows import Outcome, Prompt
-from comfysoak_load.connection import Connection
-from comfysoak_load.intent import Intent, mistaken
-from comfysoak_load.load_process import LoadProcess
-from comfysoak_load.order import Order
-from comfysoak_load.prompt_run import PromptRun
-from comfysoak_load.workloads import PreparedWorkload
+from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.intent import Intent, mistaken
+from comfysoak_load.prompts.order import Order
+from comfysoak_load.prompts.prompt_run import PromptRun
+from comfysoak_load.prompts.workloads import PreparedWorkload
+from comfysoak_load.sockets.connection import Connection
 
 FIRST_PAUSE_S = 0.5  # after a submission that failed; each further one in a row doubles it
 LONGEST_PAUSE_S = 10.0

@@ -9,8 +9,8 @@ from typing import Any
 from locust import LoadTestShape
 
 from comfysoak_core.recording.layout import RUN_DIRECTORY_VARIABLE, Layout
+from comfysoak_load.course.pilot import Pilot
 from comfysoak_load.harness import Harness, harness_of
-from comfysoak_load.pilot import Pilot
 
 USERS_PER_S = 100.0  # at most so many begin in a second and a process: opening a socket is work for the server too
 

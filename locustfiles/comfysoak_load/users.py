@@ -24,7 +24,7 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from comfysoak_load.client import ComfyClient, fire_of
 from comfysoak_load.harness import process_of
-from comfysoak_load.load_process import LoadProcess
+from comfysoak_load.process.load_process import LoadProcess
 
 
 def _generate(user: ComfyUser) -> None:

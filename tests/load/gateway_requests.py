@@ -18,8 +18,8 @@ import gevent  # noqa: E402
 
 from comfysoak_core.clock import Anchor, AnchoredClock  # noqa: E402
 from comfysoak_core.scenario.plan import Plan  # noqa: E402
-from comfysoak_load.gateway_client import GatewayClient  # noqa: E402
-from comfysoak_load.load_process import LoadProcess, new_journal  # noqa: E402
+from comfysoak_load.gateway.client import GatewayClient  # noqa: E402
+from comfysoak_load.process.load_process import LoadProcess, new_journal  # noqa: E402
 
 
 def rows_of(plan: dict[str, Any]) -> list[dict[str, Any]]:

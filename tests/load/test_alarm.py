@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
-from comfysoak_load.alarm import Alarm
+from comfysoak_load.edge.alarm import Alarm
 
 
 def handles() -> int:

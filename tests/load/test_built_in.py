@@ -6,8 +6,8 @@ import pytest
 
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import UsageError
-from comfysoak_load.built_in import GRAPH, plain_plan
-from comfysoak_load.workloads import PreparedWorkload
+from comfysoak_load.process.built_in import GRAPH, plain_plan
+from comfysoak_load.prompts.workloads import PreparedWorkload
 
 
 def test_the_built_in_workflow_needs_no_model_and_never_repeats() -> None:

@@ -22,7 +22,7 @@ from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Fetch, Workload
-from comfysoak_load.built_in import GRAPH
+from comfysoak_load.process.built_in import GRAPH
 from tests.load.locusting import Rows, ended, planned_locust, rows
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")

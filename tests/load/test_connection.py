@@ -18,8 +18,8 @@ from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Event, Row, Session
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.sessions import ReconnectOrder, Sessions, Stalled
-from comfysoak_load.load_process import LoadProcess
-from comfysoak_load.sessions import SessionLoad
+from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.sockets.sessions import SessionLoad
 from tests.load.raw_server import RawServer, open_web_socket, raw_server, read_frame
 
 CLOCK = AnchoredClock(Anchor.take())

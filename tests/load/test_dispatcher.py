@@ -15,8 +15,8 @@ from comfysoak_core.clock import NS_PER_S, ManualClock
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.stage import Arrivals, Replay, Stage
-from comfysoak_load import pool
-from comfysoak_load.dispatcher import Dispatcher
+from comfysoak_load.arrivals import pool
+from comfysoak_load.arrivals.dispatcher import Dispatcher
 
 RATE = 50
 
@@ -126,7 +126,7 @@ def test_a_stage_that_pauses_goes_on_where_it_was(process: Process) -> None:
 
 def test_what_a_pause_caught_is_sent_after_it(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was due before a settle and has not left in time is sent when load goes on, by the new zero."""
-    monkeypatch.setattr("comfysoak_load.dispatcher.CATCH_UP_S", 0.0)
+    monkeypatch.setattr("comfysoak_load.arrivals.dispatcher.CATCH_UP_S", 0.0)
     dispatcher = dispatcher_of(process)
     Client.at_each = staticmethod(dispatcher.leave)
     zero_ns = process.clock.now_ns() - 10 * NS_PER_S
@@ -277,7 +277,7 @@ def test_clients_nobody_needs_are_let_go(process: Process, monkeypatch: pytest.M
 @pytest.mark.parametrize("ends", ["with another stage", "for good"])
 def test_what_is_told_late_is_of_its_own_phase(process: Process, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
     """A level that could not be sent in full is judged with all its arrivals, and the next one without them."""
-    monkeypatch.setattr("comfysoak_load.dispatcher.CATCH_UP_S", 0.0)
+    monkeypatch.setattr("comfysoak_load.arrivals.dispatcher.CATCH_UP_S", 0.0)
     dispatcher = dispatcher_of(process)
     process.phase = "trial: 1"
     dispatcher.enter(stage(rate=2000), 0, process.clock.now_ns() - 10 * NS_PER_S)

@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from comfysoak_load.failures import FailureKind, failure_of
+from comfysoak_load.edge.failures import FailureKind, failure_of
 
 
 @pytest.mark.parametrize(

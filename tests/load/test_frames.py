@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import CloseCode, Frame, Opcode
 
-from comfysoak_load.frames import FrameReader, Kind
+from comfysoak_load.edge.frames import FrameReader, Kind
 
 BIG = b"x" * 70_000
 

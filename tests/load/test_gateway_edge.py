@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 import gevent
 import pytest
 
-from comfysoak_load import gateway_edge
-from comfysoak_load.failures import Failure, FailureKind
-from comfysoak_load.gateway_edge import ORIGINS_MOST, GatewayEdge
-from comfysoak_load.http_answers import Answer
-from comfysoak_load.wire import Wire
+from comfysoak_load.edge.failures import Failure, FailureKind
+from comfysoak_load.edge.http_answers import Answer
+from comfysoak_load.edge.wire import Wire
+from comfysoak_load.gateway import edge as gateway_edge
+from comfysoak_load.gateway.edge import ORIGINS_MOST, GatewayEdge
 from tests.load.raw_server import RawServer, answer, raw_server, read_request
 
 

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.gateway.sighting import Whereabouts
-from comfysoak_load.gateway_witness import Witness
-from comfysoak_load.target import Target
+from comfysoak_load.gateway.witness import Witness
+from comfysoak_load.servers.target import Target
 from tests.load.raw_server import Handler, answer, raw_server, read_request
 
 CLOCK = AnchoredClock(Anchor.take())

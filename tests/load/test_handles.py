@@ -12,7 +12,7 @@ import resource, sys
 soft, hard, sockets = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from comfysoak_core.errors import ComfySoakError
-from comfysoak_load.handles import check_handles, handle_limit
+from comfysoak_load.edge.handles import check_handles, handle_limit
 try:
     check_handles(sockets)
 except ComfySoakError as error:

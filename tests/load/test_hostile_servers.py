@@ -12,7 +12,7 @@ from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
-from comfysoak_load.built_in import GRAPH
+from comfysoak_load.process.built_in import GRAPH
 from tests.load.hostile_server import hostile_server
 from tests.load.locusting import ended, planned_locust, rows
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_load.failures import FailureKind
-from comfysoak_load.http_answers import Answer, AnswerReader, BadAnswerError
+from comfysoak_load.edge.failures import FailureKind
+from comfysoak_load.edge.http_answers import Answer, AnswerReader, BadAnswerError
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (

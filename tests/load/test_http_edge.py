@@ -10,9 +10,9 @@ import gevent
 import gevent.ssl
 import pytest
 
-from comfysoak_load.failures import Failure, FailureKind
-from comfysoak_load.http_answers import Answer
-from comfysoak_load.http_edge import HttpEdge
+from comfysoak_load.edge.failures import Failure, FailureKind
+from comfysoak_load.edge.http_answers import Answer
+from comfysoak_load.edge.http_edge import HttpEdge
 from tests.load.raw_server import CERTIFICATE, answer, raw_server, read_request
 
 Script = Callable[[socket.socket], None]

@@ -12,9 +12,9 @@ import pytest
 from comfysoak_core.comfyui.vary import Vary
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.workload import Cancel, GiveUp, Mistakes, Upload, Workload
-from comfysoak_load.built_in import GRAPH
-from comfysoak_load.intent import Intent, Intents, mistaken
-from comfysoak_load.workloads import PreparedWorkload
+from comfysoak_load.process.built_in import GRAPH
+from comfysoak_load.prompts.intent import Intent, Intents, mistaken
+from comfysoak_load.prompts.workloads import PreparedWorkload
 
 ROW = Prompt(id="p", server="s", worker="w", client_id="c", workflow="f", scheduled_ns=5, outputs_expected=1)
 MANY = 2000

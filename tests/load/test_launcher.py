@@ -9,7 +9,7 @@ import gevent
 import psutil
 import pytest
 
-from comfysoak_load.launcher import OUTPUT_MOST, Launcher
+from comfysoak_load.course.launcher import OUTPUT_MOST, Launcher
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")
 

@@ -13,9 +13,9 @@ from comfysoak_core.comfyui.expected import ExpectedFiles
 from comfysoak_core.comfyui.history import OutputFile, OutputText
 from comfysoak_core.outputs.expected import Expected
 from comfysoak_core.outputs.kinds import OutputKind
-from comfysoak_load.failures import Failure, FailureKind
-from comfysoak_load.http_answers import Answer
-from comfysoak_load.outputs import Asked, Checked, Given, check_outputs
+from comfysoak_load.edge.failures import Failure, FailureKind
+from comfysoak_load.edge.http_answers import Answer
+from comfysoak_load.prompts.outputs import Asked, Checked, Given, check_outputs
 
 
 def png(width: int, height: int) -> bytes:

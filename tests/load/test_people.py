@@ -14,7 +14,7 @@ from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Arrivals, Stage
 from comfysoak_core.scenario.workload import Cancel, GiveUp, Mistakes, Upload, Workload
-from comfysoak_load.built_in import GRAPH
+from comfysoak_load.process.built_in import GRAPH
 from tests.load.conftest import simulated
 from tests.load.locusting import Rows, ended, planned_locust, rows
 

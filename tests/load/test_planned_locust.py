@@ -15,7 +15,7 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
-from comfysoak_load.built_in import GRAPH
+from comfysoak_load.process.built_in import GRAPH
 from tests.load.locusting import ended, planned_locust, rows, told, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")

@@ -9,7 +9,7 @@ from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Arrivals, Stage
-from comfysoak_load.room import PROCESS_BYTES, Machine, Share, check_room
+from comfysoak_load.process.room import PROCESS_BYTES, Machine, Share, check_room
 
 GIB = 1024**3
 

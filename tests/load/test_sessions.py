@@ -16,7 +16,7 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.sessions import ReconnectOrder, Reconnects, Sessions, Stalled
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
-from comfysoak_load.built_in import GRAPH
+from comfysoak_load.process.built_in import GRAPH
 from tests.load.conftest import simulated
 from tests.load.locusting import Rows, ended, planned_locust, rows
 

@@ -13,12 +13,12 @@ from websockets.frames import Opcode
 
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.codes import Code
-from comfysoak_load.failures import Failure, FailureKind
-from comfysoak_load.frames import Kind
-from comfysoak_load.keepalive import Keepalive
-from comfysoak_load.opening import open_socket
-from comfysoak_load.socket_edge import Closing, WebSocket
-from comfysoak_load.stamps import STAMP_ERROR_NS, Arrival
+from comfysoak_load.edge.failures import Failure, FailureKind
+from comfysoak_load.edge.frames import Kind
+from comfysoak_load.edge.opening import open_socket
+from comfysoak_load.edge.socket_edge import Closing, WebSocket
+from comfysoak_load.edge.stamps import STAMP_ERROR_NS, Arrival
+from comfysoak_load.sockets.keepalive import Keepalive
 from tests.load.raw_server import CERTIFICATE, RawServer, frame, open_web_socket, raw_server, read_frame
 
 CLOCK = AnchoredClock(Anchor.take())

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Anchor, AnchoredClock
-from comfysoak_load.stamps import STAMP_ERROR_NS, stamp_of, time_of_read, within
+from comfysoak_load.edge.stamps import STAMP_ERROR_NS, stamp_of, time_of_read, within
 
 START = 1_764_000_000 * NS_PER_S
 

@@ -13,7 +13,7 @@ SCRIPT = f"""
 import json, time
 from types import SimpleNamespace
 from locust.stats import RequestStats
-from comfysoak_load.statistics import trim
+from comfysoak_load.process.statistics import trim
 
 stats, now = RequestStats(), 0.0
 time.time = lambda: now

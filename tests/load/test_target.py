@@ -4,8 +4,8 @@ from comfysoak_core.clock import ManualClock
 from comfysoak_core.comfyui.address import Fall
 from comfysoak_core.comfyui.messages import Status
 from comfysoak_core.scenario.routing import Health
-from comfysoak_load.failures import Failure, FailureKind
-from comfysoak_load.target import Target
+from comfysoak_load.edge.failures import Failure, FailureKind
+from comfysoak_load.servers.target import Target
 
 CLOCK = ManualClock()
 

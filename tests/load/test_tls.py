@@ -7,7 +7,7 @@ import ssl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_load.tls import TlsBytes
+from comfysoak_load.edge.tls import TlsBytes
 from tests.load.raw_server import CERTIFICATE
 
 PARTS = (b"first", b"x" * 40_000, b"last")

@@ -7,7 +7,7 @@ import pytest
 from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.parts import Leg, Now
 from comfysoak_core.scenario.stage import COLD_START, SETTLE, ColdStart, Settle, Stage
-from comfysoak_load.turn import Turn
+from comfysoak_load.course.turn import Turn
 
 STAGES = (
     Stage(duration_s=30, users=Line(start=1, end=4), settle=Settle(every_s=10)),

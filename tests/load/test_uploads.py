@@ -17,12 +17,12 @@ from comfysoak_core.comfyui.server_clock import ServerClock
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.workload import Upload, Workload
-from comfysoak_load.failures import Failure, FailureKind
-from comfysoak_load.http_answers import Answer
-from comfysoak_load.order import Order
-from comfysoak_load.prompt_run import PromptRun
-from comfysoak_load.uploads import Delivered, Delivery
-from comfysoak_load.workloads import PreparedWorkload
+from comfysoak_load.edge.failures import Failure, FailureKind
+from comfysoak_load.edge.http_answers import Answer
+from comfysoak_load.prompts.order import Order
+from comfysoak_load.prompts.prompt_run import PromptRun
+from comfysoak_load.prompts.uploads import Delivered, Delivery
+from comfysoak_load.prompts.workloads import PreparedWorkload
 
 CLOCK = AnchoredClock(Anchor.take())
 GRAPH: dict[str, Any] = {

@@ -27,7 +27,7 @@ class Checks:
 
     def _check(self) -> None:
         from comfysoak.preflight import servers_as_found, token_headers
-        from comfysoak_load.room import Machine, Share, check_room
+        from comfysoak_load.process.room import Machine, Share, check_room
 
         try:
             plan = Plan.model_validate(Recording.open(self._run_dir).run.plan)

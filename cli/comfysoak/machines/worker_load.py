@@ -12,7 +12,7 @@ from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor
 from comfysoak_core.distant_clock import CLOCK_FILE_VARIABLE
 from comfysoak_core.recording.layout import HOST_VARIABLE, RUN_DIRECTORY_VARIABLE
 from comfysoak_core.recording.recording import Recording
-from comfysoak_load.room import PROCESSES_VARIABLE
+from comfysoak_load.process.room import PROCESSES_VARIABLE
 
 ENDS_WITHIN_S = 3.0
 

@@ -1,0 +1,1 @@
+"""Open load: prompts that are due by the clock."""

@@ -1,0 +1,1 @@
+"""Users of an image gateway in front of ComfyUI."""
