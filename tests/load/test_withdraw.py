@@ -14,7 +14,8 @@ from comfysoak_core.comfyui.answers import Damaged, Queue
 from comfysoak_core.rows import Outcome
 from comfysoak_load.edge.failures import Failure, FailureKind
 from comfysoak_load.edge.http_answers import Answer
-from comfysoak_load.prompts.withdraw import abort, take_back
+from comfysoak_load.prompts.abort import abort
+from comfysoak_load.prompts.withdraw import take_back
 from tests.core.comfyui.lives import ID, accepted, begin, entry, run, tell, told
 
 CLOCK = AnchoredClock(Anchor.take())

@@ -28,6 +28,7 @@ from comfysoak_core.recording.stretch import stretches
 from comfysoak_core.rows import ROW_TYPES, Outcome, Prompt, Row
 
 WAIT_S = 5.0
+EVENTS_AT_ONCE = 10_000
 RUN_ENDED = "run ended"
 WORKER_LOST = "its load process was lost"
 
@@ -127,10 +128,9 @@ class _Seal:
     def _lost_workers(self) -> dict[str, dict[str, Any]]:
         """How the prompts end of load processes that were lost while the run went on."""
         from comfysoak_core.recording.reading import stream_table
-        from comfysoak_core.recording.recording import BATCH_ROWS
 
         lost: dict[str, dict[str, Any]] = {}
-        for batch in stream_table(self._layout.root, "events", BATCH_ROWS, ("at_ns", "kind", "subject", "detail")):
+        for batch in stream_table(self._layout.root, "events", EVENTS_AT_ONCE, ("at_ns", "kind", "subject", "detail")):
             for event in batch.to_pylist():
                 if event["kind"] == "worker_lost" and event["subject"]:
                     why = f"{WORKER_LOST}: {event['detail']}"

@@ -30,10 +30,10 @@ from comfysoak_core.rows import Outcome, Prompt, Role
 from comfysoak_core.scenario.canary import Canary, folder_of
 from comfysoak_core.scenario.golden import BASELINE
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.abort import abort, withdraw
 from comfysoak_load.prompts.order import Order
 from comfysoak_load.prompts.outputs import Asked, aside
 from comfysoak_load.prompts.prompt_run import PromptRun
-from comfysoak_load.prompts.withdraw import abort, withdraw
 from comfysoak_load.servers.target import Target
 from comfysoak_load.sockets.connection import PromptListener
 
