@@ -2,7 +2,7 @@
 
 1. Lines of the server's log: `Requested to load X` and what it says when it is done. They name model and bytes.
 2. GPU memory that rises by 256 MiB or more inside the window of a node and stays up when the node ends: bytes,
-   and a time good to a sample.
+   and a time good to a sample. Of one server only: of several nobody says which GPU is whose.
 3. A sampler's wait between its start and its first step, where that is far above its usual: a time, nothing else.
 
 Each server uses the best source it has. The model is a class name in the log (`SDXL`), and a guess elsewhere.
@@ -60,12 +60,14 @@ def model_loads(run: Run) -> tuple[ModelLoad, ...]:
     """All loads of a run in order of time."""
     found: list[ModelLoad] = []
     told = set(run.server_log.loc[run.server_log["kind"] == "model_requested", "server"])
+    alone = run.prompts["server"].nunique() <= 1  # of several nobody says which GPU is whose
     for server in sorted(set(run.nodes["server"]) | told):
         if server in told:
             found += _by_log(run.server_log[run.server_log["server"] == server], str(server))
             continue
         nodes = run.nodes[run.nodes["server"] == server].sort_values("started")
-        found += list(_by_memory(run.gpu, nodes, str(server))) or list(_by_progress(nodes, str(server)))
+        by_memory = list(_by_memory(run.gpu, nodes, str(server))) if alone else []
+        found += by_memory or list(_by_progress(nodes, str(server)))
     return tuple(sorted(found, key=lambda load: load.started))
 
 

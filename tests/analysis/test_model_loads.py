@@ -12,6 +12,7 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.model_loads import Source, loaded_models, model_loads, rises
 from comfysoak_core.rows import ServerLog
 from tests.analysis.planted import GIB, SERVER, START_NS, plant
+from tests.analysis.test_frames import prompt
 
 S = 1_000_000_000
 
@@ -37,6 +38,13 @@ def test_memory_tells_the_same_loads_where_there_is_no_log(directory: Path, by_l
     assert {load.source for load in found} == {Source.MEMORY}
     assert abs(len(found) - by_log) <= 2
     assert {load.model for load in found} == {"in KSampler"}
+
+
+def test_memory_of_a_fleet_tells_nothing(directory: Path) -> None:
+    """A rise on another server's GPU during our node is no load of ours."""
+    elsewhere = prompt(900_001, server="http://gpu-2:8188", outcome="success")
+    run = open_run(plant(directory, log=False, other_rows=(elsewhere,)))
+    assert Source.MEMORY not in {load.source for load in model_loads(run)}
 
 
 def test_slow_first_steps_tell_loads_where_nothing_else_does(directory: Path) -> None:
