@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,10 +20,13 @@ class _Curve(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    LEVELS: ClassVar[tuple[str, str]]  # its two fields that are levels
+
     @property
-    @abstractmethod
     def highest(self) -> float:
         """The highest level it reaches."""
+        levels: list[float] = [getattr(self, name) for name in self.LEVELS]
+        return max(levels)
 
     @abstractmethod
     def at(self, elapsed_s: float, duration_s: float) -> float:
@@ -33,9 +36,9 @@ class _Curve(BaseModel, ABC):
     def amount(self, elapsed_s: float, duration_s: float) -> float:
         """The integral of the level from 0 to `elapsed_s`: level times seconds."""
 
-    @abstractmethod
     def scaled(self, factor: float, *, whole: bool = False) -> Self:
         """The same shape with all levels times `factor`; `whole` rounds them, and keeps at least 1 of what is not 0."""
+        return self.model_copy(update={name: _times(getattr(self, name), factor, whole) for name in self.LEVELS})
 
     def stretched(self, factor: float) -> Self:  # noqa: ARG002  # what follows the stage's length has nothing to change
         """The same shape over a stage `factor` times as long: as many waves or spikes as before."""
@@ -61,6 +64,8 @@ class _Curve(BaseModel, ABC):
 class Line(_Curve):
     """From one level to another in a straight line; the same twice is a hold."""
 
+    LEVELS: ClassVar = ("start", "end")
+
     kind: Literal["line"] = "line"
     start: float
     end: float
@@ -69,11 +74,6 @@ class Line(_Curve):
     def level(cls, level: float) -> Self:
         """A hold."""
         return cls(start=level, end=level)
-
-    @property
-    def highest(self) -> float:
-        """The higher end."""
-        return max(self.start, self.end)
 
     def at(self, elapsed_s: float, duration_s: float) -> float:
         """On the line."""
@@ -92,12 +92,6 @@ class Line(_Curve):
         offset_s = 2 * amount / (self.start + math.sqrt(root))
         return offset_s if offset_s < duration_s else None
 
-    def scaled(self, factor: float, *, whole: bool = False) -> Self:
-        """Both ends."""
-        return self.model_copy(
-            update={"start": _times(self.start, factor, whole), "end": _times(self.end, factor, whole)}
-        )
-
     def __str__(self) -> str:
         return f"{self.start:.3g}" if self.start == self.end else f"{self.start:.3g} to {self.end:.3g}"
 
@@ -105,15 +99,12 @@ class Line(_Curve):
 class Steps(_Curve):
     """From one level to another in `count` plateaus of equal length, the first at `start`, the last at `end`."""
 
+    LEVELS: ClassVar = ("start", "end")
+
     kind: Literal["steps"] = "steps"
     start: float
     end: float
     count: int = Field(ge=2)
-
-    @property
-    def highest(self) -> float:
-        """The higher end."""
-        return max(self.start, self.end)
 
     def at(self, elapsed_s: float, duration_s: float) -> float:
         """The plateau's level."""
@@ -126,12 +117,6 @@ class Steps(_Curve):
         whole = number * (self.start + self._level(number - 1)) / 2 * lasts_s  # their mean lies half way
         return whole + self._level(number) * (elapsed_s - number * lasts_s)
 
-    def scaled(self, factor: float, *, whole: bool = False) -> Self:
-        """Both ends."""
-        return self.model_copy(
-            update={"start": _times(self.start, factor, whole), "end": _times(self.end, factor, whole)}
-        )
-
     def _level(self, number: int) -> float:
         return self.start + (self.end - self.start) * number / (self.count - 1)
 
@@ -142,16 +127,13 @@ class Steps(_Curve):
 class Spike(_Curve):
     """`base`, and every `every_s` for `lasts_s` up to `top` at once; the first spike comes half an `every_s` in."""
 
+    LEVELS: ClassVar = ("base", "top")
+
     kind: Literal["spike"] = "spike"
     base: float
     top: float
     every_s: float = Field(gt=0)
     lasts_s: float = Field(gt=0)
-
-    @property
-    def highest(self) -> float:
-        """The spike, or the base where that is higher."""
-        return max(self.base, self.top)
 
     def at(self, elapsed_s: float, duration_s: float) -> float:  # noqa: ARG002  # does not depend on the length
         """Base or top."""
@@ -160,12 +142,6 @@ class Spike(_Curve):
     def amount(self, elapsed_s: float, duration_s: float) -> float:  # noqa: ARG002  # does not depend on the length
         """The base all along, and the height of the spikes for as long as they lasted."""
         return self.base * elapsed_s + (self.top - self.base) * self._spiked_s(elapsed_s)
-
-    def scaled(self, factor: float, *, whole: bool = False) -> Self:
-        """Base and top."""
-        return self.model_copy(
-            update={"base": _times(self.base, factor, whole), "top": _times(self.top, factor, whole)}
-        )
 
     def stretched(self, factor: float) -> Self:
         """As many spikes, each longer."""
@@ -192,15 +168,12 @@ class Spike(_Curve):
 class Wave(_Curve):
     """Day and night: from `low` up to `high` and back in each `period_s`, as a cosine; it begins at `low`."""
 
+    LEVELS: ClassVar = ("low", "high")
+
     kind: Literal["wave"] = "wave"
     low: float
     high: float
     period_s: float = Field(gt=0)
-
-    @property
-    def highest(self) -> float:
-        """The crest."""
-        return max(self.low, self.high)
 
     def at(self, elapsed_s: float, duration_s: float) -> float:  # noqa: ARG002  # does not depend on the length
         """On the cosine."""
@@ -212,12 +185,6 @@ class Wave(_Curve):
         middle, swing = (self.high + self.low) / 2, (self.high - self.low) / 2
         turn = 2 * math.pi / self.period_s
         return middle * elapsed_s - swing * math.sin(turn * elapsed_s) / turn
-
-    def scaled(self, factor: float, *, whole: bool = False) -> Self:
-        """Low and high."""
-        return self.model_copy(
-            update={"low": _times(self.low, factor, whole), "high": _times(self.high, factor, whole)}
-        )
 
     def stretched(self, factor: float) -> Self:
         """As many waves, each longer."""
