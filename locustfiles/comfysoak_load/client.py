@@ -17,41 +17,19 @@ from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.variation import Draw
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.back_off import BackOff
 from comfysoak_load.prompts.intent import Intent, mistaken
 from comfysoak_load.prompts.order import Order
 from comfysoak_load.prompts.prompt_run import PromptRun
+from comfysoak_load.prompts.told import Fire, error_of, tell_fetch
 from comfysoak_load.prompts.workloads import PreparedWorkload
 from comfysoak_load.sockets.connection import Connection
 
-FIRST_PAUSE_S = 0.5  # after a submission that failed; each further one in a row doubles it
-LONGEST_PAUSE_S = 10.0
 SOCKET_WITHIN_S = 2.0  # an arrival waits so long for a socket that is still opening
-
-Fire = Callable[..., None]  # Locust's `events.request.fire`
 
 
 def not_at_all() -> None:
     """For prompts that are due already."""
-
-
-def fire_of(environment: Any) -> Fire:
-    """Locust's one seam, with the names its statistics show."""
-
-    def fire(kind: str, name: str, milliseconds: float, size_bytes: int, error: Exception | None) -> None:
-        environment.events.request.fire(
-            request_type=kind,
-            name=name,
-            response_time=milliseconds,
-            response_length=size_bytes,
-            exception=error,
-            context={},
-        )
-
-    return fire
-
-
-class LoadError(Exception):
-    """What Locust's statistics count: texts from a bounded set, so that they do not grow."""
 
 
 class Client(Protocol):
@@ -90,7 +68,7 @@ class ComfyClient:
         self._seat = process.seat()
         self._count = 0
         self._run: PromptRun | None = None
-        self._pause_s = 0.0
+        self._back_off = BackOff()
         self.think_s = 0.0  # how long to pause after the last prompt
 
     @property
@@ -125,7 +103,7 @@ class ComfyClient:
             aim = replace(aim, connection=self._seat.reach(aim.workload.needs(aim.drawn)))
         row = self._see_through(aim, self._process.clock.now_ns(), not_at_all, self._process.sending.wait)
         self.think_s = think_s
-        self._pause_after(row)
+        self._back_off.pause_after(row)
         return row
 
     def aim(self, numbers: random.Random, workflow: str | None = None, inputs: Mapping[str, Any] | None = None) -> Aim:
@@ -228,12 +206,10 @@ class ComfyClient:
         return PromptRun(prompt, life, _order(aim, prompt_id), connection, process)
 
     def _note(self, run: PromptRun, row: Prompt) -> None:
-        """Tell Locust: three requests a prompt at most, with names and errors from bounded sets."""
-        met = row.outcome == row.expected or (row.outcome == Outcome.CACHED and row.expected == Outcome.SUCCESS)
-        error = None if met else LoadError(f"{row.outcome} {row.code or ''}".strip())
+        """Tell Locust: three requests a prompt at most."""
+        error = error_of(row)
         if run.submit_ms is not None:
-            refused = row.accepted_ns is None and not met
-            self._fire("submit", row.workflow, run.submit_ms, 0, error if refused else None)
+            self._fire("submit", row.workflow, run.submit_ms, 0, error if row.accepted_ns is None else None)
         elif row.outcome == Outcome.FAILED and row.finished_ns is not None:  # without its picture it was not sent
             self._fire("upload", row.workflow, (row.finished_ns - row.scheduled_ns) / NS_PER_MS, 0, error)
         if row.accepted_ns is not None and row.finished_ns is not None:
@@ -241,17 +217,7 @@ class ComfyClient:
             taken_back = row.outcome == Outcome.INTERRUPTED and row.cancel_asked_ns is not None
             kind = "cancelled" if taken_back else "generation"  # how long a prompt would have taken is not known then
             self._fire(kind, row.workflow, took_ms, row.message_bytes, error)
-        if run.fetch_ms is not None:
-            wrong = row.code in {Code.OUTPUT_MISSING, Code.OUTPUT_WRONG}
-            self._fire("fetch", row.workflow, run.fetch_ms, row.output_bytes or 0, error if wrong else None)
-
-    def _pause_after(self, row: Prompt) -> None:
-        """A server that takes no prompts is asked less and less often."""
-        if row.accepted_ns is not None or row.outcome == row.expected:
-            self._pause_s = 0.0
-            return
-        self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-        gevent.sleep(self._pause_s * random.uniform(0.5, 1.0))
+        tell_fetch(self._fire, row, run.fetch_ms, error)
 
 
 def _order(aim: Aim, prompt_id: str) -> Order:

@@ -29,7 +29,6 @@ from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration
-from comfysoak_load.client import fire_of
 from comfysoak_load.course.turn import Turn
 from comfysoak_load.course.turn_load import TurnLoad
 from comfysoak_load.edge.handles import check_handles
@@ -40,6 +39,7 @@ from comfysoak_load.process.room import PROCESSES_VARIABLE, Share
 from comfysoak_load.process.roster import IDLE_MESSAGE, PLACE_MESSAGE, Roster, place
 from comfysoak_load.process.statistics import keep_small
 from comfysoak_load.prompts.canary import Canaries
+from comfysoak_load.prompts.told import fire_of
 
 STOP_GRACE_S = 5.0  # for open prompts when Locust stops a test (`-t`, the web page's button); `-s` says otherwise
 PARENT_EVERY_S = 0.5

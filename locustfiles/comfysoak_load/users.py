@@ -22,9 +22,10 @@ import gevent
 from locust import User, task
 from locust.user.task import LOCUST_STATE_STOPPING
 
-from comfysoak_load.client import ComfyClient, fire_of
+from comfysoak_load.client import ComfyClient
 from comfysoak_load.harness import process_of
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.told import fire_of
 
 
 def _generate(user: ComfyUser) -> None:

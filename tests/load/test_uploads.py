@@ -120,7 +120,7 @@ def test_a_prompt_that_was_made_and_never_sent_takes_no_name() -> None:
 def process(tmp_path: Path) -> Any:
     """What a run asks of its load process."""
     journal = Journal(tmp_path, host="h", process="p", clock=CLOCK)
-    return SimpleNamespace(clock=CLOCK, journal=journal, self_check=SimpleNamespace(lateness_max_ns=0))
+    return SimpleNamespace(clock=CLOCK, journal=journal, self_check=SimpleNamespace(left_late=lambda _: None))
 
 
 def run_of(process: Any, server: Server, **fields: Any) -> tuple[PromptRun, PreparedWorkload]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -54,6 +55,10 @@ class Fetch(_Frozen):
 
     share: float = 1.0
     kinds: tuple[OutputKind, ...] | None = None
+
+    def drawn(self, numbers: Random) -> bool:
+        """Whether those of the next prompt are fetched."""
+        return self.share >= 1 or (self.share > 0 and numbers.random() < self.share)
 
 
 class Workload(_Frozen):

@@ -24,8 +24,9 @@ from comfysoak_core.scenario.arrivals import Arrival
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.arrivals.pool import Pool
 from comfysoak_load.arrivals.schedule import Schedule, arrivals_of
-from comfysoak_load.client import Client, Fire
+from comfysoak_load.client import Client
 from comfysoak_load.edge.alarm import Alarm
+from comfysoak_load.prompts.told import Fire
 
 if TYPE_CHECKING:
     from comfysoak_load.process.load_process import LoadProcess

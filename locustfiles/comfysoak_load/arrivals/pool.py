@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import gevent
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_load.client import Client, Fire
+from comfysoak_load.client import Client
 from comfysoak_load.gateway.client import new_client
+from comfysoak_load.prompts.told import Fire
 
 if TYPE_CHECKING:
     from comfysoak_load.process.load_process import LoadProcess

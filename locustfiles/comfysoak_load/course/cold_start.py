@@ -22,10 +22,11 @@ from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.quantities import format_duration
 from comfysoak_core.scenario.stage import ColdStart
 from comfysoak_core.scenario.workload import Workload
-from comfysoak_load.client import Aim, ComfyClient, Fire
+from comfysoak_load.client import Aim, ComfyClient
 from comfysoak_load.course.launcher import Launcher
 from comfysoak_load.edge.failures import Failure, FailureKind
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.told import Fire
 from comfysoak_load.prompts.workloads import PreparedWorkload
 from comfysoak_load.servers.errands import Patience, on_each_server
 from comfysoak_load.servers.target import Target

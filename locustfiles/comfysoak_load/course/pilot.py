@@ -11,13 +11,13 @@ from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.course import Course
 from comfysoak_core.scenario.parts import Errand, Facts, Now
 from comfysoak_core.scenario.stage import Settle
-from comfysoak_load.client import fire_of
 from comfysoak_load.course.cold_start import start_cold
 from comfysoak_load.course.launcher import Launcher
 from comfysoak_load.course.settling import settle
 from comfysoak_load.course.trials import Trials
 from comfysoak_load.course.turn import Turn
 from comfysoak_load.harness import Harness, process_of
+from comfysoak_load.prompts.told import fire_of
 
 LOOK_EVERY_S = 0.05
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_load.arrivals.dispatcher import Dispatcher
-from comfysoak_load.client import Fire
 from comfysoak_load.course.turn import Turn
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.told import Fire
 from comfysoak_load.sockets.sessions import SessionLoad
 
 

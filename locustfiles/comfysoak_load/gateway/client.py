@@ -8,19 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
-
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
-from comfysoak_core.codes import Code
 from comfysoak_core.errors import UsageError
 from comfysoak_core.gateway.api import Wish
 from comfysoak_core.gateway.life import GatewayLife
-from comfysoak_core.rows import Outcome, Prompt
-from comfysoak_load.client import FIRST_PAUSE_S, LONGEST_PAUSE_S, Client, ComfyClient, Fire, LoadError, not_at_all
+from comfysoak_core.rows import Prompt
+from comfysoak_load.client import Client, ComfyClient, not_at_all
 from comfysoak_load.gateway.run import GatewayRun
 from comfysoak_load.gateway.side import GatewaySide
 from comfysoak_load.gateway.workloads import PreparedImages, variation_of
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.back_off import BackOff
+from comfysoak_load.prompts.told import Fire, error_of, tell_fetch
 
 
 def new_client(process: LoadProcess, fire: Fire) -> Client:
@@ -52,7 +51,7 @@ class GatewayClient:
         self._seat = process.seat()
         self._count = 0
         self._open = False
-        self._pause_s = 0.0
+        self._back_off = BackOff()
         self.think_s = 0.0  # how long to pause after the last request
 
     @property
@@ -79,7 +78,7 @@ class GatewayClient:
         self._process.sending.wait()
         row = self.send(aim, self._process.clock.now_ns())
         self.think_s = numbers.uniform(*aim.workload.think_s)
-        self._pause_after(row)
+        self._back_off.pause_after(row)
         return row
 
     def aim(
@@ -132,21 +131,10 @@ class GatewayClient:
         return GatewayRun(prompt, life, aim.wish, side, process.clock, process.journal, process.self_check)
 
     def _note(self, run: GatewayRun, row: Prompt) -> None:
-        """Tell Locust: two requests at most, with names and errors from bounded sets."""
-        met = row.outcome == row.expected or (row.outcome == Outcome.CACHED and row.expected == Outcome.SUCCESS)
-        error = None if met else LoadError(f"{row.outcome} {row.code or ''}".strip())
+        """Tell Locust: two requests at most."""
+        error = error_of(row)
         if row.sent_ns is not None and row.finished_ns is not None:
             ended_ns = row.end_received_ns or min(row.finished_ns, row.deadline_ns or row.finished_ns)
             took_ms = (ended_ns - row.scheduled_ns) / NS_PER_MS
             self._fire("generation", row.workflow, took_ms, row.message_bytes, error)
-        if run.fetch_ms is not None:
-            wrong = row.code in {Code.OUTPUT_MISSING, Code.OUTPUT_WRONG}
-            self._fire("fetch", row.workflow, run.fetch_ms, row.output_bytes or 0, error if wrong else None)
-
-    def _pause_after(self, row: Prompt) -> None:
-        """A gateway that gives nothing is asked less and less often."""
-        if row.accepted_ns is not None or row.outcome == row.expected:
-            self._pause_s = 0.0
-            return
-        self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-        gevent.sleep(self._pause_s * random.uniform(0.5, 1.0))
+        tell_fetch(self._fire, row, run.fetch_ms, error)

@@ -81,8 +81,7 @@ class GatewayRun:
         body = body_of(self._side.api, self._wish)
         sent_ns = self._clock.now_ns()
         self.life.sent(sent_ns)
-        late_ns = sent_ns - self._prompt.scheduled_ns
-        self._lateness.lateness_max_ns = max(self._lateness.lateness_max_ns, late_ns)
+        self._lateness.left_late(sent_ns - self._prompt.scheduled_ns)
         left_s = ((self._prompt.deadline_ns or sent_ns) - sent_ns) / NS_PER_S
         answer = self._side.edge.generate(self._side.api.path, body, max(left_s, SHORTEST_S))
         now = self._clock.now_ns()

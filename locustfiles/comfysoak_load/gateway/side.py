@@ -12,7 +12,8 @@ from comfysoak_core.scenario.workload import Workload
 from comfysoak_load.gateway.edge import GatewayEdge
 from comfysoak_load.gateway.run import GatewayRun
 from comfysoak_load.gateway.witness import Witness
-from comfysoak_load.gateway.workloads import PreparedImages, chosen
+from comfysoak_load.gateway.workloads import PreparedImages
+from comfysoak_load.prompts.workloads import chosen
 from comfysoak_load.servers.target import Target
 
 

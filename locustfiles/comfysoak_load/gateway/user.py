@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfysoak_load.client import fire_of
 from comfysoak_load.gateway.client import GatewayClient
 from comfysoak_load.gateway.plain import plain_gateway_plan
 from comfysoak_load.harness import attach
 from comfysoak_load.process.built_in import plain_plan
+from comfysoak_load.prompts.told import fire_of
 from comfysoak_load.users import ComfyUser
 
 

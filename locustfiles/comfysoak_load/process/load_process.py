@@ -21,11 +21,10 @@ from comfysoak_core.recording.layout import Layout, host_name
 from comfysoak_core.rows import Event, Outcome
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_load.gateway.side import GatewaySide
-from comfysoak_load.gateway.workloads import chosen
 from comfysoak_load.process.self_check import SelfCheck
 from comfysoak_load.prompts.abort import abort
 from comfysoak_load.prompts.prompt_run import PromptRun
-from comfysoak_load.prompts.workloads import PreparedWorkload
+from comfysoak_load.prompts.workloads import PreparedWorkload, chosen
 from comfysoak_load.servers.fleet import Fleet
 from comfysoak_load.servers.seat import Seat
 from comfysoak_load.servers.target import Target

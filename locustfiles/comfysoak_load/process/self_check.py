@@ -33,7 +33,6 @@ class SelfCheck:
         in_flight: Callable[[], int],
         each_second: Callable[[], None],
     ) -> None:
-        self.lateness_max_ns = 0  # whoever sends a prompt later than it was due says so here
         self._worker = worker
         self._clock = clock
         self._journal = journal
@@ -42,7 +41,7 @@ class SelfCheck:
         self._in_flight = in_flight
         self._each_second = each_second
         self._greenlets: list[gevent.Greenlet] = []
-        self._lag_max_ns = 0
+        self._lag_max_ns = self._lateness_max_ns = 0
         self._cpu_s = time.process_time()
         self._since_ns = clock.now_ns()
         self._handles: int | None = None
@@ -56,6 +55,10 @@ class SelfCheck:
         """Write the last row and end."""
         gevent.killall(self._greenlets, block=False)
         self._write()
+
+    def left_late(self, late_ns: int) -> None:
+        """A prompt left so much later than it was due."""
+        self._lateness_max_ns = max(self._lateness_max_ns, late_ns)
 
     def _feel_lag(self) -> None:
         """Sleep, and see how much later than asked for the event loop wakes us."""
@@ -92,7 +95,7 @@ class SelfCheck:
                 in_flight=self._in_flight(),
                 cpu_ratio=(cpu_s - self._cpu_s) / elapsed_s,
                 lag_max_ns=self._lag_max_ns,
-                lateness_max_ns=self.lateness_max_ns,
+                lateness_max_ns=self._lateness_max_ns,
                 handles=self._handles,
                 handle_limit=handle_limit(),
                 rss_bytes=_rss_bytes(),
@@ -100,7 +103,7 @@ class SelfCheck:
                 rows_dropped=self._journal.rows_dropped,
             )
         )
-        self._lag_max_ns = self.lateness_max_ns = 0
+        self._lag_max_ns = self._lateness_max_ns = 0
         self._cpu_s, self._since_ns = cpu_s, now
 
 

@@ -53,7 +53,8 @@ class Line(Protocol):
 class Lateness(Protocol):
     """Where the harness keeps how late it was."""
 
-    lateness_max_ns: int
+    def left_late(self, late_ns: int) -> None:
+        """A prompt left so much later than it was due."""
 
 
 class Process(Protocol):

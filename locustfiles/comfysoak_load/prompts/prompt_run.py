@@ -189,8 +189,7 @@ class PromptRun:
 
     def _send(self) -> None:
         sent_ns = self._process.clock.now_ns()
-        lateness = self._process.self_check
-        lateness.lateness_max_ns = max(lateness.lateness_max_ns, sent_ns - self.prompt.scheduled_ns)
+        self._process.self_check.left_late(sent_ns - self.prompt.scheduled_ns)
         if self._order.pictures is not None:
             if not self._deliver(self._order.pictures):
                 return

@@ -1,11 +1,11 @@
-"""A workload of the plan, made ready to be sent thousands of times."""
+"""Workloads of the plan, made ready to be sent thousands of times, and the one whose turn it is."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from comfysoak_core.comfyui.expected import sampled_outputs
 from comfysoak_core.comfyui.shape import GraphShape
@@ -55,8 +55,7 @@ class PreparedWorkload:
 
     def fetches(self, numbers: random.Random) -> bool:
         """Whether the outputs of the next prompt are fetched."""
-        share = self._fetch.share
-        return share >= 1 or (share > 0 and numbers.random() < share)
+        return self._fetch.drawn(numbers)
 
     def asked(self, drawn: Draw) -> Asked:
         """What a prompt must give back."""
@@ -65,3 +64,22 @@ class PreparedWorkload:
     def needs(self, drawn: Draw) -> str:
         """The models a prompt needs, as one name: what a route by affinity goes by."""
         return models_of(self._graph, self.name, drawn.values) if self._needs is None else self._needs
+
+
+class _Named(Protocol):
+    name: str
+    weight: float
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def chosen(workloads: Sequence[N], name: str | None, numbers: random.Random) -> N:
+    """The workload of this name; for None one of the mix, by weight. ValueError when there is none."""
+    if name is None:
+        return numbers.choices(workloads, [workload.weight for workload in workloads])[0]
+    for workload in workloads:
+        if workload.name == name:
+            return workload
+    known = ", ".join(workload.name for workload in workloads)
+    raise ValueError(f"no workload is called {name!r}; there are: {known}")

@@ -10,8 +10,8 @@ import gevent
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.sessions import ReconnectOrder, Reconnects, Sessions
-from comfysoak_load.client import Fire
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.told import Fire
 from comfysoak_load.sockets.connection import Connection
 from comfysoak_load.sockets.registry import WATCHERS_PER_S
 from comfysoak_load.sockets.stalled import StalledReader

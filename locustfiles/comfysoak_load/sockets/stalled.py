@@ -7,8 +7,9 @@ import uuid
 import gevent
 
 from comfysoak_core.scenario.sessions import MOST_OPENING_S, Stalled
-from comfysoak_load.client import Aim, ComfyClient, Fire
+from comfysoak_load.client import Aim, ComfyClient
 from comfysoak_load.process.load_process import LoadProcess
+from comfysoak_load.prompts.told import Fire
 from comfysoak_load.sockets.connection import Connection
 
 
