@@ -10,7 +10,7 @@ TESTS ?= tests
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.run-installed  ## install, then the main job on the embedded simulator: under a minute, no GPU needed
+demo: $(VENV)/.run-installed  ## install, then the main job on the embedded simulator: 45 seconds after it, no GPU needed
 	$(BIN)/comfysoak run
 
 test: $(VENV)/.dev-installed  ## install, then all tests
