@@ -24,11 +24,6 @@ class GpuStates:
         servers = {load.server for load in self.loads}
         self._held: dict[str, LoadedModels] = {server: loaded_models(run, self.loads, server) for server in servers}
 
-    @property
-    def watched(self) -> bool:
-        """Whether any GPU was."""
-        return bool(self._series)
-
     def at(self, moment: pd.Timestamp, server: str | None = None) -> GpuState:
         """The state around `moment`; the models of `server`, or of the only server there is."""
         at_ns = int(moment.value)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.prompts import judged
+from comfysoak_analysis.prompts import as_measured, judged
 from comfysoak_core.rows import Outcome
 
 TIMES = ("latency", "service", "queue_wait", "fetch")
@@ -175,7 +175,7 @@ def groups_by(run: Run, column: str) -> tuple[Group, ...]:
     """
     prompts = run.prompts
     if column == "phase":
-        prompts = prompts.assign(measured=prompts["intended"], timed=prompts["timeable"])
+        prompts = as_measured(prompts)
     found = [
         group(str(name), part, measured_s(part) if column == "phase" else measured_s(prompts))
         for name, part in prompts.groupby(column, sort=True, dropna=True)

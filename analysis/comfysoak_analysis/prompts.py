@@ -35,15 +35,13 @@ NOT_MEASURED_PHASES = (WARMUP, SETTLE, COLD_START)
 NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)
 
 
-def with_derived_columns(
-    prompts: pd.DataFrame, clocks: pd.DataFrame | None = None, *, trials: Container[str] = ()
-) -> pd.DataFrame:
+def with_derived_columns(prompts: pd.DataFrame, clocks: pd.DataFrame, *, trials: Container[str]) -> pd.DataFrame:
     """`prompts` with the columns above; of the trials of a search only those of the phases `trials` are measured.
 
     `clocks`: what was measured of the servers' clocks.
     """
     frame = prompts
-    frame["started_at"] = frame["start_received"] if clocks is None else _started_at(frame, clocks)
+    frame["started_at"] = _started_at(frame, clocks)
     frame["done_at"] = frame["left"].fillna(frame["end_received"]).fillna(frame["finished"])
     frame["latency_s"] = _seconds(frame["done_at"], frame["scheduled"])
     frame["service_s"] = _service_s(frame)

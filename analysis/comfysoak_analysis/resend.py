@@ -57,11 +57,7 @@ def call(plan: Plan | None, server: str, workflow: str, variation: str) -> str |
     graph = None if plan is None else varied_graph(plan, workflow, variation)
     if graph is None:
         return None
-    body = orjson.dumps({"prompt": redact_json(graph)}).decode()
-    if len(body) > LONGEST_CALL:
-        return None
-    url = shlex.quote(f"{server.rstrip('/')}/prompt")
-    return f"curl -sS {url} -H 'Content-Type: application/json' --data-binary @- <<'PROMPT'\n{body}\nPROMPT"
+    return _curl(f"{server.rstrip('/')}/prompt", {"prompt": redact_json(graph)})
 
 
 def _through_gateway(plan: Plan, gateway: Gateway, workflow: str, variation: str) -> str | None:
@@ -71,14 +67,19 @@ def _through_gateway(plan: Plan, gateway: Gateway, workflow: str, variation: str
     if images is None or not isinstance(prompt, str):
         return None
     wish = Wish(prompt, images.n, images.size, images.steps, images.negative, images.model)
-    body = orjson.dumps(redact_json(fields_of(gateway.api, wish))).decode()
-    if len(body) > LONGEST_CALL:
-        return None
-    url = shlex.quote(f"{gateway.url}{gateway.api.path}")
     variable = gateway.token_variable or ("TOKEN" if gateway.email_variable else None)
     token = f"${variable}" if variable else None
-    header = "".join(f' -H "{name}: {value}"' for name, value in gateway.api.headers(token).items())
-    return f"curl -sS {url} -H 'Content-Type: application/json'{header} --data-binary @- <<'PROMPT'\n{body}\nPROMPT"
+    headers = "".join(f' -H "{name}: {value}"' for name, value in gateway.api.headers(token).items())
+    return _curl(f"{gateway.url}{gateway.api.path}", redact_json(fields_of(gateway.api, wish)), headers)
+
+
+def _curl(url: str, fields: Any, headers: str = "") -> str | None:  # whatever JSON can hold
+    """A POST of `fields`; None where they are too long for a shell. `headers` are options, written for the shell."""
+    body = orjson.dumps(fields).decode()
+    if len(body) > LONGEST_CALL:
+        return None
+    options = f"-H 'Content-Type: application/json'{headers} --data-binary @-"
+    return f"curl -sS {shlex.quote(url)} {options} <<'PROMPT'\n{body}\nPROMPT"
 
 
 def _inputs(variation: str) -> dict[str, Any]:

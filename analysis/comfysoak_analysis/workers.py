@@ -25,8 +25,7 @@ def users_over_time(run: Run) -> pd.Series:
 
 def lost_workers(run: Run) -> Iterator[Doubt]:
     """Load processes that were lost while the run went on: what is missing of them, and for how long."""
-    events = run.events
-    lost = events[events["kind"] == "worker_lost"]
+    lost = run.events[run.events["kind"] == "worker_lost"]
     if lost.empty:
         return
     silent_s = {str(row["subject"]): _silent_s(run, str(row["subject"]), row["at"]) for _, row in lost.iterrows()}
@@ -34,8 +33,8 @@ def lost_workers(run: Run) -> Iterator[Doubt]:
         run.prompts["worker"].isin(list(silent_s)) & (run.prompts["outcome"] == Outcome.ABORTED.value)
     ]
     longest_s = max(silent_s.values())
-    alone = events["detail"].fillna("").str.contains("nobody is left") & (events["kind"] == "worker_lost")
-    weight = Weight.INVALID if alone.any() or longest_s > MISSING_LIMIT * run.duration_s else Weight.CAUTION
+    alone = lost["detail"].fillna("").str.contains("nobody is left").any()
+    weight = Weight.INVALID if alone or longest_s > MISSING_LIMIT * run.duration_s else Weight.CAUTION
     names = ", ".join(silent_s)
     were, their = ("was", "its") if len(silent_s) == 1 else ("were", "their")
     what = (
