@@ -45,11 +45,6 @@ class AnswerReader:
         self._left: int | None = None  # bytes of the body still to come; None: until the connection closes
         self._chunks: _Chunks | None = None
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything has come."""
-        return bool(self._head) or self.status != 0
-
     def answer(self) -> Answer:
         """The answer, once it is whole."""
         return Answer(self.status, bytes(self._body), self.content_type)

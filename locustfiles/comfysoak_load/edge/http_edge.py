@@ -32,7 +32,6 @@ class HttpEdge:
         parts = urlsplit(base_url)
         self.base_url = base_url
         self.failures = 0  # exchanges without an answer
-        self.exchanges = 0
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._prefix = parts.path.rstrip("/")
@@ -77,7 +76,6 @@ class HttpEdge:
             exchange.wire.interrupt()
 
     def _exchange(self, request: bytes, deadline_s: float, max_bytes: int, *, repeatable: bool) -> Answer | Failure:
-        self.exchanges += 1
         deadline = time.monotonic() + deadline_s
         idle = self._take_idle()
         result: Answer | Failure | None = None
