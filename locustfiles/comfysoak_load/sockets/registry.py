@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 import gevent
 
@@ -10,7 +11,6 @@ from comfysoak_core.clock import NS_PER_S, AnchoredClock
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.silence import Seen, Silence
 from comfysoak_core.recording.journal import Journal
-from comfysoak_core.rows import Event
 from comfysoak_load.edge.opener import Opener
 from comfysoak_load.servers.target import Target
 from comfysoak_load.sockets.connection import Connection
@@ -27,13 +27,21 @@ _ZOMBIE = "told nothing while other sockets of this server were, and pings are a
 _PROBE = "told nothing, as all sockets of this server: closed to see whether a new one is"
 
 
+@dataclass(slots=True)
+class _Watched:
+    """One server, as its sockets show whether it tells anybody anything."""
+
+    quiet: Quiet
+    silence: Silence[Connection] = field(default_factory=Silence)
+    asked_ns: int = 0  # when prompts last asked for themselves
+    nobody_since_ns: int | None = None  # since when it tells nobody anything
+
+
 class Sockets:
     """`worker` and `journal`: who tells of them, and where."""
 
     def __init__(self, worker: str, clock: AnchoredClock, journal: Journal) -> None:
         self._clock = clock
-        self._journal = journal
-        self._worker = worker
         self.keepalive = Keepalive(clock)
         self._users = Upkeep(worker, clock, journal, self.keepalive, Opener(clock))
         self.patient = Upkeep(
@@ -41,10 +49,7 @@ class Sockets:
         )
         self._connections: set[Connection] = set()
         self._parting: set[Connection] = set()  # left for good, and not closed yet
-        self._silences: dict[Target, Silence[Connection]] = {}
-        self._quiets: dict[Target, Quiet] = {}
-        self._asked_ns: dict[Target, int] = {}
-        self._nobody: dict[Target, int] = {}  # since when a server tells nobody anything
+        self._watched: dict[Target, _Watched] = {}
         self._watching: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -103,8 +108,8 @@ class Sockets:
             gevent.sleep(0.02)
         for connection in self._parting:
             connection.drop()
-        for target in tuple(self._nobody):
-            self._tell_over(target)
+        for target, watched in self._watched.items():
+            self._tell_over(target, watched)
         self.keepalive.stop()
 
     # Silence: who is told nothing?
@@ -122,50 +127,37 @@ class Sockets:
             if connection.hears and not connection.target.address.several:  # two servers tell different things
                 ears[connection.target].append(connection)
         for target, listening in ears.items():
-            silence = self._silences.setdefault(target, Silence())
-            self._quiets.setdefault(target, Quiet(target, self._clock)).look(listening, now_ns)
-            silence.must_tell(target.news_ns)
-            seen = silence.look(listening, now_ns)
-            self._act(target, seen)
-            if seen.deaf and now_ns >= self._asked_ns.get(target, 0) + ASK_EVERY_NS:
-                self._asked_ns[target] = now_ns
+            if target not in self._watched:
+                self._watched[target] = _Watched(Quiet(target, self._clock))
+            watched = self._watched[target]
+            watched.quiet.look(listening, now_ns)
+            watched.silence.must_tell(target.news_ns)
+            seen = watched.silence.look(listening, now_ns)
+            self._act(target, watched, seen)
+            if seen.deaf and now_ns >= watched.asked_ns + ASK_EVERY_NS:
+                watched.asked_ns = now_ns
                 for connection in seen.deaf:
                     connection.ask_history()
 
-    def _act(self, target: Target, seen: Seen[Connection]) -> None:
+    def _act(self, target: Target, watched: _Watched, seen: Seen[Connection]) -> None:
+        tell = self._users.tell
         for connection in seen.ping:
             connection.ping()
         for connection in seen.zombies:
-            self._event("zombie", target, connection.session_id, Code.WS_ZOMBIE, _ZOMBIE)
+            tell("zombie", target.url, connection.session_id, Code.WS_ZOMBIE, _ZOMBIE)
             connection.replace_silent(_ZOMBIE, Code.WS_ZOMBIE)
         if seen.probe is not None:
-            self._event("silent", target, seen.probe.session_id, None, _PROBE)
+            tell("silent", target.url, seen.probe.session_id, None, _PROBE)
             seen.probe.replace_silent(_PROBE, None)
         if seen.nobody_since_ns is not None:
-            self._nobody[target] = seen.nobody_since_ns
+            watched.nobody_since_ns = seen.nobody_since_ns
             detail = f"{seen.silent} sockets were told nothing while prompts were taken, a new one among them"
-            self._event("head_of_line", target, None, Code.WS_HEAD_OF_LINE, detail, seen.nobody_since_ns)
+            tell("head_of_line", target.url, None, Code.WS_HEAD_OF_LINE, detail, seen.nobody_since_ns)
         if seen.over:
-            self._tell_over(target)
+            self._tell_over(target, watched)
 
-    def _tell_over(self, target: Target) -> None:
-        since_ns = self._nobody.pop(target, None)
+    def _tell_over(self, target: Target, watched: _Watched) -> None:
+        since_ns, watched.nobody_since_ns = watched.nobody_since_ns, None
         if since_ns is not None:
-            lasted_s = (self._clock.now_ns() - since_ns) / NS_PER_S
-            self._event("head_of_line_over", target, None, None, f"nobody was told anything for {lasted_s:.1f} s")
-
-    def _event(
-        self, kind: str, target: Target, subject: str | None, code: Code | None, detail: str, at_ns: int | None = None
-    ) -> None:
-        at_ns = self._clock.now_ns() if at_ns is None else at_ns
-        self._journal.add(
-            Event(
-                at_ns=at_ns,
-                source=self._worker,
-                kind=kind,
-                server=target.url,
-                subject=subject,
-                code=code,
-                detail=detail,
-            )
-        )
+            detail = f"nobody was told anything for {(self._clock.now_ns() - since_ns) / NS_PER_S:.1f} s"
+            self._users.tell("head_of_line_over", target.url, None, None, detail)

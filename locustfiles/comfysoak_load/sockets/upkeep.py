@@ -45,16 +45,15 @@ class Upkeep:
 
     def tell_bad(self, message: BadMessage, server: str, session_id: str | None) -> None:
         """Journal a message that no ComfyUI sends."""
+        self.tell("bad_message", server, session_id, Code.BAD_MESSAGE, f"{message.reason}: {message.excerpt}")
+
+    def tell(
+        self, kind: str, server: str, subject: str | None, code: Code | None, detail: str, at_ns: int | None = None
+    ) -> None:
+        """Journal an event of a socket, or of all of a server; `at_ns`: not of now, but of then."""
+        at_ns = self.clock.now_ns() if at_ns is None else at_ns
         self.journal.add(
-            Event(
-                at_ns=self.clock.now_ns(),
-                source=self.worker,
-                kind="bad_message",
-                server=server,
-                subject=session_id,
-                code=Code.BAD_MESSAGE,
-                detail=f"{message.reason}: {message.excerpt}",
-            )
+            Event(at_ns=at_ns, source=self.worker, kind=kind, server=server, subject=subject, code=code, detail=detail)
         )
 
 
