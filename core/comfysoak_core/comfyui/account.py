@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from comfysoak_core.clock import NS_PER_MS
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.agreement import disagreements
 from comfysoak_core.comfyui.answers import NodeProblem
 from comfysoak_core.comfyui.ending import Ending, did_no_work, ending_of_failure, ending_of_success
 from comfysoak_core.comfyui.heard import Heard
 from comfysoak_core.comfyui.history import Failure, HistoryEntry, OutputFile, OutputText
+from comfysoak_core.comfyui.server_clock import stamp_ns
 from comfysoak_core.comfyui.shape import GraphShape
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.value import replaced
@@ -164,12 +164,7 @@ class Account:
         started_ms = heard.started_server_ms if entry is None else entry.started_ms
         ended_ms = heard.ended_server_ms if entry is None else entry.ended_ms
         return {
-            "started_server_ns": _ms_to_ns(started_ms),
-            "ended_server_ns": _ms_to_ns(ended_ms),
-            "created_server_ns": None if entry is None else _ms_to_ns(entry.created_ms),
+            "started_server_ns": stamp_ns(started_ms),
+            "ended_server_ns": stamp_ns(ended_ms),
+            "created_server_ns": None if entry is None else stamp_ns(entry.created_ms),
         }
-
-
-def _ms_to_ns(timestamp_ms: int | None) -> int | None:
-    """A server's timestamp in ns; one that no clock shows is None."""
-    return timestamp_ms * NS_PER_MS if timestamp_ms is not None and 0 < timestamp_ms < 2**43 else None

@@ -7,7 +7,7 @@ server's own record, and a socket can lose messages.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.answers import Refused
@@ -35,7 +35,7 @@ _BY_WEIGHT: Final = (
     Code.HISTORY_RACE,
 )
 _NOT_WHAT_WAS_ASKED_FOR: Final = frozenset(_BY_WEIGHT[:6])
-_WENT_WELL: Final = frozenset({Outcome.SUCCESS, Outcome.CACHED})
+WENT_WELL: Final = frozenset({Outcome.SUCCESS, Outcome.CACHED})
 _FOUND_LATER: Final = frozenset({Code.NODE_ERROR, Code.OUTPUT_DROPPED})  # what validation could have told
 
 
@@ -49,6 +49,18 @@ class Ending:
     error_message: str | None = None
     node_id: str | None = None
     node_class: str | None = None
+
+    def columns(self, at_ns: int) -> dict[str, Any]:
+        """What a row says of it, and of when that was known."""
+        return {
+            "finished_ns": at_ns,
+            "outcome": self.outcome,
+            "code": self.code,
+            "error_type": self.error_type,
+            "error_message": self.error_message,
+            "node_id": self.node_id,
+            "node_class": self.node_class,
+        }
 
 
 def is_out_of_memory(failure: Failure) -> bool:
@@ -96,7 +108,7 @@ def ending_of_unread(status: int, message: str) -> Ending:
 
 def ending_of_accepted(ending: Ending, mistake: str | None) -> Ending:
     """The end of a prompt that was to be refused, and was run: the code says so, and the message how it ended."""
-    if ending.outcome not in _WENT_WELL and ending.code not in _FOUND_LATER:
+    if ending.outcome not in WENT_WELL and ending.code not in _FOUND_LATER:
         return ending
     carried = f"with the mistake {mistake!r}" if mistake else "that was to be refused"
     message = f"the prompt {carried} was accepted, and ended as {ending.outcome}"

@@ -125,12 +125,4 @@ class Ends(Course):
         self._sending.release()
         self._phase = Phase.DONE
         self._decided_ns = at_ns
-        fields |= {
-            "finished_ns": at_ns,
-            "outcome": ending.outcome,
-            "code": ending.code,
-            "error_type": ending.error_type,
-            "error_message": ending.error_message,
-            "node_id": ending.node_id,
-            "node_class": ending.node_class,
-        }
+        fields |= ending.columns(at_ns)

@@ -14,13 +14,11 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.answers import Damaged, Queue
 from comfysoak_core.comfyui.asking import FOREVER_NS, Need, Step
-from comfysoak_core.comfyui.ending import Ending
+from comfysoak_core.comfyui.ending import WENT_WELL, Ending
 from comfysoak_core.rows import Outcome
 
 AGAIN_NS: Final = NS_PER_S  # before the server is asked once more to take back what it still has waiting
 AFTER_DELETE_NS: Final = 200 * NS_PER_MS  # messages of a prompt that had just ended come before history is asked
-
-_WENT_WELL: Final = frozenset({Outcome.SUCCESS, Outcome.CACHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +84,11 @@ class Leaving:
             ending = replace(ending, code=Code.NODE_HANG, error_message=message)
         if self.left_ns is None:
             return ending
-        harmless = ending.outcome in _WENT_WELL or ending.code in {None, Code.DEADLINE}
+        harmless = ending.outcome in WENT_WELL or ending.code in {None, Code.DEADLINE}
         return replace(ending, outcome=Outcome.GIVEN_UP, code=Code.GAVE_UP if harmless else ending.code)
 
     def expected(self, outcome: Outcome, ordinarily: str) -> str:
         """The outcome that counts as right: who asks for an interrupt gets one, unless it came too late."""
-        if self.asked_ns is None or self.left_ns is not None or outcome in _WENT_WELL:
+        if self.asked_ns is None or self.left_ns is not None or outcome in WENT_WELL:
             return ordinarily
         return Outcome.INTERRUPTED

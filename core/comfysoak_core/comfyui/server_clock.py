@@ -24,6 +24,7 @@ STEP_NS: Final = 5 * NS_PER_S  # bounds of so long are summed up as one
 MEMORY_NS: Final = 300 * NS_PER_S
 DRIFT_OVER_NS: Final = 60 * NS_PER_S  # a drift is told when it was watched for so long
 DRIFT_ERROR_MOST: Final = 50e-6
+STAMP_BELOW_MS: Final = 2**43  # the year 2248: what is later no clock shows, and beyond it ns do not fit a column
 SLACK_NS: Final = 500_000  # what the clocks of a host may differ in what they call now: kernel stamps, conversions
 
 
@@ -131,6 +132,11 @@ class ServerClock:
         self._first = None
         self._prompts = 0
         return ClockSet(apart_ns / NS_PER_S)
+
+
+def stamp_ns(stamp_ms: int | None) -> int | None:
+    """A server's timestamp in ns; one that no clock shows is None."""
+    return stamp_ms * NS_PER_MS if stamp_ms is not None and 0 < stamp_ms < STAMP_BELOW_MS else None
 
 
 def _loosened(at_ns: int, bound_ns: int) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.ending import Ending, ending_of_failure
 from comfysoak_core.comfyui.json_text import MAX_TEXT, bounded
+from comfysoak_core.comfyui.server_clock import stamp_ns
 from comfysoak_core.gateway.answers import Refusal
 from comfysoak_core.gateway.sighting import Sighting, Whereabouts
 from comfysoak_core.rows import Outcome
@@ -97,7 +98,7 @@ def _silence_explained(waited: str, sighting: Sighting, at_ns: int) -> Ending:
 
 def _ended_unheard(waited: str, sighting: Sighting, at_ns: int) -> Ending:
     entry = sighting.trace.entry if sighting.trace is not None else None
-    ended_ns = None if entry is None or entry.ended_ms is None else entry.ended_ms * NS_PER_MS
+    ended_ns = None if entry is None else stamp_ns(entry.ended_ms)
     if ended_ns is not None and at_ns - ended_ns < JUST_NOW_NS:
         message = f"{waited}: ComfyUI had ended it just before"
         return Ending(Outcome.TIMEOUT, Code.DEADLINE, error_message=message)

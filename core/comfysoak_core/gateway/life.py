@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from comfysoak_core.clock import NS_PER_MS, NS_PER_S
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.ending import Ending
+from comfysoak_core.comfyui.server_clock import stamp_ns
 from comfysoak_core.gateway.answers import Broken, Generated, Picture, Refusal, parse_generation
 from comfysoak_core.gateway.api import Pictures
 from comfysoak_core.gateway.ending import (
@@ -205,15 +206,7 @@ class GatewayLife:
     def _finish(self, ending: Ending, at_ns: int) -> None:
         """The one way to DONE."""
         self._then(Need.DONE, at_ns)
-        self._fields |= {
-            "finished_ns": at_ns,
-            "outcome": ending.outcome,
-            "code": ending.code,
-            "error_type": ending.error_type,
-            "error_message": ending.error_message,
-            "node_id": ending.node_id,
-            "node_class": ending.node_class,
-        }
+        self._fields |= ending.columns(at_ns)
 
 
 def _unfetched(pictures: tuple[Picture, ...]) -> Checked:
@@ -231,11 +224,7 @@ def _told_by(sighting: Sighting) -> dict[str, Any]:
         return {}
     fields: dict[str, Any] = {"number": trace.number, "nodes_total": trace.node_count}
     if trace.entry is not None:
-        fields["started_server_ns"] = _ms_to_ns(trace.entry.started_ms)
-        fields["ended_server_ns"] = _ms_to_ns(trace.entry.ended_ms)
+        fields["started_server_ns"] = stamp_ns(trace.entry.started_ms)
+        fields["ended_server_ns"] = stamp_ns(trace.entry.ended_ms)
         fields["nodes_cached"] = None if trace.entry.cached is None else len(trace.entry.cached)
     return fields
-
-
-def _ms_to_ns(moment_ms: int | None) -> int | None:
-    return None if moment_ms is None else moment_ms * NS_PER_MS

@@ -193,6 +193,13 @@ def test_comfyui_knows_why_there_is_no_answer(sighting: Sighting, outcome: Outco
     assert words in (row.error_message or "")
 
 
+@pytest.mark.parametrize("stamp_ms", [-1, 0, 2**43, 2**62])
+def test_times_that_no_clock_shows_are_none(stamp_ms: int) -> None:
+    """A server may stamp what no column holds."""
+    sighting = Sighting(Whereabouts.ENDED, SERVER, _ended_at(stamp_ms * NS_PER_MS))
+    assert ended(silent(watched=True), sighting=sighting).ended_server_ns is None
+
+
 def test_pictures_of_a_prompt_that_goes_on_are_not_its_pictures() -> None:
     """Asked twice, a second apart; if its prompt is still in the queue then, they are of something else."""
     life = answered("ok-generate", watched=True)
