@@ -68,10 +68,10 @@ def _wrong_media(reader: Callable[[bytes], Media], data: bytes, expected: Expect
         return str(error)
     if expected.noise and media.silent:
         return "nothing but silence"
-    if None not in (media.width, media.height) and (
-        (expected.width or media.width, expected.height or media.height) != (media.width, media.height)
-    ):
-        return f"{media.width}x{media.height} instead of {expected.width}x{expected.height}"
+    if media.width is not None and media.height is not None:
+        wrong = expected.wrong_size(media.width, media.height)
+        if wrong is not None:
+            return wrong
     if None not in (media.frames, expected.frames) and media.frames != expected.frames:
         return f"{media.frames} frames instead of {expected.frames}"
     if media.seconds is not None and expected.seconds is not None:

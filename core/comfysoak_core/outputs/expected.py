@@ -23,5 +23,11 @@ class Expected:
     batch: int | None = None
     noise: bool = False
 
+    def wrong_size(self, width: int, height: int) -> str | None:
+        """Why something of so many pixels is not what it must be; None when it is."""
+        if (self.width or width, self.height or height) == (width, height):
+            return None
+        return f"{width}x{height} instead of {self.width}x{self.height}"
+
 
 ANYTHING: Final = Expected()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from comfysoak_core.outputs.checksum import Checksum
 from comfysoak_core.outputs.media import MOST_UNITS, BrokenError, Media, cut_off
 
 _STREAMINFO_BYTES: Final = 34
@@ -14,36 +15,7 @@ _LONGEST_CHECKED: Final = 1024 * 1024  # of a last frame
 _BLOCK_SIZES: Final = {1: 192} | {code: 576 << code - 2 for code in range(2, 6)} | {
     code: 256 << code - 8 for code in range(8, 16)
 }  # fmt: skip
-
-
-def _table(polynomial: int, bits: int) -> tuple[int, ...]:
-    top, mask = 1 << bits - 1, (1 << bits) - 1
-    found = []
-    for byte in range(256):
-        value = byte << bits - 8
-        for _ in range(8):
-            value = (value << 1 ^ polynomial if value & top else value << 1) & mask
-        found.append(value)
-    return tuple(found)
-
-
-_CRC8, _CRC16 = _table(0x07, 8), _table(0x8005, 16)
-
-
-def crc8(data: bytes) -> int:
-    """The checksum of a frame's header."""
-    value = 0
-    for byte in data:
-        value = _CRC8[value ^ byte]
-    return value
-
-
-def crc16(data: bytes) -> int:
-    """The checksum of a frame."""
-    value = 0
-    for byte in data:
-        value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
-    return value
+crc8, crc16 = Checksum(0x07, 8), Checksum(0x8005, 16)  # of a frame's header, and of a whole frame
 
 
 @dataclass(frozen=True, slots=True)

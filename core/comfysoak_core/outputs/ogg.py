@@ -6,33 +6,13 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from comfysoak_core.outputs.checksum import Checksum
 from comfysoak_core.outputs.media import MOST_UNITS, BrokenError, Media, cut_off
 
 _HEAD: Final = 27
 _LAST: Final = 4
 _NO_END: Final = (1 << 64) - 1  # the position of a page on which no packet ends
-_POLYNOMIAL: Final = 0x04C11DB7
-
-
-def _table() -> tuple[int, ...]:
-    found = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ _POLYNOMIAL if value & 0x80000000 else value << 1) & 0xFFFFFFFF
-        found.append(value)
-    return tuple(found)
-
-
-_CRC: Final = _table()
-
-
-def crc32(data: bytes) -> int:
-    """The checksum of a page, with its own four bytes zero."""
-    value = 0
-    for byte in data:
-        value = (value << 8 & 0xFFFFFFFF) ^ _CRC[value >> 24 ^ byte]
-    return value
+crc32 = Checksum(0x04C11DB7, 32)  # of a page, with its own four bytes zero
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,7 @@ def problem_of_picture(extension: str, data: bytes, expected: Expected, run: Run
 
 def _is_as_expected(plain: PlainPng, expected: Expected) -> bool:
     """Whether its head leaves nothing to complain about."""
-    size = expected.width or plain.width, expected.height or plain.height
-    fits = size == (plain.width, plain.height) and plain.width * plain.height <= MAX_PIXELS
+    fits = expected.wrong_size(plain.width, plain.height) is None and plain.width * plain.height <= MAX_PIXELS
     return fits and (expected.frames or 1) == 1
 
 
@@ -129,9 +128,7 @@ def _wrong_head(image: Image.Image, formats: tuple[str, ...], expected: Expected
         return f"{image.format} under the name of {formats[0]}"
     if image.width * image.height > MAX_PIXELS:
         return f"{image.width}x{image.height} is more than the {MAX_PIXELS} pixels that are decoded"
-    if (expected.width or image.width, expected.height or image.height) != (image.width, image.height):
-        return f"{image.width}x{image.height} instead of {expected.width}x{expected.height}"
-    return None
+    return expected.wrong_size(image.width, image.height)
 
 
 def _no_end(kind: str | None, data: bytes) -> str | None:
