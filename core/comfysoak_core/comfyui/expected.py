@@ -35,12 +35,7 @@ UNKNOWN: Final = ExpectedFiles()
 
 def expected_outputs(graph: Graph) -> dict[str, ExpectedFiles]:
     """Output node id -> what it will put out, for the stock nodes that save or show files."""
-    walk = _Walk(graph)
-    return {
-        node_id: _SAVERS[node["class_type"]](walk, node)
-        for node_id, node in graph.items()
-        if node["class_type"] in _SAVERS
-    }
+    return _put_out(_Walk(graph), graph)
 
 
 def files_expected(expected: Mapping[str, ExpectedFiles]) -> int | None:
@@ -58,9 +53,7 @@ def sampled_outputs(graph: Graph) -> frozenset[str]:
 def size_inputs(graph: Graph) -> frozenset[tuple[str, str]]:
     """The (node id, input) pairs that the expectation of this graph rests on: vary one, and it changes."""
     walk = _Walk(graph)
-    for node in graph.values():
-        if node["class_type"] in _SAVERS:
-            _SAVERS[node["class_type"]](walk, node)
+    _put_out(walk, graph)
     return frozenset(walk.read)
 
 
@@ -208,11 +201,6 @@ def _empty_latent_audio(walk: _Walk, node: Node) -> Batch:
     return Batch(walk.whole(node, "batch_size"), seconds=whole)
 
 
-def _film(walk: _Walk, node: Node) -> Batch:
-    """A film is one file, however many pictures it has: here they are its batch."""
-    return walk.linked(node, "images")
-
-
 _RULES: Final[Mapping[str, Callable[[_Walk, Node], Batch]]] = {
     "EmptyImage": _empty(1),
     "EmptyLatentImage": _empty(_LATENT),
@@ -237,8 +225,16 @@ _RULES: Final[Mapping[str, Callable[[_Walk, Node], Batch]]] = {
     "EmptyAudio": _empty_audio,
     "EmptyLatentAudio": _empty_latent_audio,
     "VAEDecodeAudio": _same("samples"),
-    "CreateVideo": _film,
+    "CreateVideo": _same("images"),  # its batch are its pictures
 }
+
+
+def _put_out(walk: _Walk, graph: Graph) -> dict[str, ExpectedFiles]:
+    return {
+        node_id: _SAVERS[node["class_type"]](walk, node)
+        for node_id, node in graph.items()
+        if node["class_type"] in _SAVERS
+    }
 
 
 def _pictures(walk: _Walk, node: Node) -> ExpectedFiles:
@@ -256,14 +252,14 @@ def _animation(walk: _Walk, node: Node) -> ExpectedFiles:
     return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count, frame_ms))
 
 
-def _webm(walk: _Walk, node: Node) -> ExpectedFiles:
-    batch = walk.linked(node, "images")
-    return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count))
+def _film(name: str) -> Callable[[_Walk, Node], ExpectedFiles]:
+    """One file, however many pictures it has."""
 
+    def rule(walk: _Walk, node: Node) -> ExpectedFiles:
+        batch = walk.linked(node, name)
+        return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count))
 
-def _video(walk: _Walk, node: Node) -> ExpectedFiles:
-    batch = walk.linked(node, "video")
-    return ExpectedFiles(1, Expected(batch.width, batch.height, batch.count))
+    return rule
 
 
 def _sounds(walk: _Walk, node: Node) -> ExpectedFiles:
@@ -281,7 +277,7 @@ _SAVERS: Final[Mapping[str, Callable[[_Walk, Node], ExpectedFiles]]] = {
     **dict.fromkeys(("SaveAnimatedWEBP", "SaveAnimatedPNG"), _animation),
     **dict.fromkeys(("SaveAudio", "SaveAudioMP3", "SaveAudioOpus", "SaveAudioAdvanced", "PreviewAudio"), _sounds),
     "SaveImageWebsocket": _socket_pictures,
-    "SaveWEBM": _webm,
-    "SaveVideo": _video,
+    "SaveWEBM": _film("images"),
+    "SaveVideo": _film("video"),
     "SaveLatent": _latents,
 }
