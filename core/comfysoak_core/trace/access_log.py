@@ -151,5 +151,5 @@ def _dated(text: str) -> float | None:
     found = _DATED.match(text)
     if found is None:
         return None
-    whole_s = date_of(f"{found[1]}{found[3] or ''}") if found[3] else date_of(found[1])
+    whole_s = date_of(f"{found[1]}{found[3] or ''}")
     return None if whole_s is None else whole_s + float(f"0.{found[2] or 0}")

@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Final
 
+from comfysoak_core.comfyui.json_text import bounded
+
 EXAMPLES: Final = "12.5 (seconds), 1795349154193 (milliseconds since 1970) or 2026-11-22T10:15:00Z"
 
 # Below each bound a number is in this unit; 1e11 seconds since 1970 is the year 5138, 1e11 milliseconds is 1973.
@@ -61,5 +63,4 @@ def _number(written: object) -> float | None:
 
 
 def _short(written: object) -> str:
-    text = repr(written)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return bounded(repr(written), 60)
