@@ -14,6 +14,7 @@ from comfysoak_core.outputs.expected import Expected
 from comfysoak_core.outputs.pictures import FORMATS
 from comfysoak_load.edge.failures import Failure
 from comfysoak_load.gateway.edge import GatewayEdge
+from comfysoak_load.prompts.outputs import Checked as Tally
 from comfysoak_load.prompts.outputs import run_of
 
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
@@ -25,18 +26,16 @@ def checked_pictures(
 ) -> Checked:
     """All of them, one after the other as a browser shows them; what is wrong with the first that is not right."""
     expected = Expected() if size is None else Expected(width=size[0], height=size[1])
-    received = size_bytes = 0
-    worst: tuple[str, Code] | None = None
+    tally = Tally()
     for index, picture in enumerate(pictures, 1):
         data, problem = _data_of(edge, gateway_url, picture)
         code = Code.OUTPUT_MISSING
         if data is not None:
-            received += 1
-            size_bytes += len(data)
+            tally.received += 1
+            tally.size_bytes += len(data)
             problem, code = _problem(data, expected), Code.OUTPUT_WRONG
-        if problem is not None and (worst is None or (worst[1], code) == (Code.OUTPUT_WRONG, Code.OUTPUT_MISSING)):
-            worst = (f"picture {index} of {len(pictures)}: {problem}", code)
-    return Checked(received, size_bytes, *(worst or (None, None)))
+        tally.note(None if problem is None else f"picture {index} of {len(pictures)}: {problem}", code)
+    return Checked(tally.received, tally.size_bytes, tally.problem, None if tally.problem is None else tally.code)
 
 
 def _data_of(edge: GatewayEdge, gateway_url: str, picture: Picture) -> tuple[bytes | None, str | None]:
