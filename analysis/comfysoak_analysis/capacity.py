@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from comfysoak_core.scenario.search import Found, Judged, Trial, found_by
-from comfysoak_core.scenario.stage import ARRIVALS
+from comfysoak_core.scenario.stage import level_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,7 @@ class Capacity:
 
     def told(self, level: float) -> str:
         """A level for a reader."""
-        if self.unit == ARRIVALS:
-            return f"{60 * level:.3g} prompts a minute"
-        return f"{level:.0f} user" + ("" if level == 1 else "s")
+        return level_in_words(level, self.unit)
 
 
 def capacities(trials: pd.DataFrame) -> tuple[Capacity, ...]:

@@ -103,16 +103,21 @@ class CapacitySearch(_Frozen):
         return Search(low=self.low, high=self.high, factor=self.factor, within=self.within, whole=self.counts_users)
 
     def level_in_words(self, level: float) -> str:
-        """`8 users`, `90 prompts a minute`."""
-        if self.counts_users:
-            return f"{level:.0f} user" + ("" if level == 1 else "s")
-        return f"{60 * level:.4g} prompts a minute"
+        """As `level_in_words`."""
+        return level_in_words(level, self.unit)
 
     def longest_s(self, patience_s: float) -> float:
         """About how long the longest search takes that finds a line: up to the top, between the last two, once more."""
         up = math.ceil(math.log(self.high / self.low, self.factor)) + 1
         between = math.ceil(math.log2(max(math.log(self.factor) / math.log1p(self.within), 1.0))) + 1
         return (up + between + 1) * (self.discard_s + self.hold_most_s + patience_s + JUDGE_USUAL_S)
+
+
+def level_in_words(level: float, unit: str) -> str:
+    """A level of load in `USERS` or `ARRIVALS`: `8 users`, `90 prompts a minute`; its trial's phase is named so."""
+    if unit == USERS:
+        return f"{level:.0f} user" + ("" if level == 1 else "s")
+    return f"{60 * level:.4g} prompts a minute"
 
 
 class Stage(_Frozen):
