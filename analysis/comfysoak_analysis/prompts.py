@@ -70,6 +70,11 @@ def _is_counted(phase: str, trials: Container[str]) -> bool:
     return phase not in NOT_MEASURED_PHASES and (not phase.startswith(TRIAL) or phase in trials)
 
 
+def moments(prompts: pd.DataFrame) -> pd.Series:
+    """Where each stands in time: when it ended; when it was due, where nothing tells its end."""
+    return prompts["done_at"].fillna(prompts["scheduled"])
+
+
 def judged(prompts: pd.DataFrame) -> pd.DataFrame:
     """The prompts that say whether the target works: measured ones, less those it answered from its cache unasked.
 

@@ -8,6 +8,7 @@ import pandas as pd
 from comfysoak_analysis.buckets import Grid, counts, quantiles
 from comfysoak_analysis.figures.chart import Chart, Dots, Series
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.prompts import moments
 from comfysoak_analysis.text import for_chart
 from comfysoak_core.rows import Outcome
 
@@ -36,7 +37,7 @@ def per_minute(run: Run) -> Chart:
     bars = min(max(len(run.prompts) // PROMPTS_A_BAR, 12), MOST_BARS)
     grid = Grid.over(run.duration_s, bars, least_s=1)
     ended = run.prompts[run.prompts["outcome"].notna()]
-    seconds = run.since_start_s(ended["done_at"].fillna(ended["scheduled"]))
+    seconds = run.since_start_s(moments(ended))
     series = [
         Series(
             outcome.value.replace("_", " "),

@@ -10,6 +10,7 @@ from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.prompts import moments
 from comfysoak_analysis.text import bounded
 from comfysoak_core.codes import Code
 
@@ -22,18 +23,14 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     rows = canaries[canaries["code"] == Code.OUTPUT_CORRUPT.value]
     if not rows.empty:
         words = " ".join(_words(canaries, part) for _, part in list(rows.groupby("server"))[:SERVERS_NAMED])
-        yield finding(Code.OUTPUT_CORRUPT, rows.assign(moment=_moments(rows)), words, states)
+        yield finding(Code.OUTPUT_CORRUPT, rows.assign(moment=moments(rows)), words, states)
 
 
 def wrong_rows(run: Run) -> pd.DataFrame:
     """Canaries whose file was missing, or no picture as it should be: told with all other prompts of that kind."""
     rows = run.canaries
     rows = rows[rows["code"].isin([Code.OUTPUT_WRONG.value, Code.OUTPUT_MISSING.value])]
-    return rows.assign(moment=_moments(rows), workflow="canary " + rows["workflow"])
-
-
-def _moments(rows: pd.DataFrame) -> pd.Series:
-    return rows["done_at"].fillna(rows["scheduled"])
+    return rows.assign(moment=moments(rows), workflow="canary " + rows["workflow"])
 
 
 def _words(canaries: pd.DataFrame, rows: pd.DataFrame) -> str:

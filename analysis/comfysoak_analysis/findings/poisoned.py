@@ -12,7 +12,7 @@ from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.prompts import NOT_INTENDED
+from comfysoak_analysis.prompts import NOT_INTENDED, moments
 from comfysoak_core.codes import Code
 
 IN_A_ROW = 3  # fewer may be one bad node
@@ -24,7 +24,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     if any(True for _ in gpu_lost.find(run, states)):
         return
     rows = run.prompts[~run.prompts["outcome"].isin(NOT_INTENDED)]
-    rows = rows.assign(moment=rows["done_at"].fillna(rows["scheduled"])).sort_values("moment")
+    rows = rows.assign(moment=moments(rows)).sort_values("moment")
     parts = [part for _, of_server in rows.groupby("server") for part in _series(of_server)]
     if parts:
         words = " ".join(

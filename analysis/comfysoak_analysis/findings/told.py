@@ -13,7 +13,7 @@ from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.lifetimes import Cut, cuts
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.prompts import NOT_INTENDED
+from comfysoak_analysis.prompts import NOT_INTENDED, moments
 from comfysoak_core.codes import Code
 
 _ABSENCES = (Code.SERVER_DOWN.value, Code.SERVER_RESTARTED.value)
@@ -37,7 +37,7 @@ def prompt_rows(run: Run) -> pd.DataFrame:
     rows = run.prompts
     unexpected_or_warned = ~rows["ok"] | (rows["outcome"] == "success")
     rows = rows[rows["code"].notna() & unexpected_or_warned & rows["work"] & ~rows["outcome"].isin(NOT_INTENDED)]
-    return rows.assign(moment=rows["done_at"].fillna(rows["scheduled"]))
+    return rows.assign(moment=moments(rows))
 
 
 def _with_canaries(run: Run) -> pd.DataFrame:
