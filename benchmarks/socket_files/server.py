@@ -8,14 +8,12 @@ POST /prompt is answered as by ComfyUI; the prompt never ends.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import re
 import sys
 
-_KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
+from benchmarks.handshake import switching
+
 _PROMPT_ID = re.compile(rb'"prompt_id": ?"([^"]+)"')
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE = 0x88
 SOCKETS_A_TURN = 100
 
@@ -48,15 +46,11 @@ class Socket(asyncio.Protocol):
         if data.startswith(b"POST"):
             self.accept(data)
             return
-        key = _KEY.search(data)
-        if key is None:
+        answer = switching(data)
+        if answer is None:
             self.transport.close()
             return
-        accept = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())
-        self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + status(0)
-        )
+        self.transport.write(answer + status(0))
         self.is_open = True
         self.everyone[self] = None
 

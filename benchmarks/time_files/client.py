@@ -21,7 +21,7 @@ from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 
-from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock  # noqa: E402
+from comfysoak_core.clock import Anchor, AnchoredClock  # noqa: E402
 from comfysoak_core.comfyui.messages import Executing, Message  # noqa: E402
 from comfysoak_core.recording.layout import Layout  # noqa: E402
 from comfysoak_load.edge.stamps import Arrival  # noqa: E402
@@ -91,7 +91,7 @@ def main() -> None:
             if int(time.monotonic() * 10) % 10 == 0:
                 clock.read_offset()
         busy = (time.process_time() - began_cpu_s) / (time.monotonic() - began_s)
-    print(json.dumps({"ends": ends.found, "busy": busy, "lasted_ns": (time.monotonic() - began_s) * NS_PER_S}))
+    print(json.dumps({"ends": ends.found, "busy": busy}))
 
 
 if __name__ == "__main__":

@@ -8,18 +8,15 @@ this machine.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import random
-import re
 import socket
 import ssl
 import sys
 import time
 
-_KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+from benchmarks.handshake import switching
+
 STEPS = 10
 STEP_S = 0.005
 NODE_S = 0.04
@@ -30,13 +27,9 @@ def opened(connection: socket.socket) -> socket.socket:
     head = b""
     while b"\r\n\r\n" not in head:
         head += connection.recv(65536)
-    key = _KEY.search(head)
-    assert key is not None
-    accept = base64.b64encode(hashlib.sha1(key[1] + _GUID).digest())
-    connection.sendall(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-    )
+    answer = switching(head)
+    assert answer is not None
+    connection.sendall(answer)
     return connection
 
 
