@@ -140,11 +140,19 @@ class Queue:
         return len(self.running) + len(self.pending)
 
 
-def parse_queue(status: int, body: bytes) -> Queue | Damaged:
-    """The answer to GET /queue. `queue_pending` is a heap on the wire; here it is sorted."""
+def object_of(status: int, body: bytes) -> dict[str, Any] | Damaged:
+    """The object in an answer that should be 200 with one."""
     document = document_or_none(body)
     if status != _OK or not isinstance(document, dict):
         return Damaged(status, "expected 200 with an object", excerpt(body))
+    return document
+
+
+def parse_queue(status: int, body: bytes) -> Queue | Damaged:
+    """The answer to GET /queue. `queue_pending` is a heap on the wire; here it is sorted."""
+    document = object_of(status, body)
+    if isinstance(document, Damaged):
+        return document
     running, pending = document.get("queue_running"), document.get("queue_pending")
     if not isinstance(running, list) or not isinstance(pending, list):
         return Damaged(status, "expected the lists queue_running and queue_pending", excerpt(body))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from comfysoak_core.comfyui.answers import Damaged
+from comfysoak_core.comfyui.answers import Damaged, object_of
 from comfysoak_core.comfyui.json_text import (
     MAX_ID,
     MAX_TEXT,
@@ -25,7 +25,6 @@ from comfysoak_core.value import value
 
 MAX_FILES: Final = 10_000
 
-_OK: Final = 200
 _NOT_FOUND: Final = frozenset({404, 405})
 
 
@@ -83,9 +82,9 @@ class NoEntry:
 
 def parse_history(prompt_id: str, status: int, body: bytes) -> HistoryEntry | NoEntry | Damaged:
     """The answer to GET /history/{prompt_id}."""
-    document = document_or_none(body)
-    if status != _OK or not isinstance(document, dict):
-        return Damaged(status, "expected 200 with an object", excerpt(body))
+    document = object_of(status, body)
+    if isinstance(document, Damaged):
+        return document
     entry = document.get(prompt_id)
     if entry is None:
         return NoEntry() if not document else Damaged(status, "an entry of another prompt", excerpt(body))
@@ -233,11 +232,12 @@ _JOB_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
 def parse_job(prompt_id: str, status: int, body: bytes) -> Job | NoJob | NoJobsRoute | Damaged:
     """The answer to GET /api/jobs/{prompt_id}."""
-    document = document_or_none(body)
     if status in _NOT_FOUND:
-        return NoJob() if isinstance(document, dict) and "error" in document else NoJobsRoute()
-    if status != _OK or not isinstance(document, dict):
-        return Damaged(status, "expected 200 with an object", excerpt(body))
+        refusal = document_or_none(body)
+        return NoJob() if isinstance(refusal, dict) and "error" in refusal else NoJobsRoute()
+    document = object_of(status, body)
+    if isinstance(document, Damaged):
+        return document
     state = text_or_none(document.get("status"))
     if state in _JOB_OPEN:
         return Job(prompt_id, str(state), None)

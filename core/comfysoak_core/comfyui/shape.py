@@ -19,6 +19,18 @@ _INPUT_CLASS: Final = re.compile(
 )
 
 
+def graph_or_none(found: object) -> Graph | None:
+    """`found` if it is a graph of nodes with class and inputs."""
+    if not isinstance(found, dict) or not found:
+        return None
+    for node in found.values():
+        if not (isinstance(node, dict) and isinstance(node.get("class_type"), str)):
+            return None
+        if not isinstance(node.get("inputs"), dict):
+            return None
+    return found
+
+
 def links_of(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
     """Input name, source node id and slot of each link among `inputs`; a link is `["node id", slot]`."""
     for name, value in inputs.items():

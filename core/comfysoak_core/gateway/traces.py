@@ -11,15 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from comfysoak_core.comfyui.answers import Damaged
+from comfysoak_core.comfyui.answers import Damaged, object_of
 from comfysoak_core.comfyui.ending import did_no_work
 from comfysoak_core.comfyui.history import HistoryEntry, history_entry
-from comfysoak_core.comfyui.json_text import bounded, document_or_none, excerpt, number_or_none
-from comfysoak_core.comfyui.shape import GraphShape
+from comfysoak_core.comfyui.json_text import bounded, number_or_none
+from comfysoak_core.comfyui.shape import GraphShape, graph_or_none
 
 MAX_KNOWN: Final = 4096
 MAX_SIGHTED: Final = 512  # with their graphs
-_OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +45,23 @@ class Trace:
     def was_cached(self) -> bool:
         """Whether it did no work: all that would have worked came from the server's cache."""
         cached = frozenset(self.entry.cached or ()) if self.entry is not None else frozenset()
-        if not cached or not all(_is_node(node) for node in self.graph.values()):
-            return False
-        return did_no_work(GraphShape.of(self.graph), cached, set(), heard_all=False)
-
-
-def _is_node(node: object) -> bool:
-    return isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs"), dict)
+        graph = graph_or_none(self.graph) if cached else None
+        return graph is not None and did_no_work(GraphShape.of(graph), cached, set(), heard_all=False)
 
 
 def parse_history_page(status: int, body: bytes) -> tuple[Trace, ...] | Damaged:
     """The answer to GET /history."""
-    document = document_or_none(body)
-    if status != _OK or not isinstance(document, dict):
-        return Damaged(status, "expected 200 with an object", excerpt(body))
+    document = object_of(status, body)
+    if isinstance(document, Damaged):
+        return document
     return tuple(_ended(document))
 
 
 def parse_queue_page(status: int, body: bytes) -> tuple[Trace, ...] | Damaged:
     """The answer to GET /queue, with the graphs."""
-    document = document_or_none(body)
-    if status != _OK or not isinstance(document, dict):
-        return Damaged(status, "expected 200 with an object", excerpt(body))
+    document = object_of(status, body)
+    if isinstance(document, Damaged):
+        return document
     running, pending = document.get("queue_running"), document.get("queue_pending")
     return (*_waiting(running, runs=True), *_waiting(pending, runs=False))
 

@@ -57,18 +57,6 @@ class Workflows:
         return Likeness(name, dict(zip(own, example, strict=True)))
 
 
-def graph_or_none(found: object) -> Graph | None:
-    """`found` if it is a graph of nodes with class and inputs."""
-    if not isinstance(found, dict) or not found:
-        return None
-    for node in found.values():
-        if not (isinstance(node, dict) and isinstance(node.get("class_type"), str)):
-            return None
-        if not isinstance(node.get("inputs"), dict):
-            return None
-    return found
-
-
 def inputs_of(graph: Graph, ids: Mapping[str, str]) -> dict[str, Any]:
     """Every value of a graph that is no link, by its path in the workflow's example; no very long ones."""
     return {

@@ -15,8 +15,9 @@ import orjson
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.history import history_entry
 from comfysoak_core.comfyui.json_text import number_or_none, text_or_none
+from comfysoak_core.comfyui.shape import graph_or_none
 from comfysoak_core.errors import TargetError
-from comfysoak_core.trace.graphs import Workflows, graph_or_none, inputs_of
+from comfysoak_core.trace.graphs import Workflows, inputs_of
 from comfysoak_core.trace.happening import Happening
 
 PAGE: Final = 20

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_core.trace.graphs import Workflows, choices_in, graph_or_none, inputs_of
+from comfysoak_core.comfyui.shape import graph_or_none
+from comfysoak_core.trace.graphs import Workflows, choices_in, inputs_of
 
 NAMES = st.sampled_from("abcdef")
 LINKS = st.tuples(st.integers(0, 7), st.integers(0, 1))
