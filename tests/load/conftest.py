@@ -14,6 +14,13 @@ import pytest
 @contextmanager
 def simulated(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A simulator of its own; its base URL and process."""
+    with simulated_fleet(*options) as (servers, process):
+        yield servers[0], process
+
+
+@contextmanager
+def simulated_fleet(*options: str) -> Iterator[tuple[list[str], subprocess.Popen[str]]]:
+    """Several simulated servers in one process; their base URLs and the process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "comfysoak", "sim", "--port", "0", "--speed", "100", *options],
         stdout=subprocess.PIPE,
@@ -21,7 +28,7 @@ def simulated(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     )
     assert process.stdout is not None
     try:
-        yield json.loads(process.stdout.readline())["servers"][0], process
+        yield json.loads(process.stdout.readline())["servers"], process
     finally:
         process.kill()
         process.wait()

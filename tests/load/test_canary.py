@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import socket
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Fetch, Workload
 from comfysoak_load.process.built_in import GRAPH
+from tests.load.conftest import simulated_fleet
 from tests.load.locusting import Rows, ended, planned_locust, rows
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")
@@ -47,15 +47,8 @@ def simulators(folder: Path) -> Iterator[list[str]]:
     """Three servers in one process: one is well, one flips pixels of all it saves, one hangs in the canary."""
     (folder / "graph.json").write_text(json.dumps(BUILT_IN), encoding="utf-8")
     (folder / "sim.yaml").write_text(SCENARIO, encoding="utf-8")
-    command = [sys.executable, "-m", "comfysoak", "sim", str(folder / "sim.yaml"), "--port", "0", "--speed", "100"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield json.loads(process.stdout.readline())["servers"]
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    with simulated_fleet(str(folder / "sim.yaml")) as (servers, _):
+        yield servers
 
 
 def ask(url: str, body: bytes | None = None) -> bytes:

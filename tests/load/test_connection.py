@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.sessions import ReconnectOrder, Sessions, Stalled
 from comfysoak_load.process.load_process import LoadProcess
 from comfysoak_load.sockets.sessions import SessionLoad
+from tests.load import looping
 from tests.load.raw_server import RawServer, open_web_socket, raw_server, read_frame
 
 CLOCK = AnchoredClock(Anchor.take())
+until = partial(looping.until, within_s=10.0)
 
 
 class Keeping(Journal):
@@ -57,14 +60,6 @@ def processing(folder: Path, server: RawServer, **sessions: Any) -> Iterator[tup
         yield process, journal
     finally:
         process.stop(0.0)
-
-
-def until(ready: Callable[[], object]) -> None:
-    """Let the loop run until it is so."""
-    give_up = time.monotonic() + 10
-    while not ready():
-        assert time.monotonic() < give_up
-        gevent.sleep(0.002)
 
 
 def polite(connection: socket.socket) -> None:

@@ -17,6 +17,7 @@ from comfysoak_core.scenario.curve import Line
 from comfysoak_core.scenario.stage import Arrivals, Replay, Stage
 from comfysoak_load.arrivals import pool
 from comfysoak_load.arrivals.dispatcher import Dispatcher
+from tests.load.looping import until
 
 RATE = 50
 
@@ -85,12 +86,6 @@ def stage(seconds: float = 2.0, in_flight_most: int = 1000, rate: float = RATE) 
 
 def dispatcher_of(process: Process) -> Dispatcher:
     return Dispatcher(process, lambda *_: None, Path())  # type: ignore[arg-type]  # as far as it is asked
-
-
-def until(holds: Callable[[], bool]) -> None:
-    with gevent.Timeout(20):
-        while not holds():
-            gevent.sleep(0.001)
 
 
 def expected(zero_ns: int, first: int, last: int) -> list[int]:

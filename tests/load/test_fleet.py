@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -22,7 +21,7 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 from comfysoak_load.process.built_in import GRAPH
-from tests.load.conftest import simulated
+from tests.load.conftest import simulated, simulated_fleet
 from tests.load.locusting import ended, planned_locust, rows, told, wait_until
 from tests.load.round_robin import Notes, round_robin
 from tests.load.test_planned_locust import COLOUR
@@ -48,13 +47,8 @@ def two_simulators(folder: Path, seconds: float, more: str = "") -> Iterator[lis
         f"workload: [{{workflow: {SCENARIOS}/workflows/no-model.json}}]\nload: [{{users: 1, for: 1s}}]\n",
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "comfysoak", "sim", str(scenario), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["servers"]
-        finally:
-            process.kill()
+    with simulated_fleet("--speed", "1", str(scenario)) as (servers, _):
+        yield servers
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Arrivals, Stage
 from comfysoak_core.scenario.workload import Workload
-from tests.load.locusting import LOCUSTFILES, ended, free_ports, planned_locust, rows, runs_in
+from tests.load.locusting import LOCUSTFILES, ended, free_ports, plain_locust, planned_locust, rows, runs_in
 
 TOKEN = "a-token-that-nobody-may-see"  # nobody's
 
@@ -162,17 +162,13 @@ def test_each_trouble_has_its_name_and_each_request_its_prompt(told: Rows) -> No
     assert len({row["started_server_ns"] for row in told["several"]}) == 3
 
 
-def test_plain_locust_goes_through_a_gateway(tmp_path: Path) -> None:
+def test_plain_locust_goes_through_a_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`locust -f locustfiles/gateway.py --host URL`, with the environment; the token is in no file."""
     with standing(tmp_path, gateway={"api": "open-webui", "token_variable": "SIM_TOKEN"}) as (gateway, comfyui):
-        environment = {"COMFYSOAK_TOKEN": TOKEN, "COMFYSOAK_COMFYUI": comfyui, "COMFYSOAK_SIZE": "64x32"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "locust", "-f", str(LOCUSTFILES / "gateway.py"), "--host", gateway, "--headless",
-             "-u", "2", "-r", "2", "-t", "2s"],
-            cwd=tmp_path, env=os.environ | environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        ended(process)
+        for name, said in {"TOKEN": TOKEN, "COMFYUI": comfyui, "SIZE": "64x32"}.items():
+            monkeypatch.setenv(f"COMFYSOAK_{name}", said)
+        options = ("--headless", "-u", "2", "-r", "2", "-t", "2s")
+        ended(plain_locust(tmp_path, gateway, *options, locustfile=LOCUSTFILES / "gateway.py"))
     (recording,) = runs_in(tmp_path)
     outcomes = {prompt["outcome"] for prompt in rows(recording, "prompts")}
     assert outcomes <= {Outcome.SUCCESS, Outcome.ABORTED}

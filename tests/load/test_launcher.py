@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import gevent
 import psutil
 import pytest
 
 from comfysoak_load.course.launcher import OUTPUT_MOST, Launcher
+from tests.load.looping import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")
 
@@ -19,12 +19,6 @@ def launcher() -> Iterator[Launcher]:
     made = Launcher()
     yield made
     made.stop()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    with gevent.Timeout(20):
-        while not holds():
-            gevent.sleep(0.01)
 
 
 @pytest.mark.parametrize(
