@@ -13,7 +13,7 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import parse_duration
 from comfysoak_core.scenario.workload import Workload
 from comfysoak_core.scenario.written.gateway import as_size
-from comfysoak_load.process.built_in import TOKEN_VARIABLE, base_url
+from comfysoak_load.process.built_in import TOKEN_VARIABLE, base_url, base_urls
 
 NAME = "plain-gateway"
 VARIABLES = {
@@ -41,7 +41,7 @@ def plain_gateway_plan(host: str | None) -> Plan:
     return Plan(
         name=NAME,
         seed=secrets.randbelow(2**31),
-        servers=tuple(base_url(part.strip(), _EXAMPLE) for part in behind.split(",") if part.strip()),
+        servers=base_urls(behind, _EXAMPLE),
         gateway=Gateway(
             url=base_url(host, _EXAMPLE),
             api=known[api],

@@ -25,7 +25,7 @@ GRAPH = {
 
 def plain_plan(host: str | None) -> Plan:
     """The plan for Locust's `--host`: one base URL, or several with commas between them. UsageError if it is none."""
-    servers = tuple(base_url(part.strip()) for part in (host or "").split(",") if part.strip())
+    servers = base_urls(host or "")
     if not servers:
         raise UsageError("which server? no host was given", f"Name the ComfyUI to load: {_EXAMPLE}")
     workload = Workload(
@@ -39,6 +39,11 @@ def plain_plan(host: str | None) -> Plan:
         workloads=(workload,),
         stages=(),
     )
+
+
+def base_urls(written: str, example: str = _EXAMPLE) -> tuple[str, ...]:
+    """The base URLs in a text with commas between them, as `base_url`."""
+    return tuple(base_url(part.strip(), example) for part in written.split(",") if part.strip())
 
 
 def base_url(url: str, example: str = _EXAMPLE) -> str:
