@@ -1,13 +1,15 @@
 """The users of an image gateway, for locustfiles to make their own of.
 
-from locust import events
-from comfysoak_load.gateway.user import GatewayUser, attach_gateway
+    from locust import events
+    from comfysoak_load.gateway.user import GatewayUser, attach_gateway
 
-events.init.add_listener(attach_gateway)
+    events.init.add_listener(attach_gateway)
 
-class MyUser(GatewayUser):
-def generate(self):
-self.client.generate("portraits")           # the name of a workload of the scenario
+    class MyUser(GatewayUser):
+        def generate(self):
+            self.client.generate("portraits")           # the name of a workload of the scenario
+
+All else is as with the users of ComfyUI itself (`comfysoak_load.users`).
 """
 
 from __future__ import annotations
