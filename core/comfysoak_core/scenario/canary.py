@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from comfysoak_core.scenario.frozen import Frozen
 
 # Needs no model: an edge blurred by padding and enlarged, so that there is something in it to differ.
 BUILT_IN: Final[dict[str, Any]] = {
@@ -26,11 +26,7 @@ BUILT_IN: Final[dict[str, Any]] = {
 BUILT_IN_NAME: Final = "built-in"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KnownPicture(_Frozen):
+class KnownPicture(Frozen):
     """A picture of an earlier time to compare with: `png` is its file in base64.
 
     `server` is the folder name of the server it is of, `place` says which of its pictures; None: any.
@@ -41,7 +37,7 @@ class KnownPicture(_Frozen):
     png: str
 
 
-class Canary(_Frozen):
+class Canary(Frozen):
     """A picture is corrupt when more than the share `differing` of its pixels is off by more than `tolerance` steps."""
 
     name: str = BUILT_IN_NAME

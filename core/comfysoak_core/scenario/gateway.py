@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from comfysoak_core.gateway.api import Api
+from comfysoak_core.scenario.frozen import Frozen
 
 
-class Gateway(BaseModel):
+class Gateway(Frozen):
     """What prompts are sent through. `url` is empty until an embedded one has started; variables by name only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
     api: Api

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from comfysoak_core.scenario.canary import Canary
 from comfysoak_core.scenario.embedded import Embedded
+from comfysoak_core.scenario.frozen import Frozen
 from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.routing import Route
 from comfysoak_core.scenario.sessions import Sessions
@@ -22,18 +21,14 @@ DRAIN_MOST_S = 300.0  # what was sent ends by itself or at its deadline; only a 
 LAST_PATIENCE_S = 30.0  # for open prompts once the run has reached its longest duration
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GpuSource(_Frozen):
+class GpuSource(Frozen):
     """Where GPU samples come from; `url` for dcgm only."""
 
     kind: Literal["nvml", "dcgm"]
     url: str | None = None
 
 
-class Probes(_Frozen):
+class Probes(Frozen):
     """What watches, and how often. `log` is `socket` (by the server), `off`, or the path of its log file."""
 
     gpu: tuple[GpuSource, ...] = (GpuSource(kind="nvml"),)
@@ -43,7 +38,7 @@ class Probes(_Frozen):
     log: str = "socket"
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """All that is to be done and watched, with nothing left to look up."""
 
     name: str

@@ -6,7 +6,7 @@ import math
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from comfysoak_core.scenario.frozen import Frozen
 
 MOST_OPENING_S = 15.0  # a socket that does not open is given up after so long
 
@@ -18,11 +18,7 @@ class ReconnectOrder(StrEnum):
     OPEN_FIRST = "open-first"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Stalled(_Frozen):
+class Stalled(Frozen):
     """Clients that do not read, for `reads_nothing_for_s`: first after `after_s`, then `every_s` (None: once)."""
 
     sockets: int = 1
@@ -33,7 +29,7 @@ class Stalled(_Frozen):
     sends: str | None = None  # a prompt of this workload as it stalls, so that there is something to tell it
 
 
-class Reconnects(_Frozen):
+class Reconnects(Frozen):
     """`share` of the open sockets of users and watchers, `every_s`; without an `order` each of the two in turn."""
 
     every_s: float
@@ -41,7 +37,7 @@ class Reconnects(_Frozen):
     order: ReconnectOrder | None = ReconnectOrder.CLOSE_FIRST
 
 
-class Sessions(_Frozen):
+class Sessions(Frozen):
     """`watchers` are held; `churn_per_s` sockets open each second, and stay between the two `stays_s`."""
 
     watchers: int = 0

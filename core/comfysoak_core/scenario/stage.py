@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from comfysoak_core.scenario.arrivals import Process
 from comfysoak_core.scenario.curve import Curve, Line
+from comfysoak_core.scenario.frozen import Frozen
 from comfysoak_core.scenario.search import Search
 
 WARMUP = "warmup"
@@ -21,11 +22,7 @@ FREE_WITHIN_S = 60.0  # a settle waits so long for a server to have let its memo
 ERRAND_GRACE_S = 10.0  # a settle or a cold start keeps its limit itself; one that does not is left behind after so long
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Arrivals(_Frozen):
+class Arrivals(Frozen):
     """Open load: prompts are due at a rate, however many are still on their way.
 
     More than `in_flight_most` at once are not sent, and recorded as such.
@@ -36,7 +33,7 @@ class Arrivals(_Frozen):
     in_flight_most: int = 1000
 
 
-class Replay(_Frozen):
+class Replay(Frozen):
     """Open load: prompts are due as in a trace, `speed` times as fast; it lies in the run directory.
 
     `trace` is the hash of its content as it lies there, `name` that of the file it came from, `source` the path of that
@@ -52,7 +49,7 @@ class Replay(_Frozen):
     source: str = Field("", exclude=True)
 
 
-class Settle(_Frozen):
+class Settle(Frozen):
     """Every so often, by the stage's load clock, servers let their memory go and stand idle for `wait_s`."""
 
     every_s: float
@@ -64,7 +61,7 @@ class Settle(_Frozen):
         return FREE_WITHIN_S + self.wait_s
 
 
-class ColdStart(_Frozen):
+class ColdStart(Frozen):
     """Servers start anew, from process start to the first picture.
 
     By `command`, run once: a program with its arguments, or text for a shell; None: somebody else restarts them.
@@ -75,7 +72,7 @@ class ColdStart(_Frozen):
     workload: str | None = None
 
 
-class CapacitySearch(_Frozen):
+class CapacitySearch(Frozen):
     """The highest load at which `goals` hold: levels between `low` and `high`, in users or prompts a second.
 
     Each is held for `discard_s` and then `hold_s`; on to `hold_most_s` where there were too few prompts to tell.
@@ -120,7 +117,7 @@ def level_in_words(level: float, unit: str) -> str:
     return f"{60 * level:.4g} prompts a minute"
 
 
-class Stage(_Frozen):
+class Stage(Frozen):
     """A stretch of load that lasts `duration_s`: users, or prompts that arrive, or those of a trace.
 
     A cold start has no load; `duration_s` is then its limit.

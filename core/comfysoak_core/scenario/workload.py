@@ -5,19 +5,14 @@ from __future__ import annotations
 from random import Random
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from comfysoak_core.comfyui.vary import Vary
 from comfysoak_core.gateway.prompts import Images
 from comfysoak_core.outputs.kinds import OutputKind
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.frozen import Frozen
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Cancel(_Frozen):
+class Cancel(Frozen):
     """A share of the prompts is taken back, between these two times after it was due."""
 
     share: float
@@ -25,7 +20,7 @@ class Cancel(_Frozen):
     within_s: float = 60.0
 
 
-class GiveUp(_Frozen):
+class GiveUp(Frozen):
     """Users wait so long, leave the prompt on the server or take it back, and send it `again` so often."""
 
     after_s: tuple[float, float]
@@ -34,14 +29,14 @@ class GiveUp(_Frozen):
     within_s: float = 60.0
 
 
-class Mistakes(_Frozen):
+class Mistakes(Frozen):
     """A share of the prompts carries a mistake; no `kinds` means all that fit the graph."""
 
     share: float
     kinds: tuple[str, ...] = ()
 
 
-class Upload(_Frozen):
+class Upload(Frozen):
     """Pictures for one input: files of this machine, or one that is made, `size` pixels wide and high."""
 
     input: str
@@ -50,7 +45,7 @@ class Upload(_Frozen):
     size: tuple[int, int] = (512, 512)
 
 
-class Fetch(_Frozen):
+class Fetch(Frozen):
     """Of which share of its prompts the outputs are fetched and checked, and which kinds of them; None: all."""
 
     share: float = 1.0
@@ -61,7 +56,7 @@ class Fetch(_Frozen):
         return self.share >= 1 or (self.share > 0 and numbers.random() < self.share)
 
 
-class Workload(_Frozen):
+class Workload(Frozen):
     """One workflow of the mix. `think_s` is the (shortest, longest) pause of a user after each prompt.
 
     `front` is the share of prompts that go to the front of the queue. `images`: what is asked of a gateway, which has
