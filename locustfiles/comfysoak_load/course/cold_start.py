@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import gevent
 
 from comfysoak_core.codes import Code
-from comfysoak_core.comfyui.answers import SystemStats, parse_system_stats
+from comfysoak_core.comfyui.answers import SystemStats
 from comfysoak_core.rows import Outcome, Prompt
 from comfysoak_core.scenario.quantities import format_duration
 from comfysoak_core.scenario.stage import ColdStart
@@ -117,11 +117,9 @@ class _ColdStart:
 
     def _await_answer(self, target: Target) -> SystemStats:
         while True:
-            answer = target.http.get("/system_stats", deadline_s=DEADLINE_S)
-            if not isinstance(answer, Failure):
-                stats = parse_system_stats(answer.status, answer.body)
-                if isinstance(stats, SystemStats):
-                    return stats
+            answer = target.system_stats(DEADLINE_S)
+            if isinstance(answer, SystemStats):
+                return answer
             why = str(answer) if isinstance(answer, Failure) else f"status {answer.status}"
             self._go_on_or_fail(f"it was not ready (/system_stats: {why})")
 

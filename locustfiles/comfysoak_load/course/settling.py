@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gevent
 
-from comfysoak_core.comfyui.answers import Damaged, SystemStats, parse_queue, parse_system_stats
+from comfysoak_core.comfyui.answers import Damaged, SystemStats, parse_queue
 from comfysoak_core.scenario.quantities import format_size
 from comfysoak_core.scenario.stage import FREE_WITHIN_S, Settle
 from comfysoak_load.edge.failures import Failure
@@ -102,8 +102,7 @@ def _await_quiet(process: LoadProcess, target: Target) -> int | None:
 
 def _free_bytes(target: Target) -> int | None:
     """VRAM that is free on all devices of a server, by its driver; RAM where it runs on the CPU."""
-    answer = target.http.get("/system_stats", deadline_s=DEADLINE_S)
-    stats = parse_system_stats(answer.status, answer.body) if not isinstance(answer, Failure) else None
+    stats = target.system_stats(DEADLINE_S)
     if not isinstance(stats, SystemStats):
         return None
     known = [device.vram_free_bytes for device in stats.devices if device.vram_free_bytes is not None]

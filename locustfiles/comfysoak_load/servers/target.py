@@ -12,7 +12,14 @@ import gevent.ssl
 
 from comfysoak_core.clock import Clock
 from comfysoak_core.comfyui.address import Address, Fall
-from comfysoak_core.comfyui.answers import Damaged, Queue, parse_queue, parse_queue_remaining
+from comfysoak_core.comfyui.answers import (
+    Damaged,
+    Queue,
+    SystemStats,
+    parse_queue,
+    parse_queue_remaining,
+    parse_system_stats,
+)
 from comfysoak_core.comfyui.history import HistoryEntry, NoEntry, OutputFile, parse_history
 from comfysoak_core.comfyui.messages import Status, parse_text
 from comfysoak_core.comfyui.server_clock import ServerClock
@@ -158,6 +165,11 @@ class Target:
             return None
         remaining = parse_queue_remaining(answer.status, answer.body)
         return None if isinstance(remaining, Damaged) else remaining
+
+    def system_stats(self, deadline_s: float) -> SystemStats | Damaged | Failure:
+        """GET /system_stats. What comes of it says nothing of its health: it may be starting."""
+        answer = self.http.get("/system_stats", deadline_s=deadline_s)
+        return answer if isinstance(answer, Failure) else parse_system_stats(answer.status, answer.body)
 
     def look(self) -> None:
         """GET /prompt: whether it is there, and how long its queue is."""
