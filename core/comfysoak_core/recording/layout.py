@@ -44,7 +44,10 @@ class Layout:
 
     @property
     def inputs(self) -> Path:
-        """What load processes read beside the plan (`recording.inputs`); there only if a run needs any."""
+        """What load processes read beside the plan, such as traces; there only if a run needs any.
+
+        It is complete before the first of them starts, and then stays as it is.
+        """
         return self.root / "inputs"
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfysoak_core.errors import RecordingError, ScenarioError
-from comfysoak_core.recording.inputs import input_files
+from comfysoak_core.recording.layout import Layout
 from comfysoak_core.scenario.stage import Replay, Stage
 from comfysoak_core.trace.file import MAX_PROBLEMS, check_trace, store_traces, stored_arrivals, trace_path
 
@@ -47,7 +47,7 @@ def test_what_stands_in_the_run_directory_is_what_is_sent(trace: Path, tmp_path:
     replay = stored(check_trace(trace, GRAPHS), tmp_path / "run").model_copy(update={"speed": 2.0})
     found = [(one.offset_s, one.workflow, one.inputs) for one in stored_arrivals(replay, tmp_path / "run")]
     assert found == [(0.0, "a", {"3.seed": 7}), (1.0, "b", None), (2.5, None, None)]
-    assert input_files(tmp_path / "run") == (trace_path(replay, tmp_path / "run"),)
+    assert list(Layout(tmp_path / "run").inputs.iterdir()) == [trace_path(replay, tmp_path / "run")]
 
 
 def test_lines_are_dealt_out(trace: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_trace_that_changes_meanwhile(trace: Path, tmp_path: Path) -> None:
     trace.write_text('{"time": 1}\n', encoding="utf-8")
     with pytest.raises(ScenarioError, match="has changed"):
         stored(replay, tmp_path / "run")
-    assert input_files(tmp_path / "run") == ()
+    assert list(Layout(tmp_path / "run").inputs.iterdir()) == []
 
 
 def test_a_trace_that_is_not_there(trace: Path, tmp_path: Path) -> None:
