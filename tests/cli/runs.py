@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from comfysoak_core.recording.recording import Recording
+
 ROOT = Path(__file__).parents[2]
 SMALL = f"""\
 name: small
@@ -70,6 +72,12 @@ def document(path: Path) -> dict[str, Any]:
     """A JSON file."""
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
+
+
+def prompts_of(folder: Path) -> list[dict[str, Any]]:
+    """The prompts of the one run in `folder/runs`, in the order in which they were due."""
+    rows: list[dict[str, Any]] = Recording.open(only_run(folder)).table("prompts").to_pylist()
+    return sorted(rows, key=lambda row: int(row["scheduled_ns"]))
 
 
 def eventually(holds: Callable[[], bool], what: str, within_s: float = 40) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from comfysoak_core.recording.recording import Recording
 from tests.cli.runs import ROOT, Going, comfysoak, document, eventually, going, only_run
-from tests.load.locusting import free_ports
+from tests.load.locusting import free_ports, queue_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")
 
@@ -151,13 +151,6 @@ def history_of(server: str) -> set[str]:
         return set(json.load(answer))
 
 
-def is_at_rest(server: str) -> bool:
-    """Nothing runs and nothing waits there."""
-    with urlopen(f"{server}/queue") as answer:
-        queue = json.load(answer)
-    return not queue["queue_running"] and not queue["queue_pending"]
-
-
 def test_all_rows_of_all_workers_are_in_one_recording(tmp_path: Path) -> None:
     """A run over two machines ends as one on one machine does, and leaves nothing on the workers."""
     with ExitStack() as stack:
@@ -224,7 +217,7 @@ def test_a_killed_and_a_cut_off_worker_are_named_and_the_master_may_die_too(tmp_
         cut_off.send_signal(signal.SIGTERM)
         assert steady.wait(20) == 3
         cut_off.wait(20)
-        eventually(lambda: is_at_rest(server), "nobody's GPU goes on", within_s=10)
+        eventually(lambda: not queue_of(server), "nobody's GPU goes on", within_s=10)
         folders = sorted(tmp_path.glob("*/comfysoak-worker-*"))
         assert f"comfysoak report RUN --merge {next(iter((tmp_path / 'steady').glob('comfy*'))).name}" in (
             tmp_path / "steady" / "worker.err"

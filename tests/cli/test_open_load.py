@@ -8,15 +8,9 @@ from pathlib import Path
 import pytest
 
 from comfysoak_core.errors import ExitCode
-from comfysoak_core.recording.recording import Recording
-from tests.cli.runs import comfysoak, only_run, small_scenario
+from tests.cli.runs import comfysoak, prompts_of, small_scenario
 
 CLOSED = "  - {users: 2, for: 3s}\n"
-
-
-def prompts_of(folder: Path) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = Recording.open(only_run(folder)).table("prompts").to_pylist()
-    return sorted(rows, key=lambda row: int(str(row["scheduled_ns"])))
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

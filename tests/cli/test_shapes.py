@@ -10,7 +10,7 @@ from typing import Any
 
 from comfysoak_core.errors import ExitCode
 from comfysoak_core.recording.recording import Recording
-from tests.cli.runs import comfysoak, document, only_run, small_scenario
+from tests.cli.runs import comfysoak, document, only_run, prompts_of, small_scenario
 from tests.load.locusting import free_ports
 
 USERS = "  - {users: 2, for: 3s}\n"
@@ -22,11 +22,6 @@ def events_of(folder: Path, kind: str, subject: str = "") -> list[Row]:
     rows: list[Row] = Recording.open(only_run(folder)).table("events").to_pylist()
     chosen = (row for row in rows if row["kind"] == kind and subject in ("", row["subject"]))
     return sorted(chosen, key=lambda row: int(row["at_ns"]))
-
-
-def prompts_of(folder: Path) -> list[Row]:
-    rows: list[Row] = Recording.open(only_run(folder)).table("prompts").to_pylist()
-    return sorted(rows, key=lambda row: int(row["scheduled_ns"]))
 
 
 def spans(events: Iterable[Row]) -> list[tuple[int, int]]:

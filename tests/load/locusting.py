@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.recording.journal import read_batches
@@ -88,6 +90,13 @@ def told(journal: Path, table: str, column: str) -> int:
                 place = batch.columns.index(column)
                 count += sum(row[place] is not None for row in batch.rows)
     return count
+
+
+def queue_of(server: str) -> list[Any]:
+    """What runs and what waits there."""
+    with urlopen(f"{server}/queue", timeout=30) as answer:
+        found = json.load(answer)
+    return [*found["queue_running"], *found["queue_pending"]]
 
 
 def free_ports(count: int) -> tuple[int, ...]:

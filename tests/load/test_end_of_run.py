@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 from tests.load.conftest import simulated
-from tests.load.locusting import planned_locust, rows, wait_until
+from tests.load.locusting import planned_locust, queue_of, rows, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")
 LONG: dict[str, Any] = {  # 10 s at a hundred times the speed
@@ -43,12 +41,6 @@ class Several(ComfyUser):
         for _ in range(100):
             self.client.generate()
 """
-
-
-def queue_of(server: str) -> list[Any]:
-    with urllib.request.urlopen(f"{server}/queue", timeout=30) as answer:
-        found = json.load(answer)
-    return [*found["queue_running"], *found["queue_pending"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,16 +8,13 @@ from hypothesis import strategies as st
 from websockets.frames import CloseCode, Frame, Opcode
 
 from comfysoak_load.edge.frames import FrameReader, Kind
+from tests.load.raw_server import frame
 
 BIG = b"x" * 70_000
 
 
 def reader(max_bytes: int = 1_000_000) -> FrameReader:
     return FrameReader(max_bytes)
-
-
-def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
-    return Frame(opcode, data, fin).serialize(mask=False)
 
 
 WIRE = b"".join(

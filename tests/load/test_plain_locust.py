@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from comfysoak_core.recording.run_file import EndReason
-from tests.load.locusting import LOCUSTFILES, ended, free_ports, plain_locust, rows, runs_in, told, wait_until
+from tests.load.locusting import LOCUSTFILES, ended, free_ports, plain_locust, queue_of, rows, runs_in, told, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="load runs on Linux and macOS")
 
@@ -115,12 +115,6 @@ def test_a_signal_seals_and_takes_the_open_prompts_back(
         assert recording.run.ended.reason is reason
         assert [row["outcome"] for row in rows(recording, "prompts")] == ["aborted"] * 3
         wait_until(lambda: len(queue_of(server)) <= 1, "the waiting prompts are deleted")
-
-
-def queue_of(server: str) -> list[object]:
-    with urllib.request.urlopen(f"{server}/queue", timeout=30) as answer:
-        found = json.load(answer)
-    return [*found["queue_running"], *found["queue_pending"]]
 
 
 def test_the_web_page_starts_stops_and_starts_again(simulator: str, tmp_path: Path) -> None:

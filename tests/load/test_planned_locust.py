@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -92,10 +91,8 @@ def test_a_server_that_is_killed_and_comes_back_is_loaded_again(own_simulator: o
         server.kill()
         server.wait()
         time.sleep(1.0)
-        command = [sys.executable, "-m", "comfysoak", "sim", "--port", port, "--speed", "100"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as again:
+        with own_simulator("--port", port):  # type: ignore[operator]  # a context manager
             ended(process)
-            again.kill()
     sessions = rows(recording, "sessions")
     dropped = [row for row in sessions if row["code"] == "WS_ABNORMAL"]
     assert len(dropped) >= 7  # three users and four watchers
