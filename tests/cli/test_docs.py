@@ -8,6 +8,7 @@ from pathlib import Path
 
 from comfysoak.main import VERBS
 from comfysoak_core.codes import CATALOGUE, Code
+from comfysoak_core.rows import TABLES
 from comfysoak_core.scenario import faults
 from comfysoak_core.scenario.goals import MEASURES
 from comfysoak_core.scenario.json_schema import scenario_json_schema
@@ -51,6 +52,15 @@ def test_every_key_is_documented() -> None:
             assert re.search(rf"\b{key}\b", text), f"{name}: {key}"
     for key in schema["properties"]:
         assert f"| `{key}" in text, key
+
+
+def test_every_table_of_a_recording_is_documented() -> None:
+    """Each table stands in the documentation of the recording, and the column each is sorted by."""
+    text = (DOCS / "recording.md").read_text(encoding="utf-8")
+    (tables,) = re.findall(r"\| table \| a row is .*?\n\n", text, re.DOTALL)
+    for name, row in TABLES.items():
+        assert f"`{name}`" in tables
+        assert row.ORDERED_BY == "at_ns" or f"`{row.ORDERED_BY}` of {name}" in text
 
 
 def test_the_readme_names_only_commands_there_are() -> None:
