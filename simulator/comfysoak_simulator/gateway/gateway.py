@@ -25,7 +25,7 @@ from comfysoak_simulator.gateway.mapping import (
     Request,
     graph_of,
 )
-from comfysoak_simulator.gateway.shapes import SHAPES, Shape, TroubleError
+from comfysoak_simulator.gateway.shapes import SHAPES, Shape, TroubleError, json_answer
 from comfysoak_simulator.gateway.upstream import Stored, Upstream, UpstreamError
 
 MOST_STORED_BYTES = 256 * 1024**2
@@ -124,7 +124,7 @@ class Gateway:
     # --- routes -------------------------------------------------------------------------------------------------
 
     async def _health(self, _request: web.Request) -> web.Response:
-        return _json({"status": True})
+        return json_answer({"status": True})
 
     async def _generate(self, request: web.Request) -> web.Response:
         self._admit(request)
@@ -141,7 +141,8 @@ class Gateway:
             raise TroubleError(400, self._shape.failed(str(error))) from error
         except UpstreamError as error:
             raise TroubleError(400, self._shape.failed(None)) from error
-        return _json(self._shape.listed([(picture, self._keep(picture)) for picture in pictures], asked, self.url))
+        kept = [(picture, self._keep(picture)) for picture in pictures]
+        return json_answer(self._shape.listed(kept, asked, self.url))
 
     async def _file(self, request: web.Request) -> web.Response:
         if self._shape.files_need_token:
@@ -156,11 +157,11 @@ class Gateway:
         given = (said.get("email"), said.get("password"))
         if given != (self.settings.email, self.settings.password):
             raise TroubleError(400, self._shape.wrong_sign_in)
-        return _json({"id": USER_ID, "role": "admin", "token": self.settings.token or "", "token_type": "Bearer"})
+        return json_answer({"id": USER_ID, "role": "admin", "token": self.settings.token or "", "token_type": "Bearer"})
 
     async def _config(self, request: web.Request) -> web.Response:
         self._admit(request)
-        return _json(self._shape.configuration(self.settings, self._upstream.base_url))
+        return json_answer(self._shape.configuration(self.settings, self._upstream.base_url))
 
     async def _models(self, request: web.Request) -> web.Response:
         self._admit(request)
@@ -171,7 +172,7 @@ class Gateway:
         except (UpstreamError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._switch_off_if_old()
             raise TroubleError(400, self._shape.models_failed(str(error))) from error
-        return _json([{"id": name, "name": name} for name in names])
+        return json_answer([{"id": name, "name": name} for name in names])
 
     async def _verify(self, request: web.Request) -> web.Response:
         self._admit(request)
@@ -187,7 +188,7 @@ class Gateway:
         finally:
             if upstream is not self._upstream:
                 await upstream.close()
-        return _json(True)  # noqa: FBT003  # the answer's whole body
+        return json_answer(True)  # noqa: FBT003  # the answer's whole body
 
     # --- parts --------------------------------------------------------------------------------------------------
 
@@ -240,7 +241,3 @@ def _model_names(info: dict[str, object], graph: Graph, nodes: list[dict[str, ob
     required = described["input"]["required"] if isinstance(described, dict) else {}
     key = next(name for name in required if name.endswith("_name"))
     return [str(name) for name in required[key][0]]
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 Json = Any
 Graph = dict[str, Any]
@@ -77,9 +77,7 @@ def graph_of(defaults: Defaults, request: Request, size: str, steps: int, number
         }
         for mapping in mappings:
             _write(graph, mapping, values)
-    except (ValidationError, ValueError) as error:
-        raise MappingError(str(error)) from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # a ValidationError is a ValueError
         raise MappingError(str(error)) from error
     return graph
 
