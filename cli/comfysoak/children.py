@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfysoak import places
 from comfysoak_core.errors import ComfySoakError
 from comfysoak_core.lifeline import LIFELINE_VARIABLE
 
@@ -102,6 +103,12 @@ def start(role: str, module_arguments: Sequence[str], environment: Mapping[str, 
             start_new_session=True,
         )
     return Child(role, process, log)
+
+
+def locust_arguments(arguments: Sequence[str], *, gateway: bool) -> list[str]:
+    """What `start` takes for a process of Locust with our load, on ComfyUI or through a gateway."""
+    ours = ["-f", str(places.locustfile(gateway=gateway)), "--exit-code-on-error", "0"]
+    return ["locust", *ours, *arguments, "--loglevel", "WARNING", "--skip-log"]
 
 
 def wait_for_line(child: Child, prefix: str, within_s: float, *, give_up: Callable[[], bool]) -> str | None:

@@ -18,8 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from comfysoak import places
-from comfysoak.children import Child, start, wait_for_line
+from comfysoak.children import Child, locust_arguments, start, wait_for_line
 from comfysoak.machines.crew import Crew
 from comfysoak.preflight import server_facts
 from comfysoak.referee import Referee
@@ -211,11 +210,10 @@ class Supervisor:
             case "sampler":
                 return ["comfysoak_probes", run_dir]
             case _:
-                return ["locust", *self._locust_arguments()]
+                return locust_arguments(self._locust_options(), gateway=self.plan.gateway is not None)
 
-    def _locust_arguments(self) -> list[str]:
-        arguments = ["-f", str(places.locustfile(gateway=self.plan.gateway is not None)), "--host", self.plan.address]
-        arguments += ["--exit-code-on-error", "0"]
+    def _locust_options(self) -> list[str]:
+        arguments = ["--host", self.plan.address]
         arguments += ["--autostart", "--autoquit", "0"] if self.options.web else ["--headless"]
         if self.options.crew is not None:
             arguments += self.options.crew.locust_arguments()
@@ -223,7 +221,7 @@ class Supervisor:
             port = str(_free_port())  # two runs on one host must not share their workers
             arguments += ["--processes", str(self.options.processes), "--master-bind-port", port, "--master-port", port]
             arguments += ["--enable-rebalancing"]
-        return [*arguments, "--loglevel", "WARNING", "--skip-log"]
+        return arguments
 
     @property
     def _processes(self) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from comfysoak import places
-from comfysoak.children import Child, start
+from comfysoak.children import Child, locust_arguments, start
 from comfysoak.machines.run_folder import RunFolder
 from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor
 from comfysoak_core.distant_clock import CLOCK_FILE_VARIABLE
@@ -36,10 +35,9 @@ class WorkerLoad:
             HOST_VARIABLE: name,
             PROCESSES_VARIABLE: str(processes_in_all),
         }
-        arguments = ["locust", "-f", str(places.locustfile(gateway=self._is_gateway)), "--worker"]
-        arguments += ["--exit-code-on-error", "0"]
-        arguments += ["--master-host", self.host, "--master-port", str(self.port)]
-        arguments += ["--loglevel", "WARNING", "--skip-log"]
+        arguments = locust_arguments(
+            ["--worker", "--master-host", self.host, "--master-port", str(self.port)], gateway=self._is_gateway
+        )
         self._children = [
             start(f"load-process-{number + 1}", arguments, environment, self.folder.layout.logs)
             for number in range(self.processes)
