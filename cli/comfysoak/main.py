@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import traceback
@@ -81,7 +80,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
                 click.echo(printable(line), err=True)
         return int(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        from comfysoak.telling import leave_stdout
+
+        leave_stdout()
         return int(ExitCode.OK)
     except Exception as error:  # noqa: BLE001  # the last door: whatever it is, a person gets one line and a file
         return _our_error(error)

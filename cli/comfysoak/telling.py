@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,11 @@ def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
     if verdict["doubts"]:
         console.print(_rows(verdict["doubts"], ("weight", "name", "what", "remedy")))
     click.echo(f"report  {run_dir / 'report.html'}")  # on one line, however long: people click on it
+
+
+def leave_stdout() -> None:
+    """Nobody reads it any more: what is still to be written there goes nowhere, or Python complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,7 +148,7 @@ def _run(
 
 def _tell(verdict: dict[str, object], run_dir: Path, *, as_json: bool) -> None:
     """The verdict on stdout; the exit code says it all the same when nobody reads that any more."""
-    from comfysoak.telling import tell_verdict
+    from comfysoak.telling import leave_stdout, tell_verdict
 
     try:
         if as_json:
@@ -158,4 +157,4 @@ def _tell(verdict: dict[str, object], run_dir: Path, *, as_json: bool) -> None:
             tell_verdict(verdict, run_dir)
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        leave_stdout()
