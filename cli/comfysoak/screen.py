@@ -28,7 +28,6 @@ class Screen:
     def __init__(self, plan: Plan, clock: Clock, *, quiet: bool) -> None:
         self._clock = clock
         self._quiet = quiet
-        self._duration_s = plan.duration_s
         self._state = LiveState(clock.now_ns(), plan.duration_s)
         self._console = Console(stderr=True)
         self._live: Live | None = None

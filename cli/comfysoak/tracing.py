@@ -64,7 +64,7 @@ def source_of(name: str, wanted: Wanted, headers: Mapping[str, str]) -> Source:
     if name.startswith(("http://", "https://")):
         return ServerSource(name, wanted, headers)
     if (Path(name) / "run.json").is_file():
-        return RecordingSource(Path(name), wanted)
+        return RecordingSource(Recording.open(Path(name)), wanted)
     if name != "-" and not Path(name).is_file():
         raise UsageError(
             f"there is no {name!r}",
@@ -128,15 +128,15 @@ class ServerSource:
 class RecordingSource:
     """A run directory of ours."""
 
-    path: Path
+    recording: Recording
     wanted: Wanted
     window: int = RECORDING_WINDOW
 
     def happenings(self, progress: Progress) -> Iterator[Happening]:
         """Every intended prompt, when it was due."""
-        recording = Recording.open(self.path)
+        wanted = self.wanted
         return happenings_of(
-            recording, with_inputs=self.wanted.inputs, with_identities=self.wanted.identities, progress=progress
+            self.recording, with_inputs=wanted.inputs, with_identities=wanted.identities, progress=progress
         )
 
     @property
@@ -146,8 +146,8 @@ class RecordingSource:
 
     def workflows(self) -> Mapping[str, Graph]:
         """Those of its scenario, as they stand there."""
-        plan = Recording.open(self.path).run.plan
-        return {str(workload["name"]): workload["graph"] for workload in plan.get("workloads", ())}
+        workloads = self.recording.run.plan.get("workloads", ())
+        return {str(workload["name"]): workload["graph"] for workload in workloads}
 
     def remarks(self) -> Iterator[str]:
         """Nothing was left out."""

@@ -64,16 +64,16 @@ def _embedded(scenario: str, options: dict[str, Any]) -> Any:
     from comfysoak_core.scenario.embedded import Embedded
     from comfysoak_core.scenario.read import read_scenario
 
-    embedded, folder = Embedded(), Path()
+    embedded = Embedded()
     if scenario:
         path = places.find_scenario(scenario)
         written = read_scenario(path)[0].target.embedded
         if written is None:
             raise ScenarioError(f"{path} has no target.embedded", "Name a scenario that has one, or none at all.")
-        embedded, folder = written.with_files_read(path.parent), Path()
+        embedded = written.with_files_read(path.parent)
     try:
         chosen = Embedded.model_validate(embedded.model_dump(by_alias=True) | options)
     except ValidationError as error:
         first = error.errors()[0]
         raise ScenarioError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return chosen.with_files_read(folder)
+    return chosen.with_files_read(Path())

@@ -26,13 +26,12 @@ class Checks:
         return self._answer
 
     def _check(self) -> None:
-        from comfysoak.preflight import servers_as_found, token_headers
+        from comfysoak.preflight import servers_as_found
         from comfysoak_load.process.room import Machine, Share, check_room
 
         try:
             plan = Plan.model_validate(Recording.open(self._run_dir).run.plan)
             list(check_room(Share.of(plan, self._processes, self._processes_in_all), Machine.here()))
-            token_headers(plan)
             servers_as_found(plan)
         except ComfySoakError as error:
             first = error.problems[0]

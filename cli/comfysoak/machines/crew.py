@@ -61,7 +61,7 @@ class Crew:
     @property
     def processes(self) -> int:
         """Load processes of all machines together."""
-        return max(self.master.processes, 1)
+        return self.master.processes
 
     def locust_arguments(self) -> list[str]:
         """What makes Locust the master of the workers' load processes."""

@@ -84,8 +84,8 @@ class Master:
 
     @property
     def processes(self) -> int:
-        """Load processes on all connected machines."""
-        return sum(machine.processes for machine in self.roll.machines(connected=True))
+        """Load processes on all connected machines; 1 when there is none."""
+        return max(sum(machine.processes for machine in self.roll.machines(connected=True)), 1)
 
     def wait_for_all(self, within_s: float, give_up: Callable[[], bool], say: Callable[[str], None]) -> None:
         """Until all expected workers have joined. UsageError when they have not in time."""
@@ -307,7 +307,7 @@ class Master:
             wire.cut()
 
     def _prepare(self) -> Prepare:
-        return Prepare(run=self.roll.run, processes=max(self.processes, 1))
+        return Prepare(run=self.roll.run, processes=self.processes)
 
 
 def _files_of(run_dir: Path) -> Iterator[Path]:

@@ -86,7 +86,6 @@ class Worker:
         self._clock: FollowingClock | None = None
         self._journal: Journal | None = None
         self._checks: Checks | None = None
-        self._is_prepared = False
         self._is_over = False  # the master has said so, or somebody here
         self._load_ends_by = 0.0
         self._has_said_complete = False
