@@ -103,7 +103,7 @@ class Played:
         self._http = deque(_pairs(case.upstream))
         self._sockets = deque(event for event in case.upstream if event["kind"] == "ws" and "path" in event)
         self._told = [event for event in case.upstream if event["kind"] == "ws" and "path" not in event]
-        self._open: list[tuple[int, web.WebSocketResponse, aiohttp.abc.AbstractStreamWriter | None]] = []
+        self._open: tuple[int, web.WebSocketResponse] | None = None  # the last one: its number, and itself
         self._compare_bodies = not case.old
         self._loose = any(node.get("type") == "seed" for node in _nodes(case))
 
@@ -125,7 +125,7 @@ class Played:
         self._compare("its token", event["headers"].get("Authorization"), request.headers.get("Authorization"))
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        self._open.append((event["c"], socket, None))
+        self._open = event["c"], socket
         async for _ in socket:
             pass
         return socket
@@ -153,7 +153,8 @@ class Played:
 
     async def _tell(self) -> None:
         """The messages that follow a prompt, to the end of that prompt or to what kept it from being told."""
-        number, socket, _ = self._open[-1]
+        assert self._open is not None
+        number, socket = self._open
         while self._told:
             event = self._told[0]
             if event["c"] != number or event["what"] == "closed by gateway":
