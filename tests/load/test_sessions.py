@@ -60,7 +60,7 @@ def test_a_socket_that_was_forgotten_is_replaced_and_its_prompts_are_not_lost(tm
         watchers=3, reconnects=Reconnects(every_s=2.5, share=0.2, order=ReconnectOrder.OPEN_FIRST), churn_per_s=4
     )
     with steady(tmp_path) as url:
-        process, recording = planned_locust(tmp_path, plan_for(url, sessions, duration_s=7))
+        process, recording = planned_locust(tmp_path, plan_for(url, sessions, duration_s=11))
         ended(process)
     assert outcomes(rows(recording, "prompts")) <= {("success", None), ("success", "LOST_TERMINAL")}
     by_id = {row["id"]: row for row in rows(recording, "sessions")}

@@ -10,15 +10,15 @@ import math
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from comfysoak_core.scenario.frozen import Frozen
 
 _HALVINGS = 60  # to the precision of a float
 
 
-class _Curve(BaseModel, ABC):
+class _Curve(Frozen, ABC):
     """One shape; levels are never negative."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     LEVELS: ClassVar[tuple[str, str]]  # its two fields that are levels
 

@@ -114,7 +114,8 @@ def level_in_words(level: float, unit: str) -> str:
     """A level of load in `USERS` or `ARRIVALS`: `8 users`, `90 prompts a minute`; its trial's phase is named so."""
     if unit == USERS:
         return f"{level:.0f} user" + ("" if level == 1 else "s")
-    return f"{60 * level:.4g} prompts a minute"
+    per_minute = 60 * level
+    return f"{per_minute:.4g} prompts a minute" if per_minute < 10_000 else f"{per_minute:.0f} prompts a minute"
 
 
 class Stage(Frozen):
