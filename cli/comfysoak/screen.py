@@ -18,6 +18,7 @@ from comfysoak.live import LiveState, line, panel
 from comfysoak_core.clock import Clock
 from comfysoak_core.recording.tail import NewRows
 from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.terminal import printable
 
 LINE_EVERY_S = 10.0
 
@@ -68,6 +69,7 @@ class Screen:
     def _say(self, words: str) -> None:
         if self._quiet:
             return
+        words = printable(words)  # worker machines say some of them
         if self._live is not None:
             self._live.console.print(words, style="dim", highlight=False, markup=False)
         else:
