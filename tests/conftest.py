@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A loaded machine draws slowly; that says nothing about the code.
-settings.register_profile("comfysoak", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A loaded machine draws slowly; that says nothing about the code. The same examples each time: what was green stays so.
+# New ones are looked for with `pytest --hypothesis-profile=explore`.
+settings.register_profile(
+    "comfysoak", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
+settings.register_profile("explore", settings.get_profile("comfysoak"), derandomize=False, max_examples=1000)
 settings.load_profile("comfysoak")
 
 DATA = Path(__file__).parent / "data"

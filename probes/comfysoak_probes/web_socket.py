@@ -83,17 +83,27 @@ class ListeningSocket:
         except TimeoutError:
             return []
         except OSError as error:
-            raise FetchError(Trouble.UNREACHABLE, f"the socket broke: {error}") from error
+            raise self._broke(error) from error
         self._heard_s = time.monotonic()
         if data:
             self._protocol.receive_data(data)
         else:
             self._protocol.receive_eof()
         texts = self._texts()
-        self._send()  # pongs, and the answer to a close
-        if not texts and (not data or self._protocol.close_expected()) and self._protocol.handshake_exc is None:
+        ends = not data or self._protocol.close_expected()
+        try:
+            self._send()  # pongs, and the answer to a close
+        except FetchError:
+            if not texts and not ends:  # what was read counts; the next read tells of the end
+                raise
+        if not texts and ends and self._protocol.handshake_exc is None:
             raise FetchError(Trouble.UNREACHABLE, f"the socket was closed, code {self._close_code()}")
         return texts
+
+    def _broke(self, error: OSError) -> FetchError:
+        if self._protocol.close_rcvd is not None:  # it had said so, and did not wait for our answer
+            return FetchError(Trouble.UNREACHABLE, f"the socket was closed, code {self._close_code()}")
+        return FetchError(Trouble.UNREACHABLE, f"the socket broke: {error}")
 
     def _close_code(self) -> int:
         """The server's code, or ours where it broke the protocol; 1006 without a word of either."""
@@ -119,7 +129,7 @@ class ListeningSocket:
             try:
                 self._socket.sendall(data)
             except OSError as error:
-                raise FetchError(Trouble.UNREACHABLE, f"the socket broke: {error}") from error
+                raise self._broke(error) from error
 
 
 def _refused(error: Exception) -> FetchError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,15 +30,15 @@ def sockets(handle: Callable[[ServerConnection], None]) -> Iterator[str]:
 
 def all_messages(url: str) -> tuple[list[str], str]:
     """Every message until the end, and how it ended."""
-    listening = ListeningSocket(url, "/ws?clientId=1")
     found: list[str] = []
-    try:
-        while True:
-            found += listening.messages(5.0)
-    except FetchError as error:
-        return found, str(error)
-    finally:
-        listening.close()
+    with contextlib.ExitStack() as at_end:
+        try:
+            listening = ListeningSocket(url, "/ws?clientId=1")  # the end may come with the server's answer to it
+            at_end.callback(listening.close)
+            while True:
+                found += listening.messages(5.0)
+        except FetchError as error:
+            return found, str(error)
 
 
 def test_messages_come_in_order_and_pictures_are_left_out() -> None:

@@ -86,10 +86,17 @@ class Line(_Curve):
     def moment(self, amount: float, duration_s: float) -> float | None:
         """Solved, not searched: it is what most arrivals ask."""
         slope = (self.end - self.start) / duration_s
-        root = self.start * self.start + 2 * slope * amount
-        if root < 0 or self.start + math.sqrt(root) == 0:
+        gained = math.sqrt(2 * abs(slope)) * math.sqrt(amount)  # of level, were the start 0; squares would underflow
+        if slope < 0 and gained > self.start:
+            return None
+        reached = (
+            math.hypot(self.start, gained)
+            if slope >= 0
+            else math.sqrt(self.start - gained) * math.sqrt(self.start + gained)
+        )
+        if self.start + reached == 0:
             return None if amount > 0 or self.start == self.end else 0.0
-        offset_s = 2 * amount / (self.start + math.sqrt(root))
+        offset_s = 2 * amount / (self.start + reached)
         return offset_s if offset_s < duration_s else None
 
     def __str__(self) -> str:

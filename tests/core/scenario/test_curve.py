@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from comfysoak_core.scenario.curve import Curve, Line, Spike, Steps, Wave
@@ -30,6 +30,8 @@ def test_the_amount_is_the_integral_of_the_level(curve: Curve, until_s: float) -
 
 
 @given(CURVES, st.floats(0, 1, exclude_max=True))
+@example(Line(start=5e-324, end=0.5), 5e-324)
+@example(Line(start=0.5, end=5e-324), 0.9999999)
 def test_the_moment_is_when_the_amount_is_reached(curve: Curve, share: float) -> None:
     """Moment and amount are each other's inverse."""
     amount = share * curve.amount(LASTS_S, LASTS_S)
