@@ -85,19 +85,16 @@ class Line(_Curve):
 
     def moment(self, amount: float, duration_s: float) -> float | None:
         """Solved, not searched: it is what most arrivals ask."""
+        if not 0 <= amount < self.amount(duration_s, duration_s):
+            return None
         slope = (self.end - self.start) / duration_s
         gained = math.sqrt(2 * abs(slope)) * math.sqrt(amount)  # of level, were the start 0; squares would underflow
-        if slope < 0 and gained > self.start:
-            return None
-        reached = (
-            math.hypot(self.start, gained)
-            if slope >= 0
-            else math.sqrt(self.start - gained) * math.sqrt(self.start + gained)
-        )
-        if self.start + reached == 0:
-            return None if amount > 0 or self.start == self.end else 0.0
-        offset_s = 2 * amount / (self.start + reached)
-        return offset_s if offset_s < duration_s else None
+        if slope >= 0:
+            reached = math.hypot(self.start, gained)
+        else:
+            reached = math.sqrt(max(self.start - gained, 0.0)) * math.sqrt(self.start + gained)
+        sum_of_levels = self.start + reached
+        return min(2 * amount / sum_of_levels, duration_s) if sum_of_levels else 0.0
 
     def __str__(self) -> str:
         return f"{self.start:.3g}" if self.start == self.end else f"{self.start:.3g} to {self.end:.3g}"
