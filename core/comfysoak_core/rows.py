@@ -161,7 +161,7 @@ class Session(Row):
 
 @value(kw_only=True)
 class Gpu(Row):
-    """One GPU at one moment, by a source that answers fast (10 Hz)."""
+    """One GPU, or one MIG instance of it, at one moment, by a source that answers fast (10 Hz)."""
 
     TABLE: ClassVar[str] = "gpu"
 
@@ -170,8 +170,9 @@ class Gpu(Row):
     late_ns: int | None = None  # how long after its deadline the reading began
     host: str
     source: str  # "nvml" or "dcgm"
-    uuid: str
+    uuid: str  # of a MIG instance its own
     index: int | None = None
+    instance: str | None = None  # of a MIG instance: GPU instance, "/", compute instance
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
     memory_reserved_bytes: int | None = None
@@ -193,18 +194,77 @@ class GpuSlow(Row):
     source: str
     uuid: str
     index: int | None = None
+    instance: str | None = None
     name: str | None = None
+    utilisation_mean_ratio: float | None = None  # of all of the driver's own samples since the row before
+    utilisation_highest_ratio: float | None = None
+    utilisation_samples: int | None = None  # how many those are; 0: the driver had none
+    graphics_active_ratio: float | None = None  # some engine was busy; these five over the time since the row before
+    sm_active_ratio: float | None = None  # mean share of the SMs that had work
+    sm_occupancy_ratio: float | None = None  # warps in them, of what they could hold
+    tensor_active_ratio: float | None = None
+    memory_active_ratio: float | None = None  # of the memory's bandwidth
     power_watts: float | None = None
     power_limit_watts: float | None = None
-    energy_joules: float | None = None
+    energy_joules: float | None = None  # since the driver was loaded
     temperature_celsius: float | None = None
+    memory_temperature_celsius: float | None = None
+    performance_state: int | None = None  # 0 is the fastest
     sm_clock_hertz: int | None = None
     memory_clock_hertz: int | None = None
     event_reasons: str | None = None  # named flags, joined by commas; "" when none is set
-    ecc_uncorrected: int | None = None
+    power_throttled_s: float | None = None  # slowed down by its power limit, in all: no short one is missed
+    thermal_throttled_s: float | None = None
     pcie_sent_bytes_per_s: float | None = None
     pcie_received_bytes_per_s: float | None = None
-    xid: int | None = None
+    nvlink_sent_bytes_per_s: float | None = None  # of all links together
+    nvlink_received_bytes_per_s: float | None = None
+    xid: int | None = None  # the last one, by an exporter; the driver's own are events
+    missing: str | None = None
+
+
+@value(kw_only=True)
+class GpuHealth(Row):
+    """What hardly ever changes, counters of errors, and who else is on the GPU (0.2 Hz)."""
+
+    TABLE: ClassVar[str] = "gpu_health"
+
+    at_ns: int
+    read_cost_ns: int
+    late_ns: int | None = None
+    host: str
+    source: str
+    uuid: str
+    index: int | None = None
+    instance: str | None = None
+    ecc_corrected: int | None = None  # since the driver was loaded
+    ecc_uncorrected: int | None = None
+    ecc_uncorrected_lifetime: int | None = None
+    rows_remapped_corrected: int | None = None
+    rows_remapped_uncorrected: int | None = None
+    remapping_pending: bool | None = None  # at the next reset
+    remapping_failed: bool | None = None
+    pcie_replays: int | None = None
+    pcie_generation: int | None = None  # falls while idle
+    pcie_generation_most: int | None = None
+    pcie_width: int | None = None
+    pcie_width_most: int | None = None
+    nvlinks_active: int | None = None
+    nvlink_errors: int | None = None
+    fan_ratio: float | None = None
+    encoder_ratio: float | None = None
+    decoder_ratio: float | None = None
+    sm_clock_most_hertz: int | None = None
+    memory_clock_most_hertz: int | None = None
+    slowdown_celsius: float | None = None
+    power_limit_default_watts: float | None = None
+    persistence_mode: bool | None = None
+    compute_mode: str | None = None
+    mig_mode: bool | None = None
+    processes: int | None = None
+    server_bytes: int | None = None  # held by the servers under test and what they started
+    foreign_processes: int | None = None  # None: ids cannot be matched, or no server of this host is known
+    foreign_bytes: int | None = None
     missing: str | None = None
 
 
@@ -219,10 +279,13 @@ class GpuProcess(Row):
     late_ns: int | None = None
     host: str
     uuid: str
+    instance: str | None = None
     pid: int
+    kind: str | None = None  # "compute", "graphics" or both, joined by a comma
     name: str | None = None
     memory_bytes: int | None = None
-    is_server: bool | None = None  # None: pids cannot be matched here
+    utilisation_ratio: float | None = None  # of the SMs, by the driver's last samples of this process
+    is_server: bool | None = None  # or one it started; None: pids cannot be matched here
     missing: str | None = None
 
 
@@ -238,18 +301,32 @@ class Host(Row):
     host: str
     cpu_ratio: float | None = None  # of all cores together, 0 to 1
     cpu_count: int | None = None
+    busiest_core_ratio: float | None = None
+    core_ratios: str | None = None  # of each core, in order, joined by commas
+    iowait_ratio: float | None = None
+    steal_ratio: float | None = None  # taken by the hypervisor for others
     load_1m: float | None = None
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     swap_used_bytes: int | None = None
+    swapped_in_bytes: int | None = None
+    swapped_out_bytes: int | None = None
     cpu_pressure_ratio: float | None = None  # share of the last 10 s in which some task waited
     memory_pressure_ratio: float | None = None
     io_pressure_ratio: float | None = None
+    memory_full_pressure_ratio: float | None = None  # in which no task got on
+    io_full_pressure_ratio: float | None = None
     disk_free_bytes: int | None = None
     disk_read_bytes: int | None = None
     disk_written_bytes: int | None = None
     network_sent_bytes: int | None = None
     network_received_bytes: int | None = None
+    network_errors: int | None = None
+    network_dropped: int | None = None
+    handles: int | None = None  # open files of all processes
+    handle_limit: int | None = None
+    processes: int | None = None
+    threads: int | None = None
     missing: str | None = None
 
 
@@ -264,14 +341,74 @@ class Process(Row):
     late_ns: int | None = None
     host: str
     pid: int
-    role: str  # "server", "load", "sampler", "recorder", "simulator"
+    role: str  # "server", "server_child", "load", "sampler", "recorder", "simulator"
     server: str | None = None
     name: str | None = None
+    parent_pid: int | None = None
+    started_ns: int | None = None
     cpu_ratio: float | None = None  # 1 is one core
     cpu_seconds: float | None = None
     rss_bytes: int | None = None
+    uss_bytes: int | None = None  # its own alone; like swap read rarely
+    swap_bytes: int | None = None
+    read_bytes: int | None = None  # from disks, since it began
+    written_bytes: int | None = None
     handles: int | None = None
+    connections: int | None = None
+    connections_half_closed: int | None = None  # the other end has closed, it has not (CLOSE_WAIT)
     threads: int | None = None
+    missing: str | None = None
+
+
+@value(kw_only=True)
+class Container(Row):
+    """The limits a server lives under on this host, what it used of them, and how often they struck (1 Hz)."""
+
+    TABLE: ClassVar[str] = "containers"
+
+    at_ns: int
+    read_cost_ns: int
+    late_ns: int | None = None
+    host: str
+    server: str
+    container: str | None = None  # first twelve digits of its id; None: limits without a container
+    name: str | None = None
+    image: str | None = None
+    cpu_limit_cores: float | None = None  # None without a reason in `missing`: no limit
+    cpu_seconds: float | None = None
+    cpu_periods: int | None = None
+    cpu_periods_throttled: int | None = None
+    cpu_throttled_s: float | None = None
+    memory_limit_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    memory_file_bytes: int | None = None  # page cache within `memory_used_bytes`, given back under pressure
+    memory_peak_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    memory_pressure_ratio: float | None = None
+    limit_hits: int | None = None  # memory.events: max
+    oom_events: int | None = None
+    oom_kills: int | None = None
+    processes: int | None = None
+    processes_limit: int | None = None
+    missing: str | None = None
+
+
+@value(kw_only=True)
+class Folder(Row):
+    """The size of a folder of a server, where it can be reached (once a minute)."""
+
+    TABLE: ClassVar[str] = "folders"
+
+    at_ns: int
+    read_cost_ns: int
+    late_ns: int | None = None
+    host: str
+    server: str
+    kind: str  # "output" or "temp"
+    bytes: int | None = None
+    files: int | None = None
+    whole: bool | None = None  # False: counting took too long, and these are lower bounds
+    disk_free_bytes: int | None = None
     missing: str | None = None
 
 
@@ -285,10 +422,14 @@ class Server(Row):
     server: str
     late_ns: int | None = None
     queue_answer_ns: int | None = None  # how long GET /queue took
+    canary_answer_ns: int | None = None  # how long GET /prompt took, which asks for next to nothing
     queue_running: int | None = None
     queue_pending: int | None = None
+    running_age_ns: int | None = None  # since it was first seen running: a lower bound, good to a reading
+    oldest_pending_age_ns: int | None = None  # likewise, of the one that waits longest
     running_prompt_id: str | None = None
     highest_number: float | None = None  # falls back when the server was restarted
+    history_length: int | None = None  # entries; found without fetching them, every 10 s
     stats_answer_ns: int | None = None
     vram_total_bytes: int | None = None
     vram_free_bytes: int | None = None
@@ -384,8 +525,10 @@ class ClockReading(Row):
     host: str
     offset_ns: int
     step_ns: int = 0  # against the reading before, where it is more than drift explains
-    clock: str = "system"  # or "worker": the offset its rows had until then, which it makes good from then on
+    clock: str = "system"  # or "worker": the offset its rows had until then, which it makes good from then on; or
+    # "probe": how far a probe's clock on another machine is ahead, which its rows have been rid of
     error_ns: int | None = None  # bound of `offset_ns`; None: both clocks are of one machine
+    drift_ppm: float | None = None  # microseconds it gains in a second, of a "probe"; None: not watched for long enough
 
 
 @value(kw_only=True)
@@ -409,9 +552,12 @@ ROW_TYPES: tuple[type[Row], ...] = (
     Session,
     Gpu,
     GpuSlow,
+    GpuHealth,
     GpuProcess,
     Host,
     Process,
+    Container,
+    Folder,
     Server,
     ServerLog,
     Event,

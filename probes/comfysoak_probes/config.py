@@ -25,6 +25,22 @@ SERVER_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteProbe:
+    """A probe that listens on another machine."""
+
+    url: str
+    token: str | None = None  # never written anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Every so often one kind of probe is switched off for a while, the next time another."""
+
+    every_s: float
+    lasts_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SamplerConfig:
     """The sources of one sampler. `log` is `socket`, `off` or the path of the server's log file on this host."""
 
@@ -40,6 +56,8 @@ class SamplerConfig:
     log: str = LOG_SOCKET
     token: str | None = None  # sent as `Authorization: Bearer`, never written anywhere
     disk: str = "."  # whose free space is watched
+    probes: tuple[RemoteProbe, ...] = ()
+    pause: Pause | None = None
 
     @classmethod
     def from_run(cls, run_dir: Path, environment: Mapping[str, str] = os.environ) -> SamplerConfig:
@@ -53,6 +71,7 @@ class SamplerConfig:
                 f"{run_dir / RUN_FILE} holds no plan", "The run directory must be made by `comfysoak run`."
             )
         probes = _mapping(plan.get("probes"))
+        pause = _mapping(probes.get("pause"))
         gpu = [_mapping(source) for source in probes.get("gpu", [{"kind": "nvml"}])]
         return cls(
             nvml=any(source.get("kind") == "nvml" for source in gpu),
@@ -64,6 +83,12 @@ class SamplerConfig:
             log=str(probes.get("log", LOG_SOCKET)),
             token=environment.get(str(plan.get("token_variable") or "")),
             disk=str(run_dir),
+            probes=tuple(
+                RemoteProbe(str(source["url"]), environment.get(str(source.get("token_variable") or "")))
+                for source in gpu
+                if source.get("kind") == "probe" and source.get("url")
+            ),
+            pause=Pause(float(pause["every_s"]), float(pause["lasts_s"])) if pause else None,
         )
 
 

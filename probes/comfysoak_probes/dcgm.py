@@ -110,7 +110,6 @@ def gpu_slow_row(identity: Identity, values: Values, *, at_ns: int, cost_ns: int
         sm_clock_hertz=whole(columns.scaled("sm_clock_hertz", "DCGM_FI_DEV_SM_CLOCK", 1e6)),
         memory_clock_hertz=whole(columns.scaled("memory_clock_hertz", "DCGM_FI_DEV_MEM_CLOCK", 1e6)),
         event_reasons=None if reasons is None else event_reasons(whole(reasons) or 0),
-        ecc_uncorrected=whole(columns.scaled("ecc_uncorrected", "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", 1.0)),
         pcie_sent_bytes_per_s=columns.scaled("pcie_sent_bytes_per_s", "DCGM_FI_PROF_PCIE_TX_BYTES", 1.0),
         pcie_received_bytes_per_s=columns.scaled("pcie_received_bytes_per_s", "DCGM_FI_PROF_PCIE_RX_BYTES", 1.0),
         xid=whole(columns.scaled("xid", "DCGM_FI_DEV_XID_ERRORS", 1.0)),

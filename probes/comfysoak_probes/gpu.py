@@ -132,8 +132,6 @@ class GpuSource:
         reasons = reasons_of(self._slow, handle)
         sent, received = self._pcie.per_second(pcie_counters(self._slow, handle), began_ns)
         temperature = temperature_of(self._slow, handle)
-        ecc = get("ecc_uncorrected", pynvml.nvmlDeviceGetTotalEccErrors, handle,
-                  pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)  # fmt: skip
         ended_ns = self._clock.now_ns()
         return GpuSlow(
             at_ns=(began_ns + ended_ns) // 2,
@@ -151,7 +149,6 @@ class GpuSource:
             sm_clock_hertz=None if sm_clock is None else sm_clock * 1_000_000,
             memory_clock_hertz=None if memory_clock is None else memory_clock * 1_000_000,
             event_reasons=None if reasons is None else event_reasons(reasons),
-            ecc_uncorrected=ecc,
             pcie_sent_bytes_per_s=sent,
             pcie_received_bytes_per_s=received,
             missing=self._slow.missing(),

@@ -22,10 +22,18 @@ LAST_PATIENCE_S = 30.0  # for open prompts once the run has reached its longest 
 
 
 class GpuSource(Frozen):
-    """Where GPU samples come from; `url` for dcgm only."""
+    """Where GPU samples come from: this host's driver, an exporter, or a probe that listens at `url`."""
 
-    kind: Literal["nvml", "dcgm"]
+    kind: Literal["nvml", "dcgm", "probe"]
     url: str | None = None
+    token_variable: str | None = None  # of a probe
+
+
+class Pause(Frozen):
+    """Probes are switched off in turn, to learn what watching costs."""
+
+    every_s: float
+    lasts_s: float
 
 
 class Probes(Frozen):
@@ -36,6 +44,7 @@ class Probes(Frozen):
     host_every_s: float = 1.0
     server_every_s: float = 1.0
     log: str = "socket"
+    pause: Pause | None = None
 
 
 class Plan(Frozen):

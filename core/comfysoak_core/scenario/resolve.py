@@ -25,11 +25,12 @@ from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.goals import DEFAULT_GOALS, of_prompts
 from comfysoak_core.scenario.golden import canary_of
 from comfysoak_core.scenario.model import Scenario
-from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
+from comfysoak_core.scenario.plan import GpuSource, Pause, Plan, Probes
 from comfysoak_core.scenario.read import Document, Path_
 from comfysoak_core.scenario.stage import COLD_START, Arrivals, CapacitySearch, ColdStart, Settle, Stage
 from comfysoak_core.scenario.through_gateway import misfits, workload_of
 from comfysoak_core.scenario.workload import Fetch, Workload
+from comfysoak_core.scenario.written.probes import GpuSourceSection
 from comfysoak_core.scenario.written.search import SearchSection
 from comfysoak_core.scenario.written.section import check_url
 from comfysoak_core.scenario.written.stages import StageSection
@@ -300,10 +301,21 @@ def _settle(part: StageSection) -> Settle | None:
 def _probes(scenario: Scenario) -> Probes:
     part = scenario.probes
     if part.gpu is not None:
-        gpu = tuple(GpuSource(kind="dcgm" if source.dcgm else "nvml", url=source.dcgm) for source in part.gpu)
+        gpu = tuple(_gpu_source(source) for source in part.gpu)
     else:  # embedded servers bring exporters of their own, known when they have started
         gpu = () if scenario.target.embedded else (GpuSource(kind="nvml"),)
-    return Probes(gpu=gpu, every_s=part.every, host_every_s=part.host, server_every_s=part.server, log=part.log)
+    pause = Pause(every_s=part.pause.every, lasts_s=part.pause.lasts) if part.pause is not None else None
+    return Probes(
+        gpu=gpu, every_s=part.every, host_every_s=part.host, server_every_s=part.server, log=part.log, pause=pause
+    )
+
+
+def _gpu_source(source: GpuSourceSection) -> GpuSource:
+    if source.nvml:
+        return GpuSource(kind="nvml")
+    if source.dcgm is not None:
+        return GpuSource(kind="dcgm", url=source.dcgm)
+    return GpuSource(kind="probe", url=source.probe, token_variable=source.token_variable)
 
 
 def _servers_named(target: Target) -> list[tuple[Path_, str]]:
