@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from comfysoak_core.scenario.quantities import parse_duration
+from comfysoak_core.scenario.units import parse_duration
 
 
 def as_url(text: str, option: str) -> str:
     """An http(s) address without a trailing slash; click.BadParameter names the option when it is none."""
-    from comfysoak_core.scenario.written.section import check_url
+    from comfysoak_core.scenario.address import check_url
 
     try:
         return check_url(text)

@@ -19,6 +19,7 @@ from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError
 from comfysoak_core.gateway.api import APIS
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.address import check_url
 from comfysoak_core.scenario.behaviour import cancel_of, give_up_of, mistakes_of, uploads_of
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.gateway import Gateway
@@ -32,7 +33,6 @@ from comfysoak_core.scenario.through_gateway import misfits, workload_of
 from comfysoak_core.scenario.workload import Fetch, Workload
 from comfysoak_core.scenario.written.probes import GpuSourceSection
 from comfysoak_core.scenario.written.search import SearchSection
-from comfysoak_core.scenario.written.section import check_url
 from comfysoak_core.scenario.written.stages import StageSection
 from comfysoak_core.scenario.written.target import Target
 from comfysoak_core.scenario.written.workload import WorkloadSection
