@@ -22,7 +22,8 @@ PROCESSES_MOST = 64
 class ProcessNames:
     """Names by process id, and the ids of the servers on this host as far as they are known."""
 
-    servers: frozenset[int] | None = None  # None: not looked for, or not on this host
+    servers: frozenset[int] | None = None  # with all they started; None: not looked for, not found, or not on this host
+    own: frozenset[int] = frozenset()  # processes of this harness: never foreign
     _names: dict[int, str | None] = field(default_factory=dict)
 
     def name(self, pid: int) -> str | None:
