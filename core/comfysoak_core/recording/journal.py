@@ -24,8 +24,8 @@ from typing import Any
 import orjson
 
 from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.recording.encoding import RowEncoder
 from comfysoak_core.recording.lock import mark_as_written
-from comfysoak_core.recording.redaction import HIDDEN, hide, known_secrets
 from comfysoak_core.recording.stretch import FORMAT, Batch, Stretch, read_batches, stretches
 from comfysoak_core.rows import Row
 
@@ -62,10 +62,9 @@ class Journal:
         self._process = f"{safe_name(process)}-{os.getpid()}-{os.urandom(3).hex()}"
         self._clock = clock
         self._tables: dict[str, _TableFile] = {}
-        self._secrets = [orjson.dumps(secret)[1:-1] for secret in known_secrets()]
+        self.encoder = RowEncoder()
         self.errors = 0  # writes the disk refused
         self.rows_dropped = 0  # rows given up because it went on refusing
-        self.values_dropped = 0  # values no JSON can hold, written as text or null
 
     def add(self, row: Row) -> None:
         """Take a row; it is on disk after the next `flush`, or now if its batch is full."""
@@ -127,7 +126,7 @@ class _TableFile:
 
     def _write(self, batch: list[tuple[Any, ...]]) -> bool:
         """Append one line; False when the disk refused it and the rows are not there."""
-        line = self._encoded(batch) + b"\n"
+        line = self._journal.encoder.encode(batch) + b"\n"
         try:
             self._rotate_if_due()
             if self._fd < 0:
@@ -147,23 +146,6 @@ class _TableFile:
             os.close(self._fd)
             self._fd = -1
             self._sequence += 1
-
-    def _encoded(self, batch: list[tuple[Any, ...]]) -> bytes:
-        try:
-            line = orjson.dumps(batch)
-        except TypeError:  # text of a server with half a character, a number beyond 64 bits
-            line = orjson.dumps([tuple(map(self._encodable, row)) for row in batch])
-        for secret in self._journal._secrets:  # noqa: SLF001  # one class in two halves
-            line = hide(line, secret, HIDDEN.encode())  # a server may say the token it was sent
-        return line
-
-    def _encodable(self, value: Any) -> Any:  # whatever a producer took from a server
-        try:
-            orjson.dumps(value)
-        except TypeError:
-            self._journal.values_dropped += 1
-            return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
-        return value
 
     def _drop(self, count: int) -> None:
         del self.rows[:count]

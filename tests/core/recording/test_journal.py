@@ -124,7 +124,7 @@ def test_text_no_json_can_hold_stops_nothing(tmp_path: Path) -> None:
     journal.add(replace(event(3, "huge"), at_ns=2**80))
     journal.flush()
     assert details(tmp_path) == ["good", "bad \\udc80", "huge"]
-    assert journal.values_dropped == 2
+    assert journal.encoder.values_dropped == 2
 
 
 def test_torn_and_foreign_lines_are_left_out(tmp_path: Path) -> None:
