@@ -317,9 +317,9 @@ class Host(Row):
     memory_full_pressure_ratio: float | None = None  # in which no task got on
     io_full_pressure_ratio: float | None = None
     disk_free_bytes: int | None = None
-    disk_read_bytes: int | None = None
+    disk_read_bytes: int | None = None  # of all disks
     disk_written_bytes: int | None = None
-    network_sent_bytes: int | None = None
+    network_sent_bytes: int | None = None  # of all adapters: loopback, bridges and the like carry nothing new
     network_received_bytes: int | None = None
     network_errors: int | None = None
     network_dropped: int | None = None
@@ -341,7 +341,7 @@ class Process(Row):
     late_ns: int | None = None
     host: str
     pid: int
-    role: str  # "server", "server_child", "load", "sampler", "recorder", "simulator"
+    role: str  # "server", "server_child", "proxy" (listens for it), "load", "sampler", "recorder", "simulator", ...
     server: str | None = None
     name: str | None = None
     parent_pid: int | None = None
@@ -354,7 +354,7 @@ class Process(Row):
     read_bytes: int | None = None  # from disks, since it began
     written_bytes: int | None = None
     handles: int | None = None
-    connections: int | None = None
+    connections: int | None = None  # established, to the port it serves
     connections_half_closed: int | None = None  # the other end has closed, it has not (CLOSE_WAIT)
     threads: int | None = None
     missing: str | None = None
