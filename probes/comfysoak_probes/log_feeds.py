@@ -20,6 +20,7 @@ FILE_READ_BYTES = 1 * MIB
 SOCKET_WAIT_S = 0.5
 RAW_BYTES = 16 * MIB
 DELAY_MOST_NS = 15 * NS_PER_S
+RAW_ENTRIES = 300  # so many the server keeps: fewer, and it has said no more since it began
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Stamped:
 
     at_ns: int
     text: str
+    before_us: bool = False  # it was there when we came: worth only what is said once, at the server's start
 
 
 class Feed(Protocol):
@@ -38,6 +40,9 @@ class Feed(Protocol):
 
     def lines(self) -> list[Stamped]:
         """What was written since the call before; the first call opens it. Raises FetchError or OSError."""
+
+    def gap(self) -> str | None:
+        """Why lines were lost since the call before; None: none were, as far as one can tell."""
 
     def close(self) -> None:
         """Let go of it; `lines` opens it again."""
@@ -104,20 +109,32 @@ def entries_of(document: object) -> list[dict[str, Any]]:
 class NewEntries:
     """Which entries of `/internal/logs/raw` (the last 300) are new, by the last whole line known."""
 
+    lost: bool = False  # the last whole line known was no longer there, and as many as the server keeps
     _last: tuple[str, str] | None = None
     _begun: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """False: everything there is was written before we came."""
+        return self._begun
 
     def of(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """New whole lines; at first none, for what is there already was written before we came."""
         whole = _through_last_newline(entries)
         keys = [(str(entry.get("t")), str(entry.get("m"))) for entry in whole]
         known = max((index for index, key in enumerate(keys) if key == self._last), default=None)
+        self.lost |= self._last is not None and known is None and len(entries) >= RAW_ENTRIES
         begun, self._begun = self._begun, True
         if keys:
             self._last = keys[-1]
         if not begun:
             return []
         return whole if known is None else whole[known + 1 :]
+
+    def gap(self) -> str | None:
+        """Why entries were lost since the call before."""
+        lost, self.lost = self.lost, False
+        return f"more than the {RAW_ENTRIES} entries that the server keeps came between two readings" if lost else None
 
     def begin(self) -> None:
         """The server is not there: everything it will have written is new."""
@@ -142,14 +159,16 @@ class SocketFeed:
     source = "socket"
     every_s = 0.0  # `lines` waits by itself
 
-    def __init__(self, server: str, *, now_ns: Callable[[], int], token: str | None = None) -> None:
+    def __init__(
+        self, server: str, *, now_ns: Callable[[], int], token: str | None = None, new: NewEntries | None = None
+    ) -> None:
         self._server = server
         self._token = token
         self._now_ns = now_ns
         self._fetcher = Fetcher(server, token=token, bytes_most=RAW_BYTES)
         self._socket: ListeningSocket | None = None
         self._entries = Entries()
-        self._new = NewEntries()
+        self._new = new or NewEntries()
 
     def lines(self) -> list[Stamped]:
         """Lines as they come; waits half a second for one.
@@ -166,6 +185,10 @@ class SocketFeed:
                 self._new.note(entries)
                 found += self._entries.lines(entries, self._now_ns())
         return found
+
+    def gap(self) -> str | None:
+        """Why lines were lost since the call before."""
+        return self._new.gap()
 
     def close(self) -> None:
         """Close the socket."""
@@ -188,13 +211,25 @@ class SocketFeed:
             answer = self._fetcher.request("PATCH", "/internal/logs/subscribe", body)
             if answer.status != 200:
                 raise FetchError(Trouble.NOT_HTTP, f"PATCH /internal/logs/subscribe answered {answer.status}")
-            missed = self._new.of(raw_entries(self._fetcher))
+            missed = _entries_since(self._new, self._entries, self._fetcher, self._now_ns())
         except FetchError:
             sock.close()
             raise
         self._fetcher.close()
         self._socket = sock
-        return self._entries.lines(missed, self._now_ns())
+        return missed
+
+
+def _entries_since(new: NewEntries, entries: Entries, fetcher: Fetcher, now_ns: int) -> list[Stamped]:
+    """What `/internal/logs/raw` has that is new; at the first time all of it, marked as written before we came.
+
+    Those have the time they were read at: how far the server's clock is from ours is not known yet.
+    """
+    raw, begun = raw_entries(fetcher), new.begun
+    fresh = new.of(raw)
+    if begun:
+        return entries.lines(fresh, now_ns)
+    return [Stamped(now_ns, line.text, before_us=True) for line in Entries().lines(raw, now_ns)]
 
 
 def raw_entries(fetcher: Fetcher) -> list[dict[str, Any]]:
@@ -212,15 +247,21 @@ class RawFeed:
     source = "http"
     every_s = 1.0
 
-    def __init__(self, server: str, *, now_ns: Callable[[], int], token: str | None = None) -> None:
+    def __init__(
+        self, server: str, *, now_ns: Callable[[], int], token: str | None = None, new: NewEntries | None = None
+    ) -> None:
         self._fetcher = Fetcher(server, token=token, bytes_most=RAW_BYTES)
         self._now_ns = now_ns
         self._entries = Entries()
-        self._new = NewEntries()
+        self._new = new or NewEntries()
 
     def lines(self) -> list[Stamped]:
         """Lines since the call before. Raises FetchError."""
-        return self._entries.lines(self._new.of(raw_entries(self._fetcher)), self._now_ns())
+        return _entries_since(self._new, self._entries, self._fetcher, self._now_ns())
+
+    def gap(self) -> str | None:
+        """Why lines were lost since the call before."""
+        return self._new.gap()
 
     def close(self) -> None:
         """Close the connection."""
@@ -231,7 +272,7 @@ class FileFeed:
     """The server's log file on this host, from its end on; followed when it is rotated or cut."""
 
     source = "file"
-    every_s = 0.5
+    every_s = 0.1  # a line has no time of its own here: it is as good as this is short
 
     def __init__(self, path: Path, *, now_ns: Callable[[], int]) -> None:
         self._path = path
@@ -241,6 +282,7 @@ class FileFeed:
         self._position = 0
         self._begun = False
         self._pieces = Lines()
+        self._skipped_bytes = 0
 
     def lines(self) -> list[Stamped]:
         """Lines since the call before, at the time they were read. Raises OSError when there is no such file."""
@@ -253,6 +295,11 @@ class FileFeed:
             self._open()
         text += self._read()
         return [Stamped(now_ns, line) for line in self._pieces.feed(text)]
+
+    def gap(self) -> str | None:
+        """Why lines were lost since the call before."""
+        skipped, self._skipped_bytes = self._skipped_bytes, 0
+        return f"{skipped:,} bytes of the log file were skipped: it grew too fast" if skipped else None
 
     def close(self) -> None:
         """Close the file; the place in it is kept for the same file."""
@@ -282,7 +329,8 @@ class FileFeed:
             self._position = 0  # it was cut and written anew
             self._pieces.reset()
         if size - self._position > FILE_READ_BYTES:
-            self._position = size - FILE_READ_BYTES  # a flood: the latest counts
+            self._skipped_bytes += size - FILE_READ_BYTES - self._position  # a flood: the latest counts
+            self._position = size - FILE_READ_BYTES
             self._pieces.reset()
         os.lseek(self._fd, self._position, os.SEEK_SET)
         data = os.read(self._fd, size - self._position)

@@ -21,11 +21,15 @@ class LogKind(StrEnum):
 
     PROMPT_GOT = "prompt_got"
     PROMPT_EXECUTED = "prompt_executed"  # also after errors and interrupts
+    MODEL_READ = "model_read"  # a loader node has read a file; the kind of model, which is all it says, is in `model`
     MODEL_REQUESTED = "model_requested"  # it is not on the device and will be loaded now
     MODEL_LOADED = "model_loaded"  # the text says `completely` or `partially`
     MODEL_STAGED = "model_staged"  # prepared for dynamic VRAM: at every use, and not a load
     MODEL_UNLOADED = "model_unloaded"
     MODEL_UNLOADED_PARTLY = "model_unloaded_partly"
+    CACHE_EMPTIED = "cache_emptied"  # at the start, and after POST /free with `free_memory`: all models went, too
+    VAE_TILED = "vae_tiled"  # it ran out of memory and did the same in tiles: slower, and no error
+    SETTING = "setting"  # said once at the start: how this server loads models, and with which attention
     OOM = "oom"
     EXCEPTION = "exception"
     INTERRUPT_ASKED = "interrupt_asked"
@@ -56,6 +60,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _PREFIX = re.compile(r"^(?:\[[0-9][0-9 :,.T+-]*\] ?)?\[(DEBUG|DETAIL|INFO|WARNING|ERROR|CRITICAL)\] ?")
 _DETAILS = ("Traceback", "* ", "- ", "Output will be ignored")  # lines that belong to the one before
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
+_SETTINGS = (
+    r"Set vram state to: |Total VRAM [0-9]+ MB|Device: |Using [\w ]{1,60} attention\b"
+    r"|Using sub quadratic optimization for attention"
+    r"|Using async weight offloading|Enabled pinned memory|Disabling smart memory management"
+    r"|Unsupported Pytorch detected\. DynamicVRAM|No working comfy-aimdo install"
+)
+DIFFUSION_MODEL, VAE, TEXT_ENCODER = "diffusion model", "VAE", "text encoder"
 _Make = Callable[["re.Match[str]", str], LogLine | None]
 
 
@@ -65,6 +76,10 @@ def _plain(kind: LogKind) -> _Make:
 
 def _model(kind: LogKind) -> _Make:
     return lambda match, text: LogLine(kind, text, model=match[1][:100])
+
+
+def _read(what: str) -> _Make:
+    return lambda _, text: LogLine(LogKind.MODEL_READ, text, model=what)
 
 
 def _loaded(match: re.Match[str], text: str) -> LogLine:
@@ -101,8 +116,14 @@ _RULES: tuple[tuple[re.Pattern[str], _Make], ...] = tuple(
         (rf"loaded (?:completely|partially);.*? {_NUMBER} MB loaded\b", _loaded),  # newer
         (rf"loaded (?:completely|partially):? {_NUMBER} {_NUMBER} ", _older_loaded),
         (r"Model (\S+) prepared for dynamic VRAM loading", _model(LogKind.MODEL_STAGED)),
+        (r"model weight dtype ", _read(DIFFUSION_MODEL)),
+        (r"VAE load device: ", _read(VAE)),
+        (r"CLIP/text encoder model load device: ", _read(TEXT_ENCODER)),
         (r"([0-9]{1,6}) models unloaded", _unloaded),
         (r"Unloaded partially: ", _plain(LogKind.MODEL_UNLOADED_PARTLY)),
+        (r"Using (?:RAM pressure cache|LRU cache)|Disabling intermediate node cache", _plain(LogKind.CACHE_EMPTIED)),
+        (r"Warning: Ran out of memory when regular VAE (?:en|de)coding", _plain(LogKind.VAE_TILED)),
+        (_SETTINGS, _plain(LogKind.SETTING)),
         (r"Got an OOM\b", _plain(LogKind.OOM)),
         (r"!!! Exception during processing", _plain(LogKind.EXCEPTION)),
         (r"Exception in thread .*prompt_worker", _plain(LogKind.WORKER_DIED)),

@@ -68,6 +68,18 @@ class TestFile:
         assert [line.text for line in feed.lines()] == ["new"]
         feed.close()
 
+    def test_a_file_that_grows_too_fast_has_a_gap(self, tmp_path: Path) -> None:
+        """Two megabytes between two readings: the last of them is read, and how much was not is told."""
+        path = tmp_path / "comfyui.log"
+        path.write_text("", encoding="utf-8")
+        feed = FileFeed(path, now_ns=lambda: 7)
+        feed.lines()
+        path.write_text("x" * 99 + "\n" + ("y" * 1023 + "\n") * 2048, encoding="utf-8")
+        assert len(feed.lines()) == 1024
+        assert feed.gap() == "1,048,676 bytes of the log file were skipped: it grew too fast"
+        assert feed.gap() is None
+        feed.close()
+
     def test_a_file_that_appears_later_is_read_whole(self, tmp_path: Path) -> None:
         """The server was started after us, and writes a file of its own: told as missing, then read on."""
         path = tmp_path / "comfyui.log"
@@ -115,6 +127,16 @@ class TestEntries:
         new.begin()
         assert new.of([entry(1, "a\n")]) == [entry(1, "a\n")]
 
+    def test_more_entries_than_the_server_keeps_are_lost(self) -> None:
+        """The mark is gone and the list is full: told once. A list that is not full is that of a new process."""
+        new = NewEntries()
+        new.of([entry(1, "a\n")])
+        assert len(new.of([entry(2, f"{index}\n") for index in range(300)])) == 300
+        assert "300 entries" in (new.gap() or "")
+        assert new.gap() is None
+        new.of([entry(3, "b\n")])
+        assert new.gap() is None
+
 
 class TestTimes:
     """When an entry was written, by stamps of another clock in an unknown time zone."""
@@ -148,7 +170,7 @@ def test_the_raw_route_gives_new_lines() -> None:
     entries = [entry(1, "old\n")]
     with answering(lambda method, path: raw(entries)) as server:
         feed = RawFeed(server.url, now_ns=lambda: 7)
-        assert feed.lines() == []
+        assert all(line.before_us for line in feed.lines())
         entries.append(entry(2, "got prompt\n"))
         assert [line.text for line in feed.lines()] == ["got prompt"]
         assert feed.lines() == []
@@ -188,6 +210,10 @@ class Scripted:
         self.every_s = 1.0
         self._said = list(said)
         self.closed = 0
+        self.lost: str | None = None
+
+    def gap(self) -> str | None:
+        return self.lost
 
     def lines(self) -> list[Stamped]:
         said = self._said.pop(0)
@@ -254,6 +280,37 @@ def test_a_flood_that_goes_on_is_told_of_once_a_minute() -> None:
     told = [row.detail for _ in range(122) for row in read() if isinstance(row, Event) and row.kind == "log_flood"]
     counts = [int(detail.split()[0]) for detail in told]
     assert counts == [1, 600, 600]
+
+
+def test_a_flood_takes_no_room_of_lines_about_loads() -> None:
+    """A server that prints an error a millisecond is still heard when it loads a model."""
+    flood = [Stamped(5, "[ERROR] no")] * 800
+    _, read = reader(Scripted("socket", [*flood, Stamped(6, "Requested to load SD3")]))
+    rows = read()
+    assert [row.model for row in rows if isinstance(row, ServerLog) and row.kind == "model_requested"] == ["SD3"]
+    assert "log_gap" not in {row.kind for row in rows if isinstance(row, Event)}
+
+
+def test_lost_lines_are_told() -> None:
+    """Whether the feed lost them or there were too many of them: a load may have begun or ended in between."""
+    feed = Scripted("socket", [], [], [Stamped(5, "Requested to load SD3")] * 501)
+    _, read = reader(feed)
+    feed.lost = "it grew too fast"
+    assert [row.detail for row in read() if isinstance(row, Event) and row.kind == "log_gap"] == [
+        "lines were lost: it grew too fast"
+    ]
+    feed.lost = None
+    assert not [row for row in read() if isinstance(row, Event) and row.kind == "log_gap"]
+    assert [row.detail for row in read() if isinstance(row, Event) and row.kind == "log_gap"] == [
+        "1 lines not kept: more than 500 in 10 s"
+    ]
+
+
+def test_what_a_server_said_at_its_start_is_kept() -> None:
+    """Of the lines that were there when we came only those that are said once: how it loads models."""
+    old = ["Set vram state to: NORMAL_VRAM", "DynamicVRAM support detected and enabled", "Requested to load SD3"]
+    _, read = reader(Scripted("socket", [Stamped(5, text, before_us=True) for text in old]))
+    assert [row.kind for row in read() if isinstance(row, ServerLog)] == ["setting", "dynamic_vram"]
 
 
 def test_the_budget_is_renewed_with_each_window() -> None:

@@ -21,7 +21,7 @@ def kinds(case: str) -> list[str]:
 
 
 DIES = ["prompt_got", "prompt_invalid", "prompt_executed", "prompt_got", "worker_died"]
-LOAD = ["prompt_got", "model_requested", "model_loaded", "prompt_executed"]
+LOAD = ["prompt_got", "model_read", "model_requested", "model_loaded", "prompt_executed"]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ LOAD = ["prompt_got", "model_requested", "model_loaded", "prompt_executed"]
             [*DIES, "prompt_got", "interrupt_asked"],
         ),
         ("logs/05a_interrupt_global.log", ["prompt_got", "interrupt_asked", "interrupted", "prompt_executed"]),
-        ("logs/19_startup_readiness.log", ["ready"]),
+        ("logs/19_startup_readiness.log", [*["setting"] * 4, "ready"]),
     ],
 )  # fmt: skip
 def test_recorded_logs_say_what_happened(case: str, expected: list[str]) -> None:
@@ -72,6 +72,17 @@ PARTIALLY = (
         ("Unloaded partially: 3.00 MB freed, 4.00 MB remains loaded, ...", LogKind.MODEL_UNLOADED_PARTLY, None),
         ("Model Flux prepared for dynamic VRAM loading. 11350MB Staged.", LogKind.MODEL_STAGED, None),
         ("2 models unloaded.", LogKind.MODEL_UNLOADED, None),
+        ("[INFO] model weight dtype torch.float32, manual cast: None", LogKind.MODEL_READ, None),
+        ("VAE load device: cuda:0, offload device: cpu, dtype: torch.bfloat16", LogKind.MODEL_READ, None),
+        ("CLIP/text encoder model load device: cuda:0, offload device: cpu, current: cpu, dtype: torch.float16",
+         LogKind.MODEL_READ, None),
+        ("[INFO] Using RAM pressure cache.", LogKind.CACHE_EMPTIED, None),
+        ("Using LRU cache", LogKind.CACHE_EMPTIED, None),
+        ("Warning: Ran out of memory when regular VAE decoding, retrying with tiled VAE decoding.",
+         LogKind.VAE_TILED, None),
+        ("Set vram state to: NORMAL_VRAM", LogKind.SETTING, None),
+        ("Device: cuda:0 NVIDIA GeForce RTX 4090 : cudaMallocAsync", LogKind.SETTING, None),
+        ("Using pytorch attention", LogKind.SETTING, None),
         ("[ERROR] something broke", LogKind.ERROR, None),
         ("[2026-11-22 15:00:00,123] [INFO] got prompt", LogKind.PROMPT_GOT, None),
         ("WARNING, memory leak with model SDXL. Please make sure ...", LogKind.MEMORY_LEAK, None),
@@ -87,7 +98,9 @@ def test_a_line_has_its_kind_and_bytes(line: str, kind: LogKind, size: int | Non
 
 @pytest.mark.parametrize(
     "line",
-    ["", "0 models unloaded.", "model_type FLOW", "100%|####| 6/6 [00:00<00:00]", "[INFO] Starting server",
+    ["", "0 models unloaded.", "model_type FLOW",
+     "loaded diffusion model directly to GPU", "loaded completely", "Using a hammer",
+     "100%|####| 6/6 [00:00<00:00]", "[INFO] Starting server",
      "[ERROR] Traceback (most recent call last):", "[ERROR] * SaveImage 3:", "he said: got prompt"],
 )  # fmt: skip
 def test_lines_that_say_nothing_are_not_kept(line: str) -> None:
@@ -116,6 +129,24 @@ def test_any_line_is_harmless(line: str) -> None:
         if said is not None:
             assert len(said.text) <= TEXT_CHARACTERS
             assert not set(said.text) & {chr(code) for code in range(32) if code not in (9, 10)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Requested to load ", "loaded completely nan nan True", "loaded completely; MB loaded", "loaded partially 1",
+     "Model prepared for dynamic VRAM loading.", "99999999999 models unloaded.", "-1 models unloaded."],
+)  # fmt: skip
+def test_a_line_that_is_nearly_one_of_loading_is_none(line: str) -> None:
+    """What lacks its model or its number says nothing that could be derived from."""
+    assert parse_line(line) is None
+
+
+def test_a_name_of_a_model_is_bounded() -> None:
+    """A class name of a megabyte, or one that holds markup, is kept short and as text."""
+    said = parse_line(f"Requested to load {'<script>' * 1000}")
+    assert said is not None
+    assert said.model is not None
+    assert len(said.model) == 100
 
 
 def test_a_huge_number_is_no_size() -> None:
