@@ -30,7 +30,11 @@ def main(arguments: list[str]) -> int:
     journal_dir = run_dir / "journal"
     journal_dir.mkdir(exist_ok=True)
     sampler = Sampler(
-        JournalSink(Journal(journal_dir, host=host, process="sampler", clock=clock)), clock, host=host, tell=_tell
+        JournalSink(Journal(journal_dir, host=host, process="sampler", clock=clock)),
+        clock,
+        host=host,
+        tell=_tell,
+        pause=config.pause,
     )
     add_sources(sampler.add, config, clock, host=host)
     sampler.run(stop)

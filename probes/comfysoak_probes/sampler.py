@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import signal
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -18,14 +17,16 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S, AnchoredClock
 from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import ClockReading, Event, Row
 from comfysoak_core.terminal import printable
-from comfysoak_probes.source import SAMPLER, Cadence, Source
-from comfysoak_probes.worker import Grid, Scheduled, Worker
+from comfysoak_probes.config import Pause
+from comfysoak_probes.crew import Crew, Grids
+from comfysoak_probes.pauses import Pauses
+from comfysoak_probes.source import SAMPLER, Cadence, Kind, Source
+from comfysoak_probes.suspension import suspended_ns
 
 DRAIN_S = 0.2
 OUTBOX_ROWS = 200_000
 STEP_NS = 5 * NS_PER_MS  # the system clock moved more than this in a second: a step, no drift
-HUNG_FIRST_TOLD_S = 2.0
-FIRST_WITHIN_S = 0.1  # a new source is asked at once, however rarely after that
+STALLED_NS = NS_PER_S
 
 
 class Sink(Protocol):
@@ -114,36 +115,52 @@ class Stop:
 
 
 class Sampler:
-    """Asks sources on time and hands their rows to a sink, at most `DRAIN_S` later."""
+    """Asks sources on time and hands their rows to a sink, at most `DRAIN_S` later.
 
-    def __init__(self, sink: Sink, clock: AnchoredClock, *, host: str, tell: Callable[[str], None]) -> None:
+    `pause`: each so often one kind of source is not asked for a while. `suspended`: how long this host slept (ns).
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        clock: AnchoredClock,
+        *,
+        host: str,
+        tell: Callable[[str], None],
+        pause: Pause | None = None,
+        suspended: Callable[[], int] = suspended_ns,
+    ) -> None:
         self._sink = sink
         self._clock = clock
         self._host = host
         self._tell = tell
         self._outbox = Outbox()
-        self._grid = Grid(clock.now_ns())
-        self._ending = threading.Event()
-        self._workers: list[Worker] = []
-        self._groups: dict[str, Worker] = {}
-        self._adding = threading.Lock()
-        self._hung: dict[int, str] = {}
+        start_ns = clock.now_ns()
+        grids = Grids(start_ns)
+        self._grid = grids.next()
+        self._pauses = Pauses(pause, start_ns)
+        self._crew = Crew(clock, grids, self._outbox.put, self._pauses)
+        self._planned_ns = start_ns
+        self._excused_ns = 0  # before this moment nobody here had any time
+        self._suspended = suspended
+        self._suspended_ns = suspended()
         self._offset_due = Cadence(1.0)
         self._last_offset_ns: int | None = None
         self._dropped_told = 0
 
-    def add(self, source: Source, group: str) -> None:
+    def add(self, source: Source, group: str, kind: Kind) -> None:
         """Ask this source from now on; the sources of a group share a thread while none of them is slow.
 
         May be called from any thread, at any time: sources come and go during a run.
         """
-        entry = Scheduled(source, self._grid.after(self._clock.now_ns(), min(source.every_s, FIRST_WITHIN_S)))
-        with self._adding:
-            worker = self._groups.get(group)
-            if worker is None:
-                self._groups[group] = self._start([entry])
-            else:
-                worker.add(entry)
+        self._crew.add(source, group, kind)
+
+    def remove(self, source: Source) -> bool:
+        """Ask this source no more, and close it as soon as it is not being read; False when it is not here.
+
+        May be called from any thread, at any time, also by a source in its reading.
+        """
+        return self._crew.remove(source)
 
     def run(self, stop: Stop, until_ns: int | None = None) -> None:
         """Write rows until asked to stop, or until the clock reaches `until_ns`; then let go of everything."""
@@ -155,14 +172,33 @@ class Sampler:
 
     def _wait_s(self) -> float:
         now_ns = self._clock.now_ns()
-        return (self._grid.after(now_ns, DRAIN_S) - now_ns) / NS_PER_S
+        self._planned_ns = self._grid.after(now_ns, DRAIN_S)
+        return (self._planned_ns - now_ns) / NS_PER_S
 
     def _turn(self) -> None:
         now_ns = self._clock.now_ns()
-        self._watch(now_ns)
+        self._outbox.put(self._lost_time(now_ns))
+        self._outbox.put(self._crew.watch(now_ns, self._excused_ns))
+        self._outbox.put(self._pauses.turn(now_ns, self._crew.kinds))
         if self._offset_due.due(now_ns):
             self._outbox.put([self._clock_reading(now_ns)])
         self._write()
+
+    def _lost_time(self, now_ns: int) -> list[Event]:
+        """Events of a time in which nobody here had any: no reading is to blame for having taken long then."""
+        events = []
+        stalled_ns = now_ns - self._planned_ns
+        if stalled_ns > STALLED_NS:
+            detail = f"it had no time for {stalled_ns / NS_PER_S:.1f} s (stopped, or no CPU), and read nothing"
+            events.append(self._event("sampler_stalled", detail, self._host))
+        slept_ns = self._suspended() - self._suspended_ns
+        if slept_ns > STALLED_NS:
+            self._suspended_ns += slept_ns
+            detail = f"it was suspended for {slept_ns / NS_PER_S:.1f} s, in which the clock of the run stood still"
+            events.append(self._event("host_suspended", detail, self._host))
+        if events:
+            self._excused_ns = now_ns
+        return events
 
     def _write(self) -> None:
         rows = self._outbox.drain()
@@ -174,43 +210,6 @@ class Sampler:
                 self._tell(printable(_sentence(row)))
         if rows:
             self._sink.take(rows)
-
-    def _watch(self, now_ns: int) -> None:
-        """Move sources away from a reading that hangs, and say so when it goes on."""
-        with self._adding:
-            for worker in list(self._workers):
-                others = worker.release_others(now_ns)
-                if others:
-                    self._replace(worker, others)
-        for worker in self._workers:
-            self._watch_hung(worker, now_ns)
-
-    def _replace(self, worker: Worker, others: list[Scheduled]) -> None:
-        fresh = self._start(others)
-        for group, owner in self._groups.items():
-            if owner is worker:
-                self._groups[group] = fresh
-
-    def _watch_hung(self, worker: Worker, now_ns: int) -> None:
-        reading, told = worker.reading, self._hung.get(id(worker))
-        if reading is None:
-            if told is not None:
-                del self._hung[id(worker)]
-                self._outbox.put([self._event("source_found", "the reading came back", told)])
-            return
-        source = reading.scheduled.source
-        hung_s = (now_ns - reading.began_ns) / NS_PER_S
-        if told is None and hung_s > max(HUNG_FIRST_TOLD_S, source.patience_s):
-            self._hung[id(worker)] = source.name
-            self._outbox.put(
-                [self._event("source_hung", f"a reading has not come back for {hung_s:.0f} s", source.name)]
-            )
-
-    def _start(self, entries: list[Scheduled]) -> Worker:
-        worker = Worker(entries, grid=self._grid, clock=self._clock, put=self._outbox.put, stop=self._ending)
-        self._workers.append(worker)
-        worker.start()
-        return worker
 
     def _clock_reading(self, now_ns: int) -> ClockReading:
         offset_ns = self._clock.read_offset()
@@ -224,20 +223,16 @@ class Sampler:
 
     def _end(self) -> None:
         """Write what there is first: closing a source may hang."""
-        self._ending.set()
+        self._crew.stop()
         self._write()
-        for worker in self._workers:
-            worker.join(0.3 if worker.reading is None else 0.05)
+        self._crew.wait()
         self._write()
         self._sink.close()
-        for worker in self._workers:
-            if worker.reading is None:
-                for source in worker.sources:
-                    source.close()
+        self._crew.close()
 
 
 TOLD = frozenset({"source_missing", "source_hung", "source_failed", "source_found", "gpu_lost", "gpu_vanished",
-                  "gpu_found", "rows_dropped"})  # fmt: skip
+                  "gpu_found", "rows_dropped", "sampler_stalled", "host_suspended"})  # fmt: skip
 
 
 def _sentence(event: Event) -> str:

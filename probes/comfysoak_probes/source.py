@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Row
+from comfysoak_core.value import value
 
 SAMPLER = "sampler"  # who says so, in events
 
 
-@dataclass(frozen=True, slots=True)
+class Kind(StrEnum):
+    """What a source watches: the sources of one kind are paused together."""
+
+    GPU = "gpu"  # also by exporters, and by probes on other machines
+    HOST = "host"
+    SERVER = "server"
+    LOG = "log"
+
+
+@value()
 class Tick:
     """One reading: when it was due on the fixed grid, and when it began (UTC ns of the run's clock)."""
 
@@ -28,7 +39,8 @@ class Tick:
 class Source(Protocol):
     """Something that can be asked again and again: a GPU, an exporter, the host, a server.
 
-    A source is asked by one thread at a time and may block: a hung one is put into a thread of its own.
+    A source is asked by one thread at a time, not always by the same one, and may block: a hung one is put into a
+    thread of its own. Between two readings any time may pass: it may have been paused, or its host suspended.
     """
 
     @property

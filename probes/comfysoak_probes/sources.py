@@ -10,14 +10,15 @@ from comfysoak_probes.config import LOG_OFF, SamplerConfig
 from comfysoak_probes.exporter import DcgmSource
 from comfysoak_probes.gpu import Rates
 from comfysoak_probes.gpu_processes import ProcessNames
-from comfysoak_probes.host import HostSource
+from comfysoak_probes.host import DiskSpace, HostSource
 from comfysoak_probes.log_source import LogSource
 from comfysoak_probes.nvml import DriverSource
 from comfysoak_probes.processes import ProcessSource
 from comfysoak_probes.server import ServerSource
-from comfysoak_probes.source import Source
+from comfysoak_probes.source import Kind, Source
 
-Add = Callable[[Source, str], None]  # a source, and the group whose thread it shares
+# A source, the group whose thread it shares, and with whom it is paused.
+Add = Callable[[Source, str, Kind], None]
 
 
 def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> None:
@@ -25,11 +26,16 @@ def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> 
     names = ProcessNames()
     if config.nvml:
         rates = Rates(config.every_s, config.slow_every_s, config.processes_every_s)
-        driver = DriverSource(rates=rates, host=host, clock=clock, start=lambda gpu: add(gpu, "nvml"), names=names)
-        add(driver, "nvml")
+        driver = DriverSource(
+            rates=rates, host=host, clock=clock, start=lambda gpu: add(gpu, "nvml", Kind.GPU), names=names
+        )
+        add(driver, "nvml", Kind.GPU)
     if config.host:
-        add(HostSource(every_s=config.host_every_s, host=host, disk=config.disk, clock=clock), "host")
-        add(ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names), "host")
+        disk = DiskSpace(config.disk, clock)
+        add(disk, "disk", Kind.HOST)
+        add(HostSource(every_s=config.host_every_s, host=host, clock=clock, disk=disk), "host", Kind.HOST)
+        processes = ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names)
+        add(processes, "host", Kind.HOST)
     try:
         _add_remote(add, config, clock)
     except ValueError as error:
@@ -38,8 +44,10 @@ def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> 
 
 def _add_remote(add: Add, config: SamplerConfig, clock: Clock) -> None:
     for url in config.dcgm:
-        add(DcgmSource(url, every_s=config.every_s, slow_every_s=config.slow_every_s, clock=clock), url)
+        dcgm = DcgmSource(url, every_s=config.every_s, slow_every_s=config.slow_every_s, clock=clock)
+        add(dcgm, url, Kind.GPU)
     for server in config.servers:
-        add(ServerSource(server, every_s=config.server_every_s, clock=clock, token=config.token), server)
+        add(ServerSource(server, every_s=config.server_every_s, clock=clock, token=config.token), server, Kind.SERVER)
         if config.log != LOG_OFF:
-            add(LogSource.of(server, config.log, clock=clock, token=config.token), f"log of {server}")
+            log = LogSource.of(server, config.log, clock=clock, token=config.token)
+            add(log, f"log of {server}", Kind.LOG)

@@ -1,21 +1,27 @@
 """A thread that asks its sources at fixed moments; when one of them hangs, the others are moved to another thread.
 
 A thread of its own for each GPU would cost a wake-up each: eight of them at 10 Hz are 1 % of a core for nothing.
-So sources that answer fast share a thread, and only one that proved slow gets its own.
+So sources that answer fast share a thread, and only one that proved slow gets its own, for as long as it may be slow.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
-from comfysoak_probes.source import SAMPLER, Source, Tick
+from comfysoak_core.value import value
+from comfysoak_probes.pauses import Pauses
+from comfysoak_probes.source import SAMPLER, Backoff, Kind, Source, Tick
 
 SLEEP_S = 0.25  # waits up to this long need no waking for the end; a plain sleep costs a third less
+LEAST_NS = 2 * NS_PER_MS  # between two readings of a source that waits by itself: one that does not wait must not spin
+APART_FIRST_S = 60.0  # a source that hung shares no thread for so long, longer each time
+APART_MOST_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +48,24 @@ class Scheduled:
     """A source, when it is due next, and what went wrong with it since last told."""
 
     source: Source
+    kind: Kind
+    group: str  # whose thread it shares while it is quick
     due_ns: int
+    every_s: float = 0.0  # as its source last told it
+    is_new: bool = True  # its first reading comes as soon as somebody has time: nothing is skipped before it
+    has_rows: bool = False  # it told more than events: there is something to watch
+    removed: bool = False  # taken away: closed by the thread that asks it
     skipped: int = 0
     longest_ns: int = 0
     told_ns: int = 0
     failures: set[str] = field(default_factory=set)
+    hung_ns: int = 0  # when a reading last held up others; 0: never
+    hung_told: bool = False
+    apart: Backoff = field(default_factory=lambda: Backoff(APART_FIRST_S, APART_MOST_S))
+    apart_s: float = 0.0  # how long after that it shares no thread
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Reading:
     """A reading that is under way."""
 
@@ -58,8 +74,9 @@ class Reading:
 
 
 class Worker:
-    """Asks its sources in order of their deadlines, each on the common grid.
+    """Asks its sources in order of their deadlines, each on the common grid; ends when it has none left.
 
+    Of two that are due at once the one that is asked more often comes first: what is read rarely takes longer.
     `put` takes the rows and must be safe to call from any thread.
     """
 
@@ -71,20 +88,28 @@ class Worker:
         clock: Clock,
         put: Callable[[Iterable[Row]], None],
         stop: threading.Event,
+        pauses: Pauses,
     ) -> None:
         self._entries = list(sources)
-        self._grid = grid
+        self.grid = grid
         self._clock = clock
         self._put = put
         self._stop = stop
+        self._pauses = pauses
         self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._over = False
         self.reading: Reading | None = None
         name = self._entries[0].source.name if self._entries else "idle"
         self._thread = threading.Thread(target=self._run, name=f"probe {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; ends when `stop` is set, after at most one more reading."""
+        """Begin; ends when `stop` is set and it was woken, after at most one more reading."""
         self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once whether there is something new to do."""
+        self._wake.set()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; False when it has not come in time."""
@@ -92,61 +117,141 @@ class Worker:
         return not self._thread.is_alive()
 
     @property
-    def sources(self) -> list[Source]:
+    def is_over(self) -> bool:
+        """It has no sources left and takes none."""
+        return self._over
+
+    @property
+    def entries(self) -> list[Scheduled]:
         """What it asks."""
         with self._lock:
-            return [entry.source for entry in self._entries]
+            return list(self._entries)
 
-    def add(self, entry: Scheduled) -> None:
-        """One more source; it is asked from its deadline on."""
+    def reads_since(self, entry: Scheduled) -> int | None:
+        """When the reading of `entry` began that is under way; None when there is none."""
+        reading = self.reading
+        return reading.began_ns if reading is not None and reading.scheduled is entry else None
+
+    def add(self, entries: Iterable[Scheduled]) -> bool:
+        """More sources, asked from their deadlines on; False when this worker is over."""
         with self._lock:
-            self._entries.append(entry)
+            if self._over:
+                return False
+            self._entries += entries
+        self._wake.set()
+        return True
 
-    def release_others(self, now_ns: int) -> list[Scheduled]:
-        """When a reading is overdue: the sources it holds up, which are no longer this worker's."""
+    def remove(self, source: Source) -> bool:
+        """Ask this source no more, and close it once it is not being read; False when it is not here."""
+        with self._lock:
+            entry = next((entry for entry in self._entries if entry.source is source), None)
+            if entry is None:
+                return False
+            entry.removed, entry.due_ns = True, 0
+        self._wake.set()
+        return True
+
+    def release_others(self, now_ns: int, excused_ns: int = 0) -> list[Scheduled]:
+        """When a reading is overdue: the sources it holds up, which are no longer this worker's.
+
+        Time before `excused_ns` does not count: nobody had any then.
+        """
         with self._lock:
             reading = self.reading
-            if reading is None or now_ns - reading.began_ns < round(reading.scheduled.source.patience_s * NS_PER_S):
+            if reading is None:
                 return []
-            others = [entry for entry in self._entries if entry is not reading.scheduled]
-            self._entries = [reading.scheduled]
+            entry = reading.scheduled
+            began_ns = max(reading.began_ns, excused_ns)
+            if now_ns - began_ns < round(entry.source.patience_s * NS_PER_S):
+                return []
+            if len(self._entries) > 1:
+                entry.apart_s = entry.apart.next_s()
+            entry.hung_ns = now_ns
+            others = [other for other in self._entries if other is not entry]
+            self._entries = [entry]
             return others
+
+    def release_all(self) -> list[Scheduled]:
+        """All its sources, unless one is being read just now: it has none then, and ends."""
+        with self._lock:
+            if self.reading is not None:
+                return []
+            entries, self._entries = self._entries, []
+        self._wake.set()
+        return entries
 
     def _run(self) -> None:
         while not self._stop.is_set():
             entry = self._next()
+            if entry is None:
+                return
             wait_s = (entry.due_ns - self._clock.now_ns()) / NS_PER_S
             if wait_s > SLEEP_S:
-                self._stop.wait(min(wait_s, 1.0))  # a source may be added meanwhile
+                self._wake.wait(wait_s)
+                self._wake.clear()
                 continue
             if wait_s > 0:
                 time.sleep(wait_s)
             self._ask(entry)
 
-    def _next(self) -> Scheduled:
+    def _next(self) -> Scheduled | None:
         with self._lock:
+            if not self._entries:
+                self._over = True
+                return None
             return min(self._entries, key=_due)
 
     def _ask(self, entry: Scheduled) -> None:
         began_ns = self._clock.now_ns()
         with self._lock:
-            if entry not in self._entries:
-                return
+            if entry not in self._entries or began_ns < entry.due_ns:
+                return  # it was moved to another worker meanwhile, which may have asked it
             self.reading = Reading(entry, began_ns)
         try:
-            self._put(entry.source.read(Tick(entry.due_ns or began_ns, began_ns)))
+            if entry.removed:
+                self._close(entry)
+            elif not self._is_paused(entry, began_ns):
+                self._read(entry, began_ns)
+                self._schedule(entry, began_ns)
         except Exception as error:  # noqa: BLE001  # a mistake in one source must not end the others
-            self._put(_failure(entry, self._clock.now_ns(), error))
+            self._failed(entry, began_ns, error)
         finally:
             self.reading = None
+
+    def _read(self, entry: Scheduled, began_ns: int) -> None:
+        rows = entry.source.read(Tick(entry.due_ns, began_ns))
+        if not entry.has_rows:
+            rows = list(rows)
+            entry.has_rows = any(not isinstance(row, Event) for row in rows)
+        self._put(rows)
+
+    def _is_paused(self, entry: Scheduled, now_ns: int) -> bool:
+        """Whether it is not to be asked now; due again then at the first moment after the pause."""
+        until_ns = self._pauses.until_ns(entry.kind)
+        if until_ns <= now_ns:
+            return False
+        entry.due_ns = self.grid.after(until_ns - 1, entry.every_s)
+        return True
+
+    def _close(self, entry: Scheduled) -> None:
+        with self._lock:
+            self._entries.remove(entry)
+        entry.source.close()
+
+    def _failed(self, entry: Scheduled, began_ns: int, error: Exception) -> None:
+        now_ns = self._clock.now_ns()
+        self._put(_failure(entry, now_ns, error))
+        entry.due_ns = self.grid.after(now_ns, 1.0)  # should it be its `every_s` that is broken
+        with contextlib.suppress(Exception):
             self._schedule(entry, began_ns)
 
     def _schedule(self, entry: Scheduled, began_ns: int) -> None:
         now_ns = self._clock.now_ns()
-        every_s = entry.source.every_s
-        next_ns = self._grid.after(now_ns, every_s)
-        skipped = self._grid.skipped(entry.due_ns, next_ns, every_s) if entry.due_ns else 0
-        entry.due_ns = next_ns
+        entry.every_s = every_s = entry.source.every_s
+        next_ns = self.grid.after(now_ns, every_s) if every_s else now_ns + LEAST_NS
+        skipped = 0 if entry.is_new else self.grid.skipped(entry.due_ns, next_ns, every_s)
+        entry.is_new = False
+        entry.due_ns = 0 if entry.removed else next_ns
         if not skipped and not entry.skipped:
             return
         entry.skipped += skipped
@@ -154,8 +259,8 @@ class Worker:
         self._put(_skips(entry, now_ns))
 
 
-def _due(entry: Scheduled) -> int:
-    return entry.due_ns
+def _due(entry: Scheduled) -> tuple[int, float]:
+    return entry.due_ns, entry.every_s
 
 
 TELL_AGAIN_NS = 10 * NS_PER_S

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import ClockReading, Event, Row
+from comfysoak_probes.pauses import Pauses
 from comfysoak_probes.sampler import Outbox
-from comfysoak_probes.source import Backoff, Cadence, Outage, Source, Tick
+from comfysoak_probes.source import Backoff, Cadence, Kind, Outage, Source, Tick
 from comfysoak_probes.worker import Grid, Scheduled, Worker
 
 EVERY = st.sampled_from([0.01, 0.1, 0.25, 1.0, 5.0])
@@ -104,12 +105,16 @@ class Bench:
         self.workers: list[Worker] = []
 
     def start(self, *sources: Source) -> Worker:
-        entries = [Scheduled(source, self.clock.now_ns()) for source in sources]
-        return self.start_entries(entries)
+        return self.start_entries([self.entry(source) for source in sources])
+
+    def entry(self, source: Source) -> Scheduled:
+        return Scheduled(source, Kind.GPU, "group", self.clock.now_ns(), source.every_s)
 
     def start_entries(self, entries: list[Scheduled]) -> Worker:
         grid = Grid(self.clock.now_ns())
-        worker = Worker(entries, grid=grid, clock=self.clock, put=self.outbox.put, stop=self.stop)
+        worker = Worker(
+            entries, grid=grid, clock=self.clock, put=self.outbox.put, stop=self.stop, pauses=Pauses(None, 0)
+        )
         self.workers.append(worker)
         worker.start()
         return worker
@@ -123,6 +128,8 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.stop.set()
+    for worker in bench.workers:
+        worker.wake()
     assert all(worker.join(5.0) for worker in bench.workers)
 
 
@@ -152,7 +159,7 @@ def test_others_are_released_from_behind_a_reading_that_hangs(bench: Bench) -> N
     assert len(hanging.ticks) == 2  # still in there
     go_on.set()
     assert hanging.enough.wait(5)
-    assert worker.sources == [hanging]
+    assert [entry.source for entry in worker.entries] == [hanging]
 
 
 def test_nothing_is_released_from_a_reading_within_its_patience(bench: Bench) -> None:
@@ -174,7 +181,7 @@ def test_a_source_can_be_added_while_others_are_asked(bench: Bench) -> None:
     first, second = Scripted("first"), Scripted("second")
     worker = bench.start(first)
     assert first.enough.wait(5)
-    worker.add(Scheduled(second, bench.clock.now_ns()))
+    assert worker.add([bench.entry(second)])
     assert second.enough.wait(5)
 
 
@@ -195,14 +202,14 @@ def test_a_mistake_in_a_source_ends_neither_it_nor_the_others(bench: Bench) -> N
 def test_skipped_readings_are_told(bench: Bench) -> None:
     """A reading that takes many intervals is an event with how many were left out: the gap is no secret."""
     go_on = threading.Event()
-    slow = Scripted("slow", act=lambda count: (go_on.wait(0.2), None)[1] if count == 1 else None)
+    slow = Scripted("slow", act=lambda count: (go_on.wait(0.2), None)[1] if count == 2 else None)
     bench.start(slow)
     assert slow.enough.wait(5)
     (event,) = bench.events("source_late")
     assert event.subject == "slow"
     skipped = int(event.detail.split()[0])
     assert skipped >= 15
-    gap_ns = slow.ticks[1].deadline_ns - slow.ticks[0].deadline_ns
+    gap_ns = slow.ticks[2].deadline_ns - slow.ticks[1].deadline_ns
     assert gap_ns >= skipped * NS_PER_S // 100
 
 
