@@ -25,6 +25,8 @@ def token_headers(plan: Plan) -> dict[str, str]:
     """The headers that carry the token the plan names; ScenarioError when its variable is empty, or a gateway's is."""
     if plan.gateway is not None:
         _check_secrets(plan.gateway)
+    for source in plan.probes.gpu:
+        bearer_headers(source.token_variable)
     return bearer_headers(plan.token_variable)
 
 

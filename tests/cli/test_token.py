@@ -112,3 +112,12 @@ def test_a_token_that_cannot_be_one(tmp_path: Path) -> None:
         assert done.returncode == ExitCode.WRONG_CALL
         assert "SOAK_TOKEN holds characters that no token has" in done.stderr
         assert TOKEN[:8] not in done.stderr
+
+
+def test_a_probe_whose_token_is_not_set(tmp_path: Path) -> None:
+    """It is told before anything is sent, with the variable's name."""
+    probe = "probes: {gpu: [{probe: 'http://127.0.0.1:9', token_variable: PROBE_SECRET}]}\n"
+    (tmp_path / "soak.yaml").write_text(SCENARIO.replace("URL", "http://127.0.0.1:9") + probe, encoding="utf-8")
+    done = comfysoak("run", "soak.yaml", cwd=tmp_path, SOAK_TOKEN=TOKEN)
+    assert done.returncode == ExitCode.WRONG_CALL
+    assert "token_variable names PROBE_SECRET, which is not set" in done.stderr

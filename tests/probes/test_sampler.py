@@ -16,9 +16,10 @@ import pytest
 from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.lifeline import LIFELINE_VARIABLE
 from comfysoak_core.rows import ClockReading, Row
+from comfysoak_core.scenario import plan as scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.workload import Workload
-from comfysoak_probes.config import SamplerConfig
+from comfysoak_probes.config import Pause, RemoteProbe, SamplerConfig
 from comfysoak_probes.sampler import Sampler, Stop
 from tests.probes.answering import answering, free_port, http
 from tests.probes.conftest import Sample
@@ -140,16 +141,23 @@ def test_a_directory_that_is_no_run_is_one_clear_error(tmp_path: Path, content: 
 
 def test_the_plan_is_read_as_the_scenario_writes_it(tmp_path: Path) -> None:
     """What the plan's model writes into run.json is what the sampler reads from it, field by field."""
-    gpu = (GpuSource(kind="nvml"), GpuSource(kind="dcgm", url="http://g:9400/metrics"))
-    probes = Probes(gpu=gpu, every_s=0.25, host_every_s=2.0, server_every_s=3.0, log="/var/log/comfyui.log")
+    gpu = (
+        GpuSource(kind="nvml"), GpuSource(kind="dcgm", url="http://g:9400/metrics"),
+        GpuSource(kind="probe", url="http://h:9410", token_variable="PROBE_TOKEN"),
+    )  # fmt: skip
+    probes = Probes(
+        gpu=gpu, every_s=0.25, host_every_s=2.0, server_every_s=3.0, log="/var/log/comfyui.log",
+        pause=scenario.Pause(every_s=600, lasts_s=60),
+    )  # fmt: skip
     work = (Workload(name="w", graph={}),)
     plan = Plan(
         name="n", servers=("http://a:8188",), token_variable="MY_TOKEN", workloads=work, stages=(), probes=probes
     )
     (tmp_path / "run.json").write_bytes(orjson.dumps({"plan": plan.model_dump(mode="json")}))
-    assert SamplerConfig.from_run(tmp_path, {"MY_TOKEN": "t"}) == SamplerConfig(
+    assert SamplerConfig.from_run(tmp_path, {"MY_TOKEN": "t", "PROBE_TOKEN": "p"}) == SamplerConfig(
         nvml=True, dcgm=("http://g:9400/metrics",), every_s=0.25, host_every_s=2.0, server_every_s=3.0,
         servers=("http://a:8188",), log="/var/log/comfyui.log", token="t", disk=str(tmp_path),
+        probes=(RemoteProbe("http://h:9410", "p"),), pause=Pause(600.0, 60.0),
     )  # fmt: skip
 
 
