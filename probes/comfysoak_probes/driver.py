@@ -7,7 +7,8 @@ older or newer than the binding, or not there at all.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -15,6 +16,8 @@ from typing import Any, Final, TypeVar
 import pynvml
 
 T = TypeVar("T")
+
+DRAIN_S: Final = 0.4  # for calls under way to end before a shutdown; the wait for Xids is shorter
 
 
 class Fault(StrEnum):
@@ -26,6 +29,7 @@ class Fault(StrEnum):
     NO_DRIVER = "no NVIDIA driver here"
     FUNCTION_MISSING = "the driver is too old for it"
     GPU_LOST = "the GPU is lost"
+    GPU_GONE = "the driver no longer lists it"
     UNKNOWN = "unknown error of the driver"
     CLOSED = "the driver is being initialised again"
     OTHER = "error of the driver"
@@ -41,22 +45,35 @@ _FAULTS: Final = {
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: Fault.NO_DRIVER,
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: Fault.FUNCTION_MISSING,
     pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH: Fault.FUNCTION_MISSING,
+    pynvml.NVML_ERROR_DEPRECATED: Fault.FUNCTION_MISSING,
     pynvml.NVML_ERROR_GPU_IS_LOST: Fault.GPU_LOST,
     pynvml.NVML_ERROR_RESET_REQUIRED: Fault.GPU_LOST,
     pynvml.NVML_ERROR_NO_DATA: Fault.NO_DATA,
-    pynvml.NVML_ERROR_GPU_NOT_FOUND: Fault.GPU_LOST,
+    pynvml.NVML_ERROR_GPU_NOT_FOUND: Fault.GPU_GONE,
     pynvml.NVML_ERROR_UNKNOWN: Fault.UNKNOWN,
 }
 
 _WORDS: Final = {
+    pynvml.NVML_ERROR_NO_PERMISSION: "no permission",
+    pynvml.NVML_ERROR_INSUFFICIENT_POWER: "the GPU's power cables are not attached",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "the NVIDIA driver is installed but not loaded",
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver is installed here (its library NVML was not found)",
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the NVIDIA driver and its library have different versions: reboot",
+    pynvml.NVML_ERROR_TIMEOUT: "the driver did not answer in time",
+    pynvml.NVML_ERROR_IRQ_ISSUE: "the kernel has a problem with the GPU's interrupts",
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+        "no NVIDIA driver is installed here (its library NVML was not found or cannot be loaded)"
+    ),
+    pynvml.NVML_ERROR_CORRUPTED_INFOROM: "the GPU's InfoROM is corrupt",
     pynvml.NVML_ERROR_RESET_REQUIRED: "the GPU needs a reset",
+    pynvml.NVML_ERROR_OPERATING_SYSTEM: "the operating system keeps us from the GPU",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the NVIDIA driver and its library have different versions: reboot",
+    pynvml.NVML_ERROR_IN_USE: "the GPU is in use",
+    pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH: "the driver does not know this version of the call",
+    pynvml.NVML_ERROR_DEPRECATED: "the driver is too new for it",
+    pynvml.NVML_ERROR_NOT_READY: "the driver is not ready",
 }
 
 LASTING: Final = frozenset({Fault.NOT_SUPPORTED, Fault.NO_PERMISSION, Fault.FUNCTION_MISSING})
-ENDS_READING: Final = frozenset({Fault.GPU_LOST, Fault.UNKNOWN, Fault.CLOSED})
+ENDS_READING: Final = frozenset({Fault.GPU_LOST, Fault.GPU_GONE, Fault.UNKNOWN, Fault.CLOSED, Fault.NO_DRIVER})
 
 
 class DriverError(Exception):
@@ -71,13 +88,34 @@ class DriverError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A GPU as the driver names it. `handle` is good for one generation of the gate."""
+    """A GPU, or a MIG instance of one, as the driver names it. Handles are good for one generation of the gate."""
 
-    index: int
+    index: int  # of the GPU; of an instance its GPU's
     uuid: str
     name: str
     handle: Any  # an opaque pointer
     generation: int
+    parent: Any = None  # of an instance: the handle of its GPU
+    gpu_instance: int | None = None
+    compute_instance: int | None = None
+
+    @property
+    def instance(self) -> str | None:
+        """Of a MIG instance: GPU instance, "/", compute instance."""
+        return None if self.parent is None else f"{self.gpu_instance}/{self.compute_instance}"
+
+    @property
+    def title(self) -> str:
+        """What it is called in events."""
+        return f"GPU {self.index}" if self.parent is None else f"GPU {self.index} MIG {self.instance}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A GPU that the driver counts, or a MIG instance, and will not let us have."""
+
+    title: str
+    error: DriverError
 
 
 class Gate:
@@ -86,79 +124,151 @@ class Gate:
     def __init__(self) -> None:
         self.generation = 0  # grows with each initialisation; handles of an older one are void
         self._lock = threading.Lock()
-        self._inside = 0
+        self._left = threading.Condition(self._lock)  # a thread came out of a call, while somebody waits for that
         self._open = False
+        self._busy = False  # somebody initialises it, or waits to
+        self._inside: set[int] = set()  # threads in a call
+        self._stuck: set[int] = set()  # those of them that did not come out in time
 
     def open(self) -> None:
-        """Initialise the driver, unless it is. Raises DriverError."""
-        with self._lock:
-            if not self._open:
-                self._initialise()
+        """Initialise the driver, unless it is. Raises DriverError; CLOSED when a thread is in the way."""
+        if not self._open and not self.reopen(self.generation):
+            raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
 
     def reopen(self, generation: int) -> bool:
         """Shut the driver down and initialise it again, if nobody has since `generation`.
 
-        False when another thread is inside a call just now, which a shutdown would pull from under it. Raises
-        DriverError.
+        False when another thread does so just now, or is in a call and does not come out of it: a shutdown would pull
+        the driver from under it. Raises DriverError.
         """
         with self._lock:
-            if self.generation != generation:
+            if self._open and self.generation != generation:
                 return True
-            if self._inside:
+            if self._busy or self._stuck:
                 return False
-            if self._open:
-                self._open = False
-                _call(pynvml.nvmlShutdown, ())
-            self._initialise()
-            return True
+            self._busy, was_open, self._open = True, self._open, False
+            if not self._left.wait_for(lambda: not self._inside, DRAIN_S):
+                self._stuck = set(self._inside)
+                self._busy, self._open = False, was_open
+                return False
+        self._initialise(was_open=was_open)
+        return True
 
-    def _initialise(self) -> None:
-        _call(pynvml.nvmlInit, ())
-        self.generation += 1
-        self._open = True
+    def _initialise(self, *, was_open: bool) -> None:
+        """Outside the lock: it may hang, and then the others are to be told that the driver is closed."""
+        is_open = False
+        try:
+            if was_open:
+                with suppress(DriverError):  # it may be the very reason
+                    _call(pynvml.nvmlShutdown, ())
+            _call(pynvml.nvmlInit, ())
+            is_open = True
+        finally:
+            with self._lock:
+                self.generation += is_open
+                self._busy, self._open = False, is_open
 
     def close(self) -> None:
         """Shut the driver down, unless a thread hangs in it."""
         with self._lock:
-            if self._open and not self._inside:
-                self._open = False
-                _call(pynvml.nvmlShutdown, ())
+            if not self._open or self._busy or self._inside:
+                return
+            self._open = False
+        with suppress(DriverError):
+            _call(pynvml.nvmlShutdown, ())
 
     def ask(self, function: Callable[..., T], *arguments: object) -> T:
         """The driver's answer. Raises DriverError."""
+        me = threading.get_ident()
         with self._lock:
             if not self._open:
                 raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
-            self._inside += 1
+            self._inside.add(me)
         try:
             return _call(function, arguments)
+        except DriverError as error:
+            if error.fault is Fault.CLOSED:
+                self._open = False  # it was shut down by itself: the next `open` initialises it
+            raise
         finally:
             with self._lock:
-                self._inside -= 1
+                self._inside.discard(me)
+                self._stuck.discard(me)
+                if self._busy:
+                    self._left.notify_all()
 
     def version(self) -> str:
         """The driver's version."""
         return _text(self.ask(pynvml.nvmlSystemGetDriverVersion))
 
-    def devices(self) -> list[Device | DriverError]:
-        """Every GPU, or why it cannot be had. Raises DriverError when not even their number can."""
-        return [self._device(index) for index in range(self.ask(pynvml.nvmlDeviceGetCount))]
+    def devices(self) -> list[Device | Refusal]:
+        """Every GPU and its MIG instances, or why one cannot be had. Raises DriverError when they cannot be counted."""
+        found: list[Device | Refusal] = []
+        for index in range(self.ask(pynvml.nvmlDeviceGetCount)):
+            try:
+                gpu = self._gpu(index)
+            except DriverError as error:
+                found.append(Refusal(f"GPU {index}", error))
+            else:
+                found += [gpu, *self._instances(gpu)]
+        return found
 
-    def _device(self, index: int) -> Device | DriverError:
+    def _gpu(self, index: int) -> Device:
+        generation = self.generation
+        handle = self.ask(pynvml.nvmlDeviceGetHandleByIndex, index)
+        return Device(index, self._uuid(handle), self._name(handle), handle, generation)
+
+    def _instances(self, gpu: Device) -> Iterator[Device | Refusal]:
         try:
-            generation = self.generation
-            handle = self.ask(pynvml.nvmlDeviceGetHandleByIndex, index)
-            uuid = _text(self.ask(pynvml.nvmlDeviceGetUUID, handle))
-            name = _text(self.ask(pynvml.nvmlDeviceGetName, handle))
-            return Device(index, uuid, name, handle, generation)
-        except DriverError as error:
-            return error
+            current, _ = self.ask(pynvml.nvmlDeviceGetMigMode, gpu.handle)
+            places = self.ask(pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu.handle) if current else 0
+        except DriverError:
+            return  # most GPUs have no MIG, and many drivers do not know of it
+        for place in range(places):
+            try:
+                handle = self.ask(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu.handle, place)
+                yield self._instance(gpu, handle)
+            except DriverError as error:
+                if error.fault is not Fault.NO_DATA:  # that is a free place
+                    yield Refusal(f"MIG instance {place} of GPU {gpu.index}", error)
+
+    def _instance(self, gpu: Device, handle: object) -> Device:
+        gpu_instance = self.ask(pynvml.nvmlDeviceGetGpuInstanceId, handle)
+        compute_instance = self.ask(pynvml.nvmlDeviceGetComputeInstanceId, handle)
+        uuid, name = self._uuid(handle), self._name(handle)
+        return Device(gpu.index, uuid, name, handle, gpu.generation, gpu.handle, gpu_instance, compute_instance)
 
     def renew(self, device: Device) -> Device:
-        """The same GPU with a handle of this generation. Raises DriverError."""
+        """The same GPU with a handle of this generation, and its index of today. Raises DriverError."""
         generation = self.generation
-        handle = self.ask(pynvml.nvmlDeviceGetHandleByUUID, device.uuid.encode())
-        return Device(device.index, device.uuid, device.name, handle, generation)
+        try:
+            handle = self.ask(pynvml.nvmlDeviceGetHandleByUUID, device.uuid.encode())
+        except DriverError as error:
+            if error.fault is Fault.NO_DATA:
+                raise DriverError(pynvml.NVML_ERROR_GPU_NOT_FOUND) from None
+            raise
+        if device.parent is None:
+            return Device(self._index(handle, device.index), device.uuid, device.name, handle, generation)
+        parent = self.ask(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle)
+        gpu = Device(self._index(parent, device.index), "", "", parent, generation)
+        return self._instance(gpu, handle)
+
+    def _index(self, handle: object, otherwise: int) -> int:
+        try:
+            return int(self.ask(pynvml.nvmlDeviceGetIndex, handle))
+        except DriverError as error:
+            if error.fault in ENDS_READING:
+                raise
+            return otherwise
+
+    def _uuid(self, handle: object) -> str:
+        return _text(self.ask(pynvml.nvmlDeviceGetUUID, handle))
+
+    def _name(self, handle: object) -> str:
+        try:
+            return _text(self.ask(pynvml.nvmlDeviceGetName, handle))
+        except UnicodeDecodeError:  # the binding decodes what boards of uncertain making have in their memory
+            return "GPU of an unreadable name"
 
 
 def _call(function: Callable[..., T], arguments: tuple[object, ...]) -> T:
