@@ -101,12 +101,14 @@ class Fetcher:
         timeout_s: float = 5.0,
         bytes_most: int = 8 * MIB,
         now_s: Callable[[], float] = time.monotonic,
+        connected: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
         self.address = Address.of(url)
         self._token = token
         self._timeout_s = timeout_s
         self._bytes_most = bytes_most
         self._now_s = now_s
+        self._connected = connected
         self._socket: socket.socket | None = None
 
     def get(self, path: str = "") -> Answer:
@@ -137,7 +139,7 @@ class Fetcher:
     def _exchange(self, method: str, path: str, body: bytes) -> Answer:
         deadline_s = self._now_s() + self._timeout_s
         if self._socket is None:
-            self._socket = connect(self.address, self._timeout_s)
+            self._socket = self._connected(self.address, self._timeout_s)
         reader = _Reader(self._socket, deadline_s, self._timeout_s, self._bytes_most, self._now_s)
         reader.send(self._head(method, path, body) + body)
         head = parse_head(reader.until(b"\r\n\r\n", HEAD_BYTES))
@@ -147,7 +149,8 @@ class Fetcher:
         return Answer(head.status, head.content_type, text)
 
     def _head(self, method: str, path: str, body: bytes) -> bytes:
-        lines = [f"{method} {self.address.path}{path} HTTP/1.1", f"Host: {self.address.authority}", "Accept: */*"]
+        target = self.address.path + path or "/"
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.address.authority}", "Accept: */*"]
         if self._token:
             lines.append(f"Authorization: Bearer {self._token}")
         if body or method != "GET":
