@@ -469,6 +469,7 @@ class Event(Row):
     subject: str | None = None  # a prompt id, a session id, a GPU uuid, a phase, a fault
     code: str | None = None
     detail: str = ""
+    seconds: float | None = None  # a length of time that it tells: of a "source_interval" that interval
 
 
 @value(kw_only=True)

@@ -1,34 +1,36 @@
 """GPUs of another host by the series of dcgm-exporter, or of anything that publishes the same names.
 
-Pure: a scrape in, rows out. `exporter.py` does the asking.
+Pure: a scrape in, GPUs out; `dcgm_rows.py` makes the rows, `exporter.py` does the asking. What is particular about it:
+- A MIG instance is told by the labels GPU_I_ID and GPU_I_PROFILE beside those of its GPU.
+- With shared GPUs (time slices, MPS) Kubernetes gets a copy of each series for each pod. Memory and utilisation of a
+  copy are those of its pod; the whole GPU's come first, or without the pod's labels.
+- A value that could not be had is left out, or, by older exporters, is one of DCGM's numbers for "blank".
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from comfysoak_core.rows import Gpu, GpuSlow
-from comfysoak_probes.prometheus import Scrape
-from comfysoak_probes.reasons import event_reasons
+from comfysoak_probes.prometheus import NotPrometheusError, Parser, Scrape, Series
 
-SOURCE = "dcgm"
-MIB = 1024 * 1024
+PREFIX = "DCGM_FI_"
+XID_SERIES = ("DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_XID_ERROR")
 GPUS_MOST = 256
-
-Values = dict[str, float]  # series name -> value, of one GPU
+_BLANK = frozenset(float(start + reason) for start in (0x7FFFFFF0, 1 << 47) for reason in range(4))  # int32, double
+_INT64_BLANK = float(0x7FFFFFFFFFFFFFF0)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which GPU a series is about, by its labels."""
+    """Which GPU, or MIG instance of one, a series is about, by its labels."""
 
     host: str
-    uuid: str
+    uuid: str  # of an instance that of its GPU, "/", its number
     index: int | None
     name: str | None
     driver: str | None = None
+    instance: str | None = None
 
     @classmethod
     def of(cls, labels: Mapping[str, str], exporter: str) -> Identity | None:
@@ -37,112 +39,94 @@ class Identity:
         uuid = labels.get("UUID") or labels.get("uuid")
         if not uuid and not gpu:
             return None
-        host = (labels.get("Hostname") or labels.get("hostname") or exporter)[:200]
+        host = (labels.get("Hostname") or labels.get("hostname") or exporter)[:200]  # lower case from 2026 on
         index = int(gpu) if gpu.isdecimal() and len(gpu) < 6 else None
         name, driver = labels.get("modelName", "")[:200], labels.get("DCGM_FI_DRIVER_VERSION", "")[:40]
-        return cls(host, (uuid or f"{host}/gpu{gpu}")[:200], index, name or None, driver or None)
+        whole = cls(host, (uuid or f"{host}/gpu{gpu}")[:200], index, name or None, driver or None)
+        return whole._instance_of(labels) if labels.get("GPU_I_ID") else whole
+
+    def _instance_of(self, labels: Mapping[str, str]) -> Identity:
+        number, profile = labels["GPU_I_ID"][:20], labels.get("GPU_I_PROFILE", "")[:40]
+        uuid = labels.get("dra_mig_device_uuid", "")[:200] or f"{self.uuid}/{number}"
+        name = " ".join(part for part in (self.name, "MIG", profile) if part)
+        return replace(self, uuid=uuid, instance=number, name=name)
 
 
-def by_gpu(scrape: Scrape, exporter: str) -> dict[Identity, Values]:
-    """The DCGM values of each GPU in a scrape. Series of MIG instances are left to a later version."""
-    found: dict[Identity, Values] = defaultdict(dict)
-    for series, value in scrape.samples:
-        if not series.name.startswith("DCGM_FI_") or "GPU_I_ID" in series.labels:
-            continue
-        identity = Identity.of(series.labels, exporter)
-        if identity is not None and value == value and len(found) <= GPUS_MOST:  # NaN: no value
-            found[identity][series.name] = value
-    return dict(found)
+@dataclass(frozen=True, slots=True)
+class GpuSeries:
+    """One series of one GPU."""
 
-
-def gpu_row(identity: Identity, values: Values, *, at_ns: int, cost_ns: int, late_ns: int) -> Gpu:
-    """What changes fast about one GPU."""
-    columns = _Columns(values)
-    used = columns.scaled("memory_used_bytes", "DCGM_FI_DEV_FB_USED", MIB)
-    return Gpu(
-        at_ns=at_ns,
-        read_cost_ns=cost_ns,
-        late_ns=late_ns,
-        host=identity.host,
-        source=SOURCE,
-        uuid=identity.uuid,
-        index=identity.index,
-        memory_used_bytes=whole(used),
-        memory_total_bytes=whole(_total(columns, used)),
-        memory_reserved_bytes=whole(columns.scaled("memory_reserved_bytes", "DCGM_FI_DEV_FB_RESERVED", MIB)),
-        utilisation_ratio=columns.scaled("utilisation_ratio", "DCGM_FI_DEV_GPU_UTIL", 0.01),
-        memory_utilisation_ratio=columns.scaled("memory_utilisation_ratio", "DCGM_FI_DEV_MEM_COPY_UTIL", 0.01),
-        missing=columns.missing(),
-    )
-
-
-def _total(columns: _Columns, used: float | None) -> float | None:
-    """As told, or the sum of its parts: used, free and (where it is told) reserved."""
-    told = columns.values.get("DCGM_FI_DEV_FB_TOTAL")
-    free = columns.values.get("DCGM_FI_DEV_FB_FREE")
-    if told is not None:
-        return told * MIB
-    if used is None or free is None:
-        columns.absent.append(("memory_total_bytes", "DCGM_FI_DEV_FB_FREE"))
-        return None
-    return used + (free + columns.values.get("DCGM_FI_DEV_FB_RESERVED", 0.0)) * MIB
-
-
-def gpu_slow_row(identity: Identity, values: Values, *, at_ns: int, cost_ns: int, late_ns: int) -> GpuSlow:
-    """What changes slowly about one GPU."""
-    columns = _Columns(values)
-    reasons = columns.first("event_reasons", "DCGM_FI_DEV_CLOCKS_EVENT_REASONS", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS")
-    return GpuSlow(
-        at_ns=at_ns,
-        read_cost_ns=cost_ns,
-        late_ns=late_ns,
-        host=identity.host,
-        source=SOURCE,
-        uuid=identity.uuid,
-        index=identity.index,
-        name=identity.name,
-        power_watts=columns.scaled("power_watts", "DCGM_FI_DEV_POWER_USAGE", 1.0),
-        power_limit_watts=columns.first(
-            "power_limit_watts", "DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "DCGM_FI_DEV_POWER_MGMT_LIMIT"
-        ),
-        energy_joules=columns.scaled("energy_joules", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", 0.001),
-        temperature_celsius=columns.scaled("temperature_celsius", "DCGM_FI_DEV_GPU_TEMP", 1.0),
-        sm_clock_hertz=whole(columns.scaled("sm_clock_hertz", "DCGM_FI_DEV_SM_CLOCK", 1e6)),
-        memory_clock_hertz=whole(columns.scaled("memory_clock_hertz", "DCGM_FI_DEV_MEM_CLOCK", 1e6)),
-        event_reasons=None if reasons is None else event_reasons(whole(reasons) or 0),
-        pcie_sent_bytes_per_s=columns.scaled("pcie_sent_bytes_per_s", "DCGM_FI_PROF_PCIE_TX_BYTES", 1.0),
-        pcie_received_bytes_per_s=columns.scaled("pcie_received_bytes_per_s", "DCGM_FI_PROF_PCIE_RX_BYTES", 1.0),
-        xid=whole(columns.scaled("xid", "DCGM_FI_DEV_XID_ERRORS", 1.0)),
-        missing=columns.missing(),
-    )
+    identity: Identity
+    name: str
+    pod: str  # namespace, "/", pod, ", container ..."; "" for the GPU as a whole
+    words: str  # what the exporter says an Xid means
 
 
 @dataclass(slots=True)
-class _Columns:
-    """Values by series, and which series were not there."""
+class Reading:
+    """What one scrape says of one GPU."""
 
-    values: Values
-    absent: list[tuple[str, str]] = field(default_factory=list)
+    identity: Identity
+    values: dict[str, float] = field(default_factory=dict)  # by series
+    pod: str = ""  # the first it is given to
+    xid_words: str = ""
+    _whole: set[str] = field(default_factory=set)  # series that are of the GPU as a whole
 
-    def scaled(self, column: str, series: str, factor: float) -> float | None:
-        value = self.values.get(series)
-        if value is None:
-            self.absent.append((column, series))
-            return None
-        return value * factor
+    def take(self, series: GpuSeries, value: float) -> None:
+        """One sample: the whole GPU's goes before those of pods, and of those the first counts."""
+        self.pod = self.pod or series.pod
+        if not series.pod:
+            self._whole.add(series.name)
+        elif series.name in self.values or series.name in self._whole:
+            return
+        if is_blank(value):
+            return
+        self.values[series.name] = value
+        if series.name in XID_SERIES:
+            self.xid_words = series.words
 
-    def first(self, column: str, *series: str) -> float | None:
-        for name in series:
-            if name in self.values:
-                return self.values[name]
-        self.absent.append((column, series[0]))
-        return None
-
-    def missing(self) -> str | None:
-        told = "; ".join(f"{column}: the exporter has no {series}" for column, series in self.absent)
-        return told or None
+    def first(self, *names: str) -> float | None:
+        """The value of the first of these series that is there."""
+        return next((self.values[name] for name in names if name in self.values), None)
 
 
-def whole(value: float | None) -> int | None:
-    """`value` as a column of whole numbers can hold it."""
-    return round(value) if value is not None and abs(value) < 2**63 else None
+def is_blank(value: float) -> bool:
+    """True for what is no number (NaN, infinite) and for DCGM's numbers that say why there is no value."""
+    return not -_INT64_BLANK < value < _INT64_BLANK or value in _BLANK
+
+
+def gpu_parser(exporter: str) -> Parser[GpuSeries]:
+    """A parser for the GPU series of an exporter at the host `exporter`."""
+
+    def recognise(series: Series) -> GpuSeries | None:
+        identity = Identity.of(series.labels, exporter)
+        if identity is None or "nvlink" in series.labels:
+            return None  # one link's traffic must not stand for the GPU's
+        return GpuSeries(identity, series.name, _pod(series.labels), series.labels.get("err_msg", "")[:80])
+
+    return Parser(recognise, PREFIX)
+
+
+def by_gpu(scrape: Scrape[GpuSeries]) -> dict[str, Reading]:
+    """What a scrape says of each GPU, by UUID; at most `GPUS_MOST` of them. Raises NotPrometheusError for none."""
+    found: dict[str, Reading] = {}
+    for series, value in scrape.samples:
+        reading = found.get(series.identity.uuid)
+        if reading is None:
+            if len(found) >= GPUS_MOST:
+                continue
+            reading = found[series.identity.uuid] = Reading(series.identity)
+        reading.take(series, value)
+    if not found:
+        raise NotPrometheusError(f"it has no series {PREFIX}... that names a GPU")
+    return found
+
+
+def _pod(labels: Mapping[str, str]) -> str:
+    """The pod a series is given to, by the names of today or those of version 1."""
+    pod = labels.get("pod") or labels.get("pod_name")
+    if not pod:
+        return ""
+    namespace = labels.get("namespace") or labels.get("pod_namespace") or ""
+    container = labels.get("container") or labels.get("container_name") or ""
+    return f"{namespace[:63]}/{pod[:253]}" + (f", container {container[:63]}" if container else "")

@@ -1,62 +1,44 @@
 """An exporter of DCGM series, asked about as often as it has news.
 
 It shows values that are up to its own interval old (dcgm-exporter: 30 s unless it was told otherwise). The interval is
-learned from how often anything changes, and told once.
+learned from how often its values change, and told: rows carry the time of our scrape, so that whoever reads them must
+know that a value that is repeated is no new sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import median
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Event, Row
-from comfysoak_probes.dcgm import Identity, Values, by_gpu, gpu_row, gpu_slow_row, whole
+from comfysoak_probes.dcgm import GPUS_MOST, XID_SERIES, Reading, by_gpu, gpu_parser
+from comfysoak_probes.dcgm_rows import When, gpu_health_row, gpu_row, gpu_slow_row
 from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError
-from comfysoak_probes.prometheus import NotPrometheusError, Parser
-from comfysoak_probes.source import SAMPLER, Outage, Tick
+from comfysoak_probes.freshness import IDLE_POLL_S, Freshness
+from comfysoak_probes.prometheus import NotPrometheusError
+from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
 
+METRICS = "/metrics"  # where an address without a path leads
 BODY_BYTES = 8 * MIB
 XID_FALLEN_OFF_THE_BUS = 79
 UNCHANGED_ROW_EVERY_NS = NS_PER_S  # a value that stays is still a reading
-TELL_INTERVAL_EVERY_NS = 60 * NS_PER_S
-CHANGES_KEPT = 20
-CHANGES_TO_TELL = 3
-POLLS_PER_INTERVAL = 5
-IDLE_POLL_S = 1.0
+AGAIN_AFTER_NS = 60 * NS_PER_S
+INTERVAL_TOLERANCE = 0.2
+SLOW_INTERVAL_S = 2.0
+FASTER = "DCGM_EXPORTER_INTERVAL=1000 makes dcgm-exporter refresh every second"
+_WHY = {401: "it wants a login", 403: "it refuses us", 404: "dcgm-exporter answers at /metrics"}
 
 
 @dataclass(slots=True)
-class Freshness:
-    """How often an exporter has news, learned from its changes."""
+class _Known:
+    """One GPU over the scrapes: whether it is there, what it has told, its last Xid."""
 
-    every_s: float  # how often it is asked at most
-    changed_ns: list[int] = field(default_factory=list)
-    _last: int | None = None
-
-    def saw(self, at_ns: int, fingerprint: int) -> bool:
-        """One scrape; True when anything differs from the one before."""
-        changed = fingerprint != self._last
-        self._last = fingerprint
-        if changed:
-            self.changed_ns = [*self.changed_ns[-CHANGES_KEPT:], at_ns]
-        return changed
-
-    @property
-    def interval_s(self) -> float | None:
-        """Seconds between two changes, once three were seen (the first scrape is none)."""
-        gaps = [later - earlier for earlier, later in pairwise(self.changed_ns[1:])]
-        return median(gaps) / NS_PER_S if len(gaps) >= CHANGES_TO_TELL else None
-
-    def poll_s(self, now_ns: int) -> float:
-        """Seconds to the next scrape: five in each interval; slower, too, the longer nothing changes."""
-        quiet_s = (now_ns - self.changed_ns[-1]) / NS_PER_S if self.changed_ns else 0.0
-        known_s = self.interval_s
-        wanted_s = known_s / POLLS_PER_INTERVAL if known_s is not None else quiet_s / POLLS_PER_INTERVAL
-        return max(self.every_s, min(wanted_s, IDLE_POLL_S))
+    outage: Outage
+    ever: set[str] = field(default_factory=set)
+    xid: int | None = None
+    pod: str = ""
 
 
 class DcgmSource:
@@ -64,98 +46,156 @@ class DcgmSource:
 
     patience_s = 15.0
 
-    def __init__(self, url: str, *, every_s: float, slow_every_s: float, clock: Clock, fetcher: Fetcher | None = None):
+    def __init__(
+        self,
+        url: str,
+        *,
+        every_s: float,
+        slow_every_s: float,
+        health_every_s: float = 5.0,
+        clock: Clock,
+        fetcher: Fetcher | None = None,
+    ) -> None:
         self.name = f"dcgm {url}"
         self.every_s = every_s
-        self._slow_every_ns = round(slow_every_s * NS_PER_S)
         self._clock = clock
         self._fetcher = fetcher or Fetcher(url, timeout_s=5.0, bytes_most=BODY_BYTES)
-        self._exporter = self._fetcher.address.host
-        self._parser = Parser()
+        self._path = "" if self._fetcher.address.path else METRICS
+        self._parser = gpu_parser(self._fetcher.address.host)
         self._freshness = Freshness(every_s)
         self._outage = Outage(self.name)
-        self._slow_due_ns = self._row_due_ns = 0
-        self._interval_told_s = 0.0
-        self._interval_told_ns = 0
-        self._xids: dict[str, int] = {}
-        self._gpus_known: dict[str, Outage] = {}
+        self._slow_due, self._health_due = Cadence(slow_every_s), Cadence(health_every_s)
+        self._row_due_ns = 0
+        self._told: _Told | None = None
+        self._known: dict[str, _Known] = {}
+        self._body = b""
+        self._gpus: dict[str, Reading] = {}
 
     def read(self, tick: Tick) -> list[Row]:
         """A row for each GPU when the exporter has news, and at least every second."""
         began_ns = self._clock.now_ns()
         try:
-            answer = self._fetcher.get()
-            gpus = self._gpus(answer)
+            self._take(self._fetcher.get(self._path))
         except (FetchError, NotPrometheusError) as error:
-            self.every_s = max(self._freshness.every_s, IDLE_POLL_S)
-            self._fetcher.close()
-            return list(self._outage.lost(self._clock.now_ns(), f"{self.name}: {error}"))
+            return self._lost(error)
         ended_ns = self._clock.now_ns()
-        rows: list[Row] = [*self._outage.found(ended_ns), *self._came_and_went(gpus, ended_ns)]
-        changed = self._freshness.saw(ended_ns, hash(answer.body))
-        self.every_s = self._freshness.poll_s(ended_ns)
+        rows: list[Row] = [*self._outage.found(ended_ns), *self._news(ended_ns)]
+        changed = self._freshness.saw(ended_ns, self._gpus)
         if changed or ended_ns >= self._row_due_ns:
             self._row_due_ns = ended_ns + UNCHANGED_ROW_EVERY_NS
-            rows += self._rows(gpus, tick, began_ns, ended_ns - began_ns)
-        return rows + self._tell_interval(ended_ns)
+            when = When((began_ns + ended_ns) // 2, ended_ns - began_ns, tick.late_ns)
+            rows += self._rows(tick, when)
+        rows += self._tell_interval(ended_ns)
+        self.every_s = self._freshness.poll_s(ended_ns, (self._clock.now_ns() - ended_ns) / NS_PER_S)
+        return rows
 
     def close(self) -> None:
         """Close the connection."""
         self._fetcher.close()
 
-    def _gpus(self, answer: Answer) -> dict[Identity, Values]:
+    def _lost(self, error: Exception) -> list[Row]:
+        self.every_s = max(self._freshness.every_s, IDLE_POLL_S)
+        self._fetcher.close()
+        self._freshness.forget()
+        self._body, self._gpus = b"", {}
+        return list(self._outage.lost(self._clock.now_ns(), f"{self.name}: {error}"))
+
+    def _take(self, answer: Answer) -> None:
+        """The GPUs of an answer. Raises NotPrometheusError."""
         if answer.status != 200:
-            raise NotPrometheusError(f"it answered with status {answer.status}")
-        gpus = by_gpu(self._parser.parse(answer.body), self._exporter)
-        if not gpus:
-            raise NotPrometheusError("it has no series DCGM_FI_... that names a GPU")
-        return gpus
+            why = _WHY.get(answer.status)
+            raise NotPrometheusError(f"it answered with status {answer.status}" + (f": {why}" if why else ""))
+        if answer.body != self._body or not self._gpus:
+            self._gpus = by_gpu(self._parser.parse(answer.body))
+            self._body = answer.body
 
-    def _came_and_went(self, gpus: dict[Identity, Values], at_ns: int) -> Iterable[Event]:
+    def _news(self, at_ns: int) -> Iterator[Event]:
         """Each GPU is told when first seen, when the exporter no longer has it, and when it has it again."""
-        there = {identity.uuid: identity for identity in gpus}
-        for uuid, identity in there.items():
-            if uuid in self._gpus_known:
-                yield from self._gpus_known[uuid].found(at_ns, "the exporter has it again")
-                continue
-            self._gpus_known[uuid] = Outage(uuid)
-            detail = f"GPU {identity.index} of {identity.host}, {identity.name}, driver {identity.driver}"
-            yield Event(at_ns=at_ns, source=SAMPLER, kind="gpu", subject=uuid, detail=detail)
-        for uuid, outage in self._gpus_known.items():
-            if uuid not in there:
-                yield from outage.lost(at_ns, f"{self.name} no longer has this GPU")
+        if len(self._known) > GPUS_MOST:  # they come and go, over days
+            self._known = {uuid: known for uuid, known in self._known.items() if uuid in self._gpus}
+        for uuid, reading in self._gpus.items():
+            known = self._known.get(uuid)
+            if known is None:
+                known = self._known[uuid] = _Known(Outage(uuid), pod=reading.pod)
+                yield _event(at_ns, "gpu", uuid, _described(reading))
+            yield from known.outage.found(at_ns, "the exporter has it again")
+            if reading.pod != known.pod:
+                known.pod = reading.pod
+                yield _event(at_ns, "gpu_pod", uuid, f"given to {reading.pod or 'no pod'}")
+            yield from _xid(reading, known, at_ns)
+        for uuid, known in self._known.items():
+            if uuid not in self._gpus:
+                yield from known.outage.lost(at_ns, f"{self.name} no longer has this GPU")
 
-    def _rows(self, gpus: dict[Identity, Values], tick: Tick, at_ns: int, cost_ns: int) -> Iterable[Row]:
-        slow = tick.deadline_ns >= self._slow_due_ns
-        if slow:
-            self._slow_due_ns = tick.deadline_ns + self._slow_every_ns
-        for identity, values in gpus.items():
-            yield gpu_row(identity, values, at_ns=at_ns, cost_ns=cost_ns, late_ns=tick.late_ns)
+    def _rows(self, tick: Tick, when: When) -> Iterable[Row]:
+        slow, health = self._slow_due.due(tick.deadline_ns), self._health_due.due(tick.deadline_ns)
+        for uuid, reading in self._gpus.items():
+            known = self._known[uuid]
+            yield gpu_row(reading, when, known.ever)
             if slow:
-                yield gpu_slow_row(identity, values, at_ns=at_ns, cost_ns=cost_ns, late_ns=tick.late_ns)
-            yield from self._xid(identity, values, at_ns)
-
-    def _xid(self, identity: Identity, values: Values, at_ns: int) -> list[Event]:
-        """An event when the last Xid of a GPU is another one than before."""
-        xid = whole(values.get("DCGM_FI_DEV_XID_ERRORS")) or 0
-        before = self._xids.get(identity.uuid, xid)
-        self._xids[identity.uuid] = xid
-        if xid in {before, 0}:
-            return []
-        code = Code.GPU_LOST if xid == XID_FALLEN_OFF_THE_BUS else None
-        detail = f"Xid {xid} on {identity.host}"
-        return [Event(at_ns=at_ns, source=SAMPLER, kind="xid", subject=identity.uuid, code=code, detail=detail)]
+                yield gpu_slow_row(reading, when, known.ever)
+            if health:
+                yield gpu_health_row(reading, when, known.ever)
+            if len(known.ever) < len(reading.values) or not known.ever.issuperset(reading.values):
+                known.ever.update(reading.values)
 
     def _tell_interval(self, at_ns: int) -> list[Event]:
-        interval_s = self._freshness.interval_s
-        if interval_s is None or at_ns < self._interval_told_ns + TELL_INTERVAL_EVERY_NS:
-            return []
-        if interval_s < 2 * self._freshness.every_s:
+        """Once known, and again when it has become another one; before that, if it is a long one, that it is."""
+        told, interval_s = self._told, self._freshness.interval_s
+        if interval_s is None:
+            least_s = self._freshness.at_least_s(at_ns)
+            if told is not None or least_s is None:
+                return []
+            return self._tell(_Told(at_ns, least_s, sure=False), f"its values have not changed for {least_s:.1f} s")
+        if told is None and interval_s < 2 * self._freshness.every_s:
             return []  # each scrape is new: its interval is shorter than ours
-        if abs(interval_s - self._interval_told_s) <= 0.5 * self._interval_told_s:
+        if told is not None and told.sure and (told.is_about(interval_s) or at_ns < told.at_ns + AGAIN_AFTER_NS):
             return []
-        self._interval_told_s, self._interval_told_ns = interval_s, at_ns
-        detail = f"its values change every {interval_s:.1f} s"
-        if interval_s > 2.0:
-            detail += "; DCGM_EXPORTER_INTERVAL=1000 makes dcgm-exporter refresh every second"
-        return [Event(at_ns=at_ns, source=SAMPLER, kind="source_interval", subject=self.name, detail=detail)]
+        return self._tell(_Told(at_ns, interval_s, sure=True), f"its values change every {interval_s:.1f} s")
+
+    def _tell(self, told: _Told, words: str) -> list[Event]:
+        self._told = told
+        detail = words + (f"; {FASTER}" if told.seconds >= SLOW_INTERVAL_S else "")
+        return [_event(told.at_ns, "source_interval", self.name, detail, seconds=told.seconds)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What was told of the interval; not sure: it is at least as long."""
+
+    at_ns: int
+    seconds: float
+    sure: bool
+
+    def is_about(self, seconds: float) -> bool:
+        return abs(seconds - self.seconds) <= INTERVAL_TOLERANCE * self.seconds
+
+
+def _described(reading: Reading) -> str:
+    """A GPU in words, when it is first seen."""
+    gpu = reading.identity
+    parts = [f"GPU {gpu.index if gpu.index is not None else gpu.uuid} of {gpu.host}"]
+    parts += [gpu.name] if gpu.name else []
+    parts += [f"driver {gpu.driver}"] if gpu.driver else []
+    parts += [f"pod {reading.pod}"] if reading.pod else []
+    return ", ".join(parts)
+
+
+def _xid(reading: Reading, known: _Known, at_ns: int) -> list[Event]:
+    """An event when the last Xid of a GPU is another one than before; what it was at first is from before the run."""
+    value = reading.first(*XID_SERIES)
+    if value is None:
+        return []
+    xid, before = round(value), known.xid
+    known.xid = xid
+    if before is None or xid in {before, 0}:
+        return []
+    code = Code.GPU_LOST if xid == XID_FALLEN_OFF_THE_BUS else None
+    words = f": {reading.xid_words}" if reading.xid_words else ""
+    return [_event(at_ns, "xid", reading.identity.uuid, f"Xid {xid} on {reading.identity.host}{words}", code=code)]
+
+
+def _event(
+    at_ns: int, kind: str, subject: str, detail: str, *, code: Code | None = None, seconds: float | None = None
+) -> Event:
+    return Event(at_ns=at_ns, source=SAMPLER, kind=kind, subject=subject, code=code, detail=detail, seconds=seconds)

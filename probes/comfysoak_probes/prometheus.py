@@ -1,17 +1,21 @@
 """Prometheus text, as exporters write it: strict enough to refuse a web page, forgiving about single lines.
 
 A library would do: `prometheus_client` parses it at 20 µs a line and brings a metrics registry along; here a
-series is recognised by its text, so that a scrape at 10 Hz costs a dictionary look-up a line.
+series is recognised by its bytes, so that a scrape at 10 Hz costs a dictionary look-up a line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final, Generic, TypeVar
 
 LINE_BYTES = 16 * 1024
 SERIES_MOST = 20_000
+
+Known = TypeVar("Known")
 
 
 class NotPrometheusError(ValueError):
@@ -27,10 +31,10 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Scrape:
-    """One scrape: the value of each series, and how many lines could not be read."""
+class Scrape(Generic[Known]):
+    """One scrape: the value of each series that was recognised, and how many lines could not be read."""
 
-    samples: list[tuple[Series, float]]
+    samples: list[tuple[Known, float]]
     bad_lines: int
 
 
@@ -38,57 +42,67 @@ _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
 _SAMPLE = re.compile(r"^([^\s{]+(?:\s*\{.*\})?)\s+(\S+)(?:\s+-?\d+)?\s*$")
 _ESCAPE = re.compile(r"\\(.)")
+_UNSEEN: Final = object()
 
 
-@dataclass(slots=True)
-class Parser:
-    """Parses scrape after scrape of one exporter and remembers its series."""
+class Parser(Generic[Known]):
+    """Parses scrape after scrape of one exporter and remembers its series.
 
-    _known: dict[str, Series | None] = field(default_factory=dict)
+    `recognise` makes of a series what its reader wants to have beside the value, once for each series; None: the
+    series is left out. Lines that do not begin with `prefix` are left out unread.
+    """
 
-    def parse(self, body: bytes) -> Scrape:
+    def __init__(self, recognise: Callable[[Series], Known | None], prefix: str = "") -> None:
+        self._recognise = recognise
+        self._prefix = prefix.encode()
+        self._known: dict[bytes, Known | None] = {}
+
+    def parse(self, body: bytes) -> Scrape[Known]:
         """The samples in `body`. Raises NotPrometheusError when it is no such text at all.
 
         A last line without its end is cut off, and is left out.
         """
-        text = _text(body)
-        samples: list[tuple[Series, float]] = []
-        bad = 0
-        for line in text.split("\n"):
-            if not line or line[0] == "#" or line.isspace():
+        _refuse_others(body)
+        samples: list[tuple[Known, float]] = []
+        read = bad = 0
+        for line in BytesIO(body):
+            if line[:1] == b"#" or line.isspace() or line[-1:] != b"\n":
                 continue
-            sample = self._sample(line)
-            if sample is None:
+            if read and not line.startswith(self._prefix):
+                continue  # the first is read all the same: a page of prose has no line with the prefix
+            try:
+                known, value = self._sample(line)
+            except ValueError:
                 bad += 1
-            else:
-                samples.append(sample)
-        if bad and not samples:
+                continue
+            read += 1
+            if known is not None:
+                samples.append((known, value))
+        if bad and not read:
             raise NotPrometheusError(f"none of {bad} lines is a sample; the first bytes are {body[:60]!r}")
         return Scrape(samples, bad)
 
-    def _sample(self, line: str) -> tuple[Series, float] | None:
-        head, _, value = line.rpartition(" ")
-        series = self._known.get(head)
-        if series is None:
+    def _sample(self, line: bytes) -> tuple[Known | None, float]:
+        head, _, value = line.rpartition(b" ")
+        known = self._known.get(head, _UNSEEN)
+        if known is _UNSEEN:
             return self._new(line)
-        try:
-            return series, float(value)
-        except ValueError:
-            return None
+        return known, float(value)  # type: ignore[return-value]  # not the sentinel
 
-    def _new(self, line: str) -> tuple[Series, float] | None:
-        """A line whose series was not seen before, or that carries a timestamp."""
-        match = _SAMPLE.match(line) if len(line) <= LINE_BYTES else None
-        if match is None:
-            return None
-        series = parse_series(match[1])
-        try:
-            value = float(match[2])
-        except ValueError:
-            return None
-        if series is not None and line == f"{match[1]} {match[2]}" and len(self._known) < SERIES_MOST:
-            self._known[match[1]] = series
-        return None if series is None else (series, value)
+    def _new(self, line: bytes) -> tuple[Known | None, float]:
+        """A line whose series was not seen before, or that carries a timestamp. Raises ValueError."""
+        match = _SAMPLE.match(line.decode("utf-8", "replace")) if len(line) <= LINE_BYTES else None
+        series = parse_series(match[1]) if match is not None else None
+        if match is None or series is None:
+            raise ValueError
+        value = float(match[2])
+        known = self._recognise(series) if series.name.startswith(self._prefix.decode()) else None
+        if len(self._known) >= SERIES_MOST:
+            self._known.clear()  # labels come and go, over days: those of now are learned anew
+        head, _, last = line.rstrip().rpartition(b" ")
+        if last.decode("utf-8", "replace") == match[2]:
+            self._known[head] = known
+        return known, value
 
 
 def parse_series(text: str) -> Series | None:
@@ -113,13 +127,11 @@ def _unescape(match: re.Match[str]) -> str:
     return {"n": "\n"}.get(match[1], match[1])
 
 
-def _text(body: bytes) -> str:
+def _refuse_others(body: bytes) -> None:
     start = body[:512].lstrip()
     if start.startswith(b"<"):
         raise NotPrometheusError("it is a web page (HTML)")
     if start.startswith((b"{", b"[")):
         raise NotPrometheusError("it is JSON")
-    whole = body[: body.rfind(b"\n") + 1]
-    if body and not whole:
+    if body and b"\n" not in body:
         raise NotPrometheusError(f"no whole line; the first bytes are {body[:60]!r}")
-    return whole.decode("utf-8", "replace")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_probes.prometheus import NotPrometheusError, Parser, Series, parse_series
+from comfysoak_probes.prometheus import SERIES_MOST, NotPrometheusError, Parser, Series, parse_series
 
 TEXT = b"""# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
 # TYPE DCGM_FI_DEV_GPU_UTIL gauge
@@ -21,9 +21,14 @@ odd NaN
 """
 
 
+def parser() -> Parser[Series]:
+    """One that keeps every series as it is."""
+    return Parser(lambda series: series)
+
+
 def test_samples_have_name_labels_and_value() -> None:
     """Names, labels and values are read; comments and empty lines are not; a timestamp is no value."""
-    scrape = Parser().parse(TEXT)
+    scrape = parser().parse(TEXT)
     assert scrape.bad_lines == 0
     assert scrape.samples[0] == (
         Series("DCGM_FI_DEV_GPU_UTIL", {"gpu": "0", "UUID": "GPU-1", "modelName": "NVIDIA H100 80GB"}),
@@ -35,21 +40,48 @@ def test_samples_have_name_labels_and_value() -> None:
 
 def test_a_second_scrape_gives_the_same_series_with_new_values() -> None:
     """What is remembered of a series changes nothing but the cost."""
-    parser = Parser()
-    first = parser.parse(TEXT)
-    second = parser.parse(TEXT.replace(b"} 97", b"} 12"))
+    scraping = parser()
+    first = scraping.parse(TEXT)
+    second = scraping.parse(TEXT.replace(b"} 97", b"} 12"))
     assert second.samples[0] == (first.samples[0][0], 12.0)
     assert [series for series, _ in first.samples] == [series for series, _ in second.samples]
 
 
+def test_only_lines_with_the_prefix_are_read() -> None:
+    """Twenty thousand series of others cost next to nothing, and are neither samples nor bad lines."""
+    read: list[str] = []
+
+    def recognise(series: Series) -> str:
+        read.append(series.name)
+        return series.name
+
+    scraping = Parser(recognise, "DCGM_")
+    scrape = scraping.parse(b"go_threads 9\n" + b'other{a="b"} 1\nno sample\n' * 9 + TEXT)
+    assert scrape.samples == [("DCGM_FI_DEV_GPU_UTIL", 97.0), ("DCGM_FI_DEV_GPU_UTIL", 0.0)]
+    assert scrape.bad_lines == 0
+    assert len(read) == 2
+
+
+def test_series_that_come_and_go_are_not_kept_for_ever() -> None:
+    """Labels that change from scrape to scrape cost no more memory after days than after an hour."""
+    scraping = parser()
+    for _ in range(3):
+        body = "".join(f'm{{n="{number}"}} {number}\n' for number in range(SERIES_MOST // 2 + 9))
+        scrape = scraping.parse(body.encode())
+        assert scrape.samples[-1] == (Series("m", {"n": str(SERIES_MOST // 2 + 8)}), float(SERIES_MOST // 2 + 8))
+        scrape = scraping.parse(body.replace("m{", "k{").encode())
+        assert len(scrape.samples) == SERIES_MOST // 2 + 9
+    assert len(scraping._known) <= SERIES_MOST
+
+
 def test_a_line_without_its_end_is_left_out() -> None:
     """A body that was cut off must not give `1` where the exporter wrote `12`."""
-    assert Parser().parse(b"a 1\nb 12").samples == [(Series("a", {}), 1.0)]
+    assert parser().parse(b"a 1\nb 12").samples == [(Series("a", {}), 1.0)]
 
 
 def test_lines_that_are_no_samples_are_counted() -> None:
     """A few broken lines among good ones cost these lines only."""
-    scrape = Parser().parse(b'good 1\nno value\nbad{x=1} 2\nalso{a="b" 3\n1name 4\nlast 5\n')
+    scrape = parser().parse(b'good 1\nno value\nbad{x=1} 2\nalso{a="b" 3\n1name 4\nlast 5\n')
     assert [series.name for series, _ in scrape.samples] == ["good", "last"]
     assert scrape.bad_lines == 4
 
@@ -66,7 +98,7 @@ def test_lines_that_are_no_samples_are_counted() -> None:
 def test_what_is_no_such_text_is_told_apart(body: bytes, words: str) -> None:
     """A web page, JSON, prose or half a line raise, and say what came."""
     with pytest.raises(NotPrometheusError, match=words):
-        Parser().parse(body)
+        parser().parse(body)
 
 
 def test_escapes_in_labels_are_undone() -> None:
@@ -78,7 +110,7 @@ def test_escapes_in_labels_are_undone() -> None:
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     """Whatever comes gives samples or the one error."""
     try:
-        scrape = Parser().parse(body)
+        scrape = parser().parse(body)
     except NotPrometheusError:
         return
     assert scrape.bad_lines == 0 or scrape.samples
