@@ -12,6 +12,7 @@ from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.golden import canaries_in_words
 from comfysoak_analysis.settles import settled_memory
+from comfysoak_analysis.watching import watching
 from comfysoak_analysis.workers import clocks_in_words
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration, format_size
@@ -88,6 +89,8 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     if not run.gpu.empty:
         gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds()
         yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
+    for cost in watching(run):
+        yield f"What watching cost, by pauses of {cost.kind} probes", cost.in_words()
     system = run.clocks[run.clocks["clock"] == "system"]
     if not system.empty:
         yield "System clocks moved", f"{_milliseconds(system['offset_s'].abs(), 1)} at most, against the run's clock"

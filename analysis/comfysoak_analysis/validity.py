@@ -15,6 +15,7 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gaps import gaps
 from comfysoak_analysis.server_clocks import wrong_clocks
 from comfysoak_analysis.verdict import Doubt, Weight
+from comfysoak_analysis.watching import costly_watching
 from comfysoak_analysis.workers import lost_workers, missing_journals
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.rows import Outcome
@@ -39,7 +40,7 @@ _PLANNED_SHARE = 0.9
 def doubts(run: Run, *, live: bool = False) -> tuple[Doubt, ...]:
     """All that speaks against trusting the run, the gravest first."""
     parts = [_prompts(run, live=live), _generator(run), _gpu(run), _clocks(run), _cached(run), _plan(run)]
-    parts += [lost_workers(run), missing_journals(run)]
+    parts += [lost_workers(run), missing_journals(run), costly_watching(run)]
     if not live:
         parts = [_end(run), *parts]
     order = list(Weight)[::-1]

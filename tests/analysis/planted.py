@@ -90,6 +90,11 @@ class Planting:
     generator_cpu_ratio: float = 0.3
     sampler_gap_s: tuple[float, float] | None = None
     gpu_source: Literal["nvml", "dcgm"] = "nvml"
+    gpu_host: str = "gpu-1"
+    gpu_lost_rows: bool = False  # the first row of the gap says that the GPU is lost
+    pauses: tuple[tuple[float, float, str], ...] = ()  # from, for how long, and of which kind of probe
+    slower_at_end: float = 0.0  # work takes so much longer at the end of the run than at its start, as a share
+    watching_cost: float = 0.0  # work takes so much longer, as a share, while no pause of the GPU's probes is on
     host_gap: bool = False  # the host is not read either while the GPU is not
     clock_step_s: float = 0.0
     seal: bool = True
@@ -300,6 +305,8 @@ def _run_nodes(
 ) -> tuple[float, str]:
     at = begun
     scale = {"portrait-sdxl": 1.4, "sketch-sd15": 0.7}.get(workflow, 1.0)
+    scale *= 1.0 + world.p.slower_at_end * begun / world.p.duration_s
+    scale *= 1.0 if _is_paused(world.p, begun) else 1.0 + world.p.watching_cost
     for node_id, node_class, seconds in NODES:
         started, first = at, None
         if node_class == "KSampler":
@@ -333,6 +340,10 @@ def _run_nodes(
         if failed_here:
             break
     return at, "3"
+
+
+def _is_paused(p: Planting, at: float) -> bool:
+    return any(start <= at < start + lasts for start, lasts, kind in p.pauses if kind == "gpu")
 
 
 def _load_model(world: _World, workflow: str, at: float) -> float:
@@ -436,19 +447,23 @@ def _gpu(world: _World) -> None:
             position += 1
         if p.sampler_gap_s and p.sampler_gap_s[0] <= at < sum(p.sampler_gap_s):
             continue
+        if _is_paused(p, at):
+            continue
+        lost = p.gpu_lost_rows and p.sampler_gap_s and abs(at - p.sampler_gap_s[0] + 0.1) < 0.01
         busy = any(start <= at < stop for start, stop in world.busy)
         world.put(
             at,
             Gpu(
                 at_ns=ns(at),
                 read_cost_ns=16_000,
-                host="gpu-1",
+                host=p.gpu_host,
                 source=p.gpu_source,
                 uuid="GPU-0",
                 index=0,
                 memory_used_bytes=level,
                 memory_total_bytes=p.vram_bytes,
                 utilisation_ratio=0.97 if busy else 0.02,
+                missing="all: the GPU is lost (NVML error 15)" if lost else None,
             ),
         )
         if tick % 10 == 0:
@@ -539,6 +554,10 @@ def _machines(world: _World) -> None:
                 step_ns=round(p.clock_step_s * NS_PER_S) if second == 20 else 0,
             ),
         )
+    for at, lasts, kind in p.pauses:
+        for step, moment in (("probe_paused", at), ("probe_resumed", at + lasts)):
+            if moment < p.duration_s:
+                world.put(moment, Event(at_ns=ns(moment), source="sampler", kind=step, subject=kind))
     for phase, at in (("warmup", 0.0), ("load", p.warmup_s)):
         for worker in range(2):
             told = ns(at) + worker * 3_000_000

@@ -97,6 +97,10 @@ def test_precedence(
         ({"sampler_gap_s": (20.0, 12.0), "gpu_source": "dcgm", "host_gap": True}, "sampler gaps", "invalid"),
         ({"sampler_gap_s": (45.0, 100.0)}, "sampler gaps", "invalid"),  # it never came back
         ({"sampler_gap_s": (45.0, 100.0), "gpu_source": "dcgm"}, "exporter gaps", "caution"),
+        ({"sampler_gap_s": (20.0, 12.0), "gpu_host": "gpu-2"}, "remote probe gaps", "caution"),
+        ({"sampler_gap_s": (20.0, 12.0), "gpu_host": "gpu-2", "host_gap": True}, "sampler gaps", "invalid"),
+        ({"sampler_gap_s": (20.0, 12.0), "pauses": ((20.0, 6.0, "host"),)}, "sampler gaps", "invalid"),
+        ({"sampler_gap_s": (20.0, 12.0), "pauses": ((20.0, 8.0, "gpu"),)}, "sampler gaps", "caution"),  # 4 s of it
         ({"clock_step_s": 3.0}, "clock step", "caution"),
         ({"cached_share": 0.9}, "cached prompts", "invalid"),
         ({"cached_share": 0.25}, "cached prompts", "caution"),
