@@ -1,80 +1,48 @@
-"""The server's process, found by the port it listens on, and the processes of the harness itself."""
+"""The servers' processes, found by the ports they listen on and followed over restarts, and those of the harness."""
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from urllib.parse import urlsplit
-
-import psutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from comfysoak_core.clock import NS_PER_S, Clock
-from comfysoak_core.rows import Event, Process, Row
+from comfysoak_core.rows import Event, Row
 from comfysoak_probes.gpu_processes import ProcessNames
-from comfysoak_probes.source import SAMPLER, Cadence, Tick
+from comfysoak_probes.listeners import Endpoint, Held, endpoint_of, holders, own_addresses
+from comfysoak_probes.process_reading import GoneError
+from comfysoak_probes.process_tree import Parents, family
+from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
+from comfysoak_probes.watched_process import CHILD, PROXY, SERVER, WatchedProcess
 
-HANDLES = "num_handles" if psutil.WINDOWS else "num_fds"
-SEARCH_EVERY_S = 5.0  # looking through all sockets of a host costs tens of milliseconds
-FAMILY_EVERY_S = 10.0
-HANDLES_EVERY_S = 10.0
-HANDLES_MISSING = "handles: counted every 10 s"
-
-# Words of a command line, and the role they show; the first that fits.
-ROLES: tuple[tuple[str, str], ...] = (
-    ("comfysoak_simulator", "simulator"),
-    ("comfysoak_core.recording.recorder", "recorder"),
-    ("comfysoak_probes", "sampler"),
-    ("locust", "load"),
+SEARCH_FIRST_S, SEARCH_MOST_S = 5.0, 30.0
+TREE_EVERY_S = 10.0
+CHILDREN_MOST = 64  # rows a server; a server that starts more is a finding, not a reason to write thousands of rows
+ELSEWHERE = (
+    "it runs on another host: its process is not followed from here; `comfysoak probe --listen` there can follow it"
 )
 
 
-def role_of(command: Sequence[str]) -> str | None:
-    """What a process does in a run, by its command line; None for one that is not ours."""
-    words = [word.replace("\\", "/") for word in command[:12]]
-    for mark, role in ROLES:
-        if any(word == mark or word.endswith(f"/{mark}") or word.startswith(f"{mark}.") for word in words):
-            return role
-    return None
-
-
-def local_port(url: str, own_addresses: Callable[[], Iterable[str]]) -> int | None:
-    """The port of a server on this host; None when the URL leads to another host, or nowhere."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        found = {info[4][0] for info in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
-    except (OSError, ValueError):
-        return None
-    own = set(own_addresses())
-    return port if any(str(address).startswith("127.") or address in own for address in found) else None
-
-
-def own_addresses() -> set[str]:
-    """Every address of this host."""
-    addresses = {"::1"}
-    for interface in psutil.net_if_addrs().values():
-        addresses |= {address.address.split("%")[0] for address in interface}
-    return addresses
-
-
 @dataclass(slots=True)
-class Watched:
-    """A process that is followed; `key` tells it from a later one with the same id."""
+class Sought:
+    """A server whose process is looked for while it is not followed."""
 
-    process: psutil.Process
-    role: str
-    server: str | None
-    name: str
-    cpu_s: float | None = None
-    cpu_at_ns: int = 0
-    handles_due: Cadence | None = None
+    server: str
+    hidden: Outage
+    endpoint: Endpoint | None = None
+    elsewhere: bool = False
+    due_ns: int = 0
+    backoff: Backoff = field(default_factory=lambda: Backoff(SEARCH_FIRST_S, SEARCH_MOST_S))
+    last: tuple[int, float] | None = None  # id and birth of the process that was followed last
+    lost_told: bool = False
 
-    @property
-    def key(self) -> tuple[int, float]:
-        """Process id and start time."""
-        return self.process.pid, self.process.create_time()
+    def again(self, now_ns: int) -> None:
+        """Look again, later each time."""
+        self.due_ns = now_ns + round(self.backoff.next_s() * NS_PER_S)
+
+    def at_once(self) -> None:
+        """It was there a moment ago: look at the next reading, and then often."""
+        self.backoff.reset()
+        self.due_ns = 0
 
 
 class ProcessSource:
@@ -91,169 +59,140 @@ class ProcessSource:
         host: str,
         clock: Clock,
         names: ProcessNames,
-        family: bool = True,
+        with_family: bool = True,
     ) -> None:
         self.every_s = every_s
-        self._servers = tuple(servers)
         self._host = host
         self._clock = clock
         self._names = names
-        self._family = family
-        self._search_due = Cadence(SEARCH_EVERY_S)
-        self._family_due = Cadence(FAMILY_EVERY_S)
-        self._watched: dict[tuple[int, str, str | None], Watched] = {}
-        self._known_starts: dict[str, tuple[int, float]] = {}
-        self._ports: dict[int, str] | None = None
+        self._with_family = with_family
+        self._sought = [Sought(server, Outage("processes", server)) for server in servers]
+        self._tree_due = Cadence(TREE_EVERY_S)
+        self._parents = Parents()
+        self._watched: dict[tuple[int, str, str | None], WatchedProcess] = {}
 
     def read(self, tick: Tick) -> list[Row]:
         """Rows of the processes that are there, events about servers' processes that came or went."""
         rows: list[Row] = []
         for key, watched in list(self._watched.items()):
             try:
-                rows.append(self._row(watched, tick))
-            except psutil.Error as error:
+                rows.append(watched.row(tick, host=self._host, clock=self._clock))
+            except GoneError as gone:
                 del self._watched[key]
-                rows += self._gone(watched, tick.began_ns, error)
-        return rows + self._search(tick)
+                rows += self._gone(watched, gone)
+        found = list(self._search(tick.began_ns))
+        if self._tree_due.due(tick.deadline_ns) or found:
+            self._look_at_trees()
+        self._tell_names()
+        return rows + found
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Let go of the handles to processes."""
+        for watched in self._watched.values():
+            watched.close()
 
-    def _search(self, tick: Tick) -> list[Row]:
-        """Look for what is not followed yet; its first row comes with the next reading."""
-        rows: list[Row] = []
-        if self._family and self._family_due.due(tick.deadline_ns):
-            for process, role in family():
-                self._follow(process, role, None)
-        if self._search_due.due(tick.deadline_ns):
-            rows += self._search_servers(tick.began_ns)
-        return rows
+    def _search(self, now_ns: int) -> Iterator[Event]:
+        """Look for the servers' processes that are not followed and due."""
+        seen = {watched.server for watched in self._watched.values() if watched.role in {SERVER, PROXY}}
+        due = [one for one in self._sought if one.server not in seen and not one.elsewhere and one.due_ns <= now_ns]
+        for sought in due:
+            sought.again(now_ns)
+            yield from self._locate(sought, now_ns)
+        held = holders([one.endpoint for one in due if one.endpoint is not None])
+        for sought in due:
+            if sought.endpoint is not None:
+                yield from self._found(sought, held[sought.endpoint], now_ns)
 
-    def _search_servers(self, at_ns: int) -> list[Event]:
-        wanted = self._wanted()
-        seen = {watched.server for watched in self._watched.values() if watched.role == "server"}
-        lost = {port: server for port, server in wanted.items() if server not in seen}
-        if not lost:
-            return []
-        rows: list[Event] = []
-        for port, pid in listeners(lost).items():
-            rows += self._found(lost[port], pid, at_ns)
-        self._names.servers = frozenset(w.process.pid for w in self._watched.values() if w.role == "server")
-        return rows
-
-    def _wanted(self) -> dict[int, str]:
-        if self._ports is None:
-            own = own_addresses()
-            ports = ((local_port(server, lambda: own), server) for server in self._servers)
-            self._ports = {port: server for port, server in ports if port is not None}
-        return self._ports
-
-    def _found(self, server: str, pid: int, at_ns: int) -> list[Event]:
+    def _locate(self, sought: Sought, now_ns: int) -> Iterator[Event]:
         try:
-            watched = self._follow(psutil.Process(pid), "server", server)
-            key = watched.key
-        except psutil.Error:
-            return []
-        before = self._known_starts.get(server)
-        self._known_starts[server] = key
-        if before == key:
-            return []
-        detail = f"process {pid}, {watched.name}" + ("" if before is None else f", in the place of process {before[0]}")
-        return [self._event(at_ns, "server_process", server, detail)]
+            sought.endpoint = endpoint_of(sought.server, own_addresses)
+        except OSError:
+            return  # a name that nobody knows now; whoever asks the server says so
+        if sought.endpoint is None:
+            sought.elsewhere = True
+            yield _event(now_ns, "server_process_elsewhere", sought.server, ELSEWHERE)
 
-    def _gone(self, watched: Watched, at_ns: int, error: psutil.Error) -> list[Event]:
-        self._search_due.due_ns = 0  # perhaps a new one is there already
-        if watched.role != "server":
+    def _found(self, sought: Sought, held: Held, now_ns: int) -> list[Event]:
+        if held.hidden is not None:
+            return sought.hidden.lost(now_ns, held.hidden)
+        if not held.pids and held.proxy is None:
             return []
-        detail = f"process {watched.process.pid} is no longer there ({type(error).__name__})"
-        return [self._event(at_ns, "server_process_gone", watched.server, detail)]
+        pid, role = (held.pids[0], SERVER) if held.pids else (held.proxy, PROXY)
+        port = None if sought.endpoint is None else sought.endpoint.port
+        try:
+            watched = self._follow(int(pid or 0), role, sought.server, port)
+        except GoneError:
+            return []
+        before, sought.last = sought.last, (watched.pid, watched.first.born)
+        events = sought.hidden.found(now_ns, "the server's process can be seen")
+        if before == sought.last:
+            return events
+        detail = ", ".join([watched.start_in_words(), *_circumstances(held), *_replaced(before)])
+        return [*events, _event(now_ns, "server_process", sought.server, detail)]
 
-    def _follow(self, process: psutil.Process, role: str, server: str | None) -> Watched:
-        key = (process.pid, role, server)
+    def _gone(self, watched: WatchedProcess, gone: GoneError) -> list[Event]:
+        self._parents.forget(watched.pid)
+        if watched.role not in {SERVER, PROXY}:
+            return []
+        now_ns = self._clock.now_ns()
+        for sought in self._sought:
+            if sought.server == watched.server:
+                sought.at_once()
+        detail = f"{watched.start_in_words()}: {watched.end_in_words(gone, now_ns)}"
+        watched.close()
+        return [_event(now_ns, "server_process_gone", watched.server, detail)]
+
+    def _look_at_trees(self) -> None:
+        """What the servers and the harness have started since; what it started before is followed until it ends."""
+        self._parents.look()
+        if self._with_family:
+            for pid, role in family(self._parents):
+                self._try_to_follow(pid, role, None)
+        roots = [watched for watched in self._watched.values() if watched.role in {SERVER, CHILD}]
+        for root in roots:
+            if root.role == SERVER:
+                for pid in self._parents.below(root.pid)[:CHILDREN_MOST]:
+                    self._try_to_follow(pid, CHILD, root.server)
+
+    def _try_to_follow(self, pid: int, role: str, server: str | None) -> None:
+        try:
+            self._follow(pid, role, server, None)
+        except GoneError:
+            self._parents.forget(pid)
+
+    def _follow(self, pid: int, role: str, server: str | None, port: int | None) -> WatchedProcess:
+        key = (pid, role, server)
         if key not in self._watched:
-            self._watched[key] = Watched(
-                process, role, server, process.name()[:100], handles_due=Cadence(HANDLES_EVERY_S)
-            )
+            if role == SERVER:
+                self._watched.pop((pid, CHILD, server), None)  # it outlived the process that started it
+            self._watched[key] = WatchedProcess.follow(pid, role, self._clock, server=server, port=port)
         return self._watched[key]
 
-    def _row(self, watched: Watched, tick: Tick) -> Process:
-        began_ns = self._clock.now_ns()
-        process = watched.process
-        with process.oneshot():
-            if not process.is_running():
-                raise psutil.NoSuchProcess(process.pid)
-            times = process.cpu_times()
-            rss, threads = process.memory_info().rss, process.num_threads()
-        handles, missing = self._handles(watched, tick)
-        ended_ns = self._clock.now_ns()
-        cpu_s = times.user + times.system
-        ratio = _cpu_ratio(watched, cpu_s, began_ns)
-        return Process(
-            at_ns=began_ns,
-            read_cost_ns=ended_ns - began_ns,
-            late_ns=max(0, began_ns - tick.deadline_ns),
-            host=self._host,
-            pid=process.pid,
-            role=watched.role,
-            server=watched.server,
-            name=watched.name,
-            cpu_ratio=ratio,
-            cpu_seconds=cpu_s,
-            rss_bytes=rss,
-            handles=handles,
-            threads=threads,
-            missing=missing,
+    def _tell_names(self) -> None:
+        """Who belongs to the servers: nobody's memory is foreign while some server's process cannot be seen."""
+        watched = self._watched.values()
+        unseen = any(one.hidden.since_ns is not None for one in self._sought) or any(w.role == PROXY for w in watched)
+        servers = frozenset(one.pid for one in watched if one.role in {SERVER, CHILD})
+        self._names.servers = servers if servers and not unseen else None
+        self._names.own = frozenset(one.pid for one in watched if one.server is None)
+
+
+def _circumstances(held: Held) -> Iterable[str]:
+    if held.proxy is not None:
+        yield (
+            f"behind process {held.proxy}, which listens for it"
+            if held.pids
+            else ("which passes connections on: the server's own process cannot be seen from here")
         )
-
-    def _handles(self, watched: Watched, tick: Tick) -> tuple[int | None, str | None]:
-        if watched.handles_due is None or not watched.handles_due.due(tick.deadline_ns):
-            return None, HANDLES_MISSING
-        try:
-            return int(getattr(watched.process, HANDLES)()), None
-        except (psutil.AccessDenied, AttributeError) as error:
-            return None, f"handles: {type(error).__name__}"
-
-    def _event(self, at_ns: int, kind: str, server: str | None, detail: str) -> Event:
-        return Event(at_ns=at_ns, source=SAMPLER, kind=kind, server=server, detail=detail)
+    if held.contained:
+        yield "in the network of a container"
+    if len(held.pids) > 1:
+        yield f"the first of {len(held.pids)} processes that listen on its port"
 
 
-def _cpu_ratio(watched: Watched, cpu_s: float, at_ns: int) -> float | None:
-    """Share of one core since the reading before; None at the first one."""
-    before_s, before_ns = watched.cpu_s, watched.cpu_at_ns
-    watched.cpu_s, watched.cpu_at_ns = cpu_s, at_ns
-    if before_s is None or at_ns <= before_ns:
-        return None
-    return max(0.0, cpu_s - before_s) / ((at_ns - before_ns) / NS_PER_S)
+def _replaced(before: tuple[int, float] | None) -> Iterable[str]:
+    return [] if before is None else [f"in the place of process {before[0]}"]
 
 
-def listeners(ports: Iterable[int]) -> dict[int, int]:
-    """The process that listens on each of these ports, as far as we may see it."""
-    wanted = set(ports)
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.AccessDenied:
-        return {}
-    found: dict[int, int] = {}
-    for connection in connections:
-        port = getattr(connection.laddr, "port", None)  # an address may be empty
-        if connection.status == psutil.CONN_LISTEN and connection.pid and port in wanted:
-            found[port] = connection.pid
-    return found
-
-
-def family() -> list[tuple[psutil.Process, str]]:
-    """The processes of this run and their roles: ourselves, whoever started us, and what else it started."""
-    found = [(psutil.Process(os.getpid()), "sampler")]
-    try:
-        parent = psutil.Process(os.getppid())
-        candidates = [parent, *parent.children(recursive=True)]
-    except psutil.Error:
-        return found
-    for process in candidates:
-        try:
-            role = role_of(process.cmdline())
-        except psutil.Error:
-            continue
-        if role is not None and role != "sampler":
-            found.append((process, role))
-    return found
+def _event(at_ns: int, kind: str, server: str | None, detail: str) -> Event:
+    return Event(at_ns=at_ns, source=SAMPLER, kind=kind, server=server, detail=detail)

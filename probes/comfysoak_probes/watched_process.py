@@ -1,0 +1,164 @@
+"""One process that is followed: a row a reading, with what costs more read rarely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import psutil
+
+from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.rows import Process
+from comfysoak_probes.endings import Ending, in_words
+from comfysoak_probes.process_reading import GoneError, ProcessReading, age_ns, connections_to, read_process
+from comfysoak_probes.source import Cadence, Tick
+
+COUNTED_EVERY_S = 10.0  # open files and connections
+MEMORY_EVERY_S = 60.0  # the kernel walks all pages of the process, under its lock, for uss and swap
+NOT_COUNTED = "handles,connections,connections_half_closed: counted every 10 s"
+NO_PORT = "connections,connections_half_closed: counted for a server's own process"
+NOT_WALKED = "uss_bytes,swap_bytes: read every 60 s"
+
+HANDLES = "num_handles" if psutil.WINDOWS else "num_fds"
+
+SERVER, CHILD, PROXY = "server", "server_child", "proxy"
+
+
+@dataclass(slots=True)
+class Counted:
+    """What is read every 10 s."""
+
+    handles: int | None = None
+    connections: int | None = None
+    half_closed: int | None = None
+
+
+@dataclass(slots=True)
+class Walked:
+    """What is read every 60 s (bytes)."""
+
+    uss: int | None = None
+    swap: int | None = None
+
+
+@dataclass(slots=True)
+class WatchedProcess:
+    """A process in a role; `first` tells it from a later one with the same id."""
+
+    pid: int
+    role: str
+    server: str | None
+    port: int | None
+    name: str
+    first: ProcessReading
+    started_ns: int
+    ending: Ending | None
+    _cpu_before: tuple[float, int] | None = None
+    _count_due: Cadence = field(default_factory=lambda: Cadence(COUNTED_EVERY_S))
+    _walk_due: Cadence = field(default_factory=lambda: Cadence(MEMORY_EVERY_S))
+
+    @classmethod
+    def follow(
+        cls, pid: int, role: str, clock: Clock, *, server: str | None = None, port: int | None = None
+    ) -> WatchedProcess:
+        """Raises GoneError when there is no such process."""
+        ending = Ending(pid) if role == SERVER else None
+        first = read_process(pid)
+        try:
+            name = psutil.Process(pid).name()[:100]
+        except psutil.Error as error:
+            raise GoneError from error
+        return cls(pid, role, server, port, name, first, clock.now_ns() - age_ns(first), ending)
+
+    def row(self, tick: Tick, *, host: str, clock: Clock) -> Process:
+        """What it has used until now. Raises GoneError when it has ended, also when another one has its id now."""
+        began_ns = clock.now_ns()
+        reading = read_process(self.pid)
+        if reading.born != self.first.born:
+            raise GoneError
+        missing: list[str] = []
+        counted = self._count(tick, missing)
+        walked = self._walk(tick, missing)
+        if reading.missing:
+            missing.append(reading.missing)
+        return Process(
+            at_ns=began_ns,
+            read_cost_ns=clock.now_ns() - began_ns,
+            late_ns=max(0, began_ns - tick.deadline_ns),
+            host=host,
+            pid=self.pid,
+            role=self.role,
+            server=self.server,
+            name=self.name,
+            parent_pid=reading.parent_pid,
+            started_ns=self.started_ns,
+            cpu_ratio=self._cpu_ratio(reading.cpu_s, began_ns, missing),
+            cpu_seconds=reading.cpu_s,
+            rss_bytes=reading.rss_bytes,
+            uss_bytes=walked.uss,
+            swap_bytes=walked.swap,
+            read_bytes=reading.read_bytes,
+            written_bytes=reading.written_bytes,
+            handles=counted.handles,
+            connections=counted.connections,
+            connections_half_closed=counted.half_closed,
+            threads=reading.threads,
+            missing="; ".join(missing) or None,
+        )
+
+    def end_in_words(self, gone: GoneError, now_ns: int) -> str:
+        """How long it ran and how it ended, as far as that can be known."""
+        status = gone.status
+        if status is None and self.ending is not None:
+            status = self.ending.status()
+        return f"it ran for {(now_ns - self.started_ns) / NS_PER_S:,.0f} s and {in_words(status)}"
+
+    def start_in_words(self) -> str:
+        """The id, the name and the start time."""
+        started = datetime.fromtimestamp(self.started_ns // NS_PER_S, UTC)
+        return f"process {self.pid}, {self.name}, started {started:%Y-%m-%dT%H:%M:%SZ}"
+
+    def close(self) -> None:
+        """Let go of the handle to it."""
+        if self.ending is not None:
+            self.ending.close()
+
+    def _cpu_ratio(self, cpu_s: float, at_ns: int, missing: list[str]) -> float | None:
+        """Share of one core since the reading before."""
+        before, self._cpu_before = self._cpu_before, (cpu_s, at_ns)
+        if before is None or at_ns <= before[1]:
+            missing.append("cpu_ratio: the first reading")
+            return None
+        return max(0.0, cpu_s - before[0]) / ((at_ns - before[1]) / NS_PER_S)
+
+    def _count(self, tick: Tick, missing: list[str]) -> Counted:
+        found = Counted()
+        if not self._count_due.due(tick.deadline_ns):
+            missing.append(NOT_COUNTED)
+            return found
+        try:
+            found.handles = int(getattr(psutil.Process(self.pid), HANDLES)())
+        except (psutil.Error, OSError, AttributeError) as error:
+            missing.append(f"handles: {type(error).__name__}")
+        if self.port is None:
+            missing.append(NO_PORT)
+            return found
+        try:
+            found.connections, found.half_closed = connections_to(self.pid, self.port)
+        except (psutil.Error, OSError) as error:
+            missing.append(f"connections,connections_half_closed: {type(error).__name__}")
+        return found
+
+    def _walk(self, tick: Tick, missing: list[str]) -> Walked:
+        if not self._walk_due.due(tick.deadline_ns):
+            missing.append(NOT_WALKED)
+            return Walked()
+        try:
+            memory = psutil.Process(self.pid).memory_full_info()
+        except (psutil.Error, OSError) as error:
+            missing.append(f"uss_bytes,swap_bytes: {type(error).__name__}")
+            return Walked()
+        swap = getattr(memory, "swap", None)
+        if swap is None:
+            missing.append("swap_bytes: this system does not tell")
+        return Walked(memory.uss, swap)
