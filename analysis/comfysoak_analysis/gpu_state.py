@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from comfysoak_analysis.findings.finding import GpuState
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.model_loads import LoadedModels, ModelLoad, loaded_models, model_loads
+from comfysoak_analysis.model_loads import Held, LoadedModels, ModelLoad, loaded_models, model_loads
 
 WINDOW_NS = 2_000_000_000
 
@@ -27,33 +28,33 @@ class GpuStates:
     def at(self, moment: pd.Timestamp, server: str | None = None) -> GpuState:
         """The state around `moment`; the models of `server`, or of the only server there is."""
         at_ns = int(moment.value)
-        models = self._models(moment, server)
+        held = self._models(moment, server)
+        state = GpuState(at_ns, loaded_models=held.sure, perhaps_loaded=held.perhaps, staged_models=held.staged)
         if not self._series:
-            return GpuState(at_ns, loaded_models=models, unknown="no GPU was watched")
+            return replace(state, unknown="no GPU was watched")
         parts = [part for series in self._series if (part := series.around(at_ns)) is not None]
         if not parts:
-            return GpuState(at_ns, loaded_models=models, unknown="no sample within 2 s")
+            return replace(state, unknown="no sample within 2 s")
         shares = [part.share for part in parts if part.share is not None]
         fullest = max(parts, key=lambda part: part.share or 0.0)
         busy = [part.utilisation for part in parts if part.utilisation is not None]
-        return GpuState(
-            at_ns,
+        return replace(
+            state,
             gpus=len(self._series),
             vram_share=max(shares) if shares else None,
             vram_used_bytes=fullest.used_bytes,
             utilisation_ratio=float(np.mean(busy)) if busy else None,
-            loaded_models=models,
         )
 
     def each(self, moments: Sequence[pd.Timestamp], servers: Sequence[str | None]) -> tuple[GpuState, ...]:
         """The state at each moment, beside the server it concerns."""
         return tuple(self.at(moment, server) for moment, server in zip(moments, servers, strict=True))
 
-    def _models(self, moment: pd.Timestamp, server: str | None) -> tuple[str, ...]:
+    def _models(self, moment: pd.Timestamp, server: str | None) -> Held:
         if server is None and len(self._held) == 1:
             server = next(iter(self._held))
         held = self._held.get(server or "")
-        return held.at(moment.to_datetime64(), np.timedelta64(WINDOW_NS, "ns")) if held is not None else ()
+        return held.at(moment.to_datetime64(), np.timedelta64(WINDOW_NS, "ns")) if held is not None else Held()
 
 
 class _Part:

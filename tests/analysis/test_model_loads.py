@@ -9,7 +9,8 @@ import pytest
 
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.model_loads import Source, loaded_models, model_loads, rises
+from comfysoak_analysis.model_loads import Held, Source, loaded_models, model_loads
+from comfysoak_analysis.model_loads.by_memory import rises
 from comfysoak_core.rows import ServerLog
 from tests.analysis.planted import GIB, SERVER, START_NS, plant
 from tests.analysis.test_frames import prompt
@@ -28,7 +29,7 @@ def test_the_log_names_model_bytes_and_time(story: Run) -> None:
     first = model_loads(story)[0]
     assert (first.model, first.source, first.partial) == ("SDXL", Source.LOG, False)
     assert first.size_bytes == pytest.approx(6.6 * GIB, rel=0.01)
-    assert first.lasted_s == pytest.approx(0.825, abs=0.01)
+    assert first.moved_s == pytest.approx(0.825, abs=0.01)
 
 
 def test_memory_tells_the_same_loads_where_there_is_no_log(directory: Path, by_log: int) -> None:
@@ -37,7 +38,8 @@ def test_memory_tells_the_same_loads_where_there_is_no_log(directory: Path, by_l
     found = model_loads(run)
     assert {load.source for load in found} == {Source.MEMORY}
     assert abs(len(found) - by_log) <= 2
-    assert {load.model for load in found} == {"in KSampler"}
+    assert {load.label for load in found} == {"sdxl.safetensors", "basemodel.safetensors"}
+    assert {load.place.node_class for load in found if load.place is not None} == {"KSampler"}
 
 
 def test_memory_of_a_fleet_tells_nothing(directory: Path) -> None:
@@ -52,16 +54,16 @@ def test_slow_first_steps_tell_loads_where_nothing_else_does(directory: Path) ->
     run = open_run(plant(directory, log=False, gpu=False))
     found = model_loads(run)
     assert {load.source for load in found} == {Source.PROGRESS}
-    assert all(load.lasted_s == pytest.approx(0.825 - 0.2625, abs=0.35) for load in found)
+    assert all(load.moved_s == pytest.approx(0.825 - 0.2625, abs=0.35) for load in found)
     assert len(found) == pytest.approx(16, abs=3)
 
 
 def test_a_request_without_an_end_is_a_load_all_the_same(directory: Path) -> None:
-    """Newer servers stage weights and never say that they loaded them."""
+    """The end was not there to be read, and no zero is made of that."""
     line = ServerLog(at_ns=START_NS + S, server=SERVER, source="socket", kind="model_requested", model="Flux", text="x")
     run = open_run(plant(directory, prompts_most=0, gpu=False, log=False, other_rows=(line,)))
     (load,) = model_loads(run)
-    assert (load.model, load.lasted_s, load.size_bytes) == ("Flux", 0.0, None)
+    assert (load.model, load.ended, load.moved_s, load.size_bytes) == ("Flux", None, None, None)
 
 
 def test_a_pause_of_a_few_samples_does_not_split_a_rise() -> None:
@@ -84,4 +86,4 @@ def test_what_was_held_before_it_was_unloaded(story: Run, story_states: GpuState
     state = story_states.at(failed["done_at"], SERVER)
     assert state.loaded_models == ("SDXL",)
     held = loaded_models(story, story_states.loads, SERVER)
-    assert held.at((failed["done_at"]).to_datetime64(), np.timedelta64(0, "ns")) == ()
+    assert held.at((failed["done_at"]).to_datetime64(), np.timedelta64(0, "ns")) == Held()

@@ -10,7 +10,7 @@ import pandas as pd
 from comfysoak_analysis.buckets import Grid, bucketed
 from comfysoak_analysis.figures.chart import Chart, Series, Spans, line
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.model_loads import ModelLoad
+from comfysoak_analysis.model_loads import ModelLoad, Origin
 from comfysoak_analysis.text import for_chart
 from comfysoak_analysis.validity import why_no_gpu
 from comfysoak_analysis.workers import users_over_time
@@ -93,9 +93,9 @@ def _gpu_line(
 def loads(run: Run, found: tuple[ModelLoad, ...]) -> Chart:
     """Each load as a bar from its start to its end."""
     chosen = found if len(found) <= MOST_SPANS else found[:: -(-len(found) // MOST_SPANS)]
-    rows = [for_chart(load.model or "unnamed", 28) for load in chosen]
+    rows = [for_chart(load.label, 28) for load in chosen]
     starts = np.array([(load.started - run.start).total_seconds() for load in chosen], dtype=float)
-    lasting = np.array([load.lasted_s for load in chosen], dtype=float)
+    lasting = np.array([load.moved_s or 0.0 for load in chosen], dtype=float)
     order = tuple(dict.fromkeys(sorted(rows)))
     spans = Spans(
         "model load",
@@ -128,9 +128,16 @@ def loads(run: Run, found: tuple[ModelLoad, ...]) -> Chart:
 
 
 def _words(load: ModelLoad) -> str:
-    size = f" · {load.size_bytes / GIB:.2f} GiB" if load.size_bytes else ""
-    partial = " · only partially" if load.partial else ""
-    return f"{for_chart(load.model or 'unnamed', 60)} · {load.lasted_s:.2f} s{size}{partial} · by {load.source.value}"
+    parts = [for_chart(load.label, 60), _LONG.get(load.origin, "")]
+    parts.append("how long is not known" if load.moved_s is None else f"moved in {load.moved_s:.2f} s")
+    parts.append("" if load.read_s is None else f"read in {load.read_s:.2f} s")
+    parts.append(f"{load.size_bytes / GIB:.2f} GiB" if load.size_bytes else "")
+    parts += ["only partially" if load.partial else "", "staged" if load.staged else ""]
+    parts.append(f"in {for_chart(load.place.node_class or 'a node', 40)}" if load.place is not None else "")
+    return " · ".join([*filter(None, parts), f"by {load.source.value}"])
+
+
+_LONG = {Origin.COLD: "cold", Origin.WARM: "warm"}
 
 
 def _by_gpu(run: Run, column: str) -> list[tuple[int, str, pd.DataFrame]]:

@@ -19,6 +19,8 @@ class GpuState:
     vram_used_bytes: int | None = None
     utilisation_ratio: float | None = None  # mean of the samples in the window
     loaded_models: tuple[str, ...] = ()
+    perhaps_loaded: tuple[str, ...] = ()  # loaded before, and since then perhaps unloaded without a word
+    staged_models: tuple[str, ...] = ()  # by dynamic VRAM: as much of each is there as is needed and fits
     unknown: str | None = None
 
     def in_words(self) -> str:
@@ -33,8 +35,13 @@ class GpuState:
         if self.utilisation_ratio is not None:
             whose = f"{self.gpus} GPUs busy {{:.0%}} on average" if self.gpus > 1 else "GPU busy {:.0%}"
             parts.append(whose.format(self.utilisation_ratio))
-        if self.loaded_models:
-            parts.append("loaded: " + ", ".join(self.loaded_models))
+        for word, names in (
+            ("loaded", self.loaded_models),
+            ("perhaps loaded", self.perhaps_loaded),
+            ("staged", self.staged_models),
+        ):
+            if names:
+                parts.append(f"{word}: {', '.join(names)}")
         return " · ".join(parts) or "no GPU readings"
 
 

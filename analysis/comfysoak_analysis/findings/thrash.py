@@ -1,6 +1,7 @@
 """MODEL_THRASH: models that do not fit together are loaded again and again.
 
-Either for a large share of all prompts, or at nearly every change of workflow where there are many such changes.
+Either for a large share of all prompts, or at nearly every change of workflow where there are many such changes. With
+dynamic VRAM a model is staged at every use: that counts only where its file had to be read for it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.model_loads import ModelLoad
+from comfysoak_analysis.model_loads import ModelLoad, Origin
 from comfysoak_core.codes import Code
 
 LEAST_PROMPTS = 8
@@ -36,12 +37,11 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         often = hit >= SHARE * len(executed) or (
             hit >= SHARE_AT_CHANGES * len(executed) and hit >= OF_CHANGES * changes
         )
-        if len(executed) < LEAST_PROMPTS or len({load.model for load in loads}) < 2 or not often:
+        if len(executed) < LEAST_PROMPTS or len({load.label for load in loads}) < 2 or not often:
             continue
-        lost_s = sum(load.lasted_s for load in again)
         said.append(
             f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
-            f"({_by_model(again)}). Loading took {lost_s:.0f} s in all, by {again[0].source.value}."
+            f"({_by_model(again)}). {_cost(again)}"
         )
         rows += [(prompt_id, load.started, server) for load, prompt_id in paid]
     if rows:
@@ -56,24 +56,34 @@ def _changes(executed: pd.DataFrame) -> int:
 
 def _again(loads: list[ModelLoad]) -> list[ModelLoad]:
     """Loads of a model that had been loaded before."""
-    seen: set[str | None] = set()
+    seen: set[str] = set()
     again = []
     for load in loads:
-        if load.model in seen:
+        if load.label in seen and not (load.staged and load.origin is not Origin.COLD):
             again.append(load)
-        seen.add(load.model)
+        seen.add(load.label)
     return again
+
+
+def _cost(again: list[ModelLoad]) -> str:
+    """What it took, as far as that is known, and by what it is."""
+    known = [load.lasted_s for load in again if load.lasted_s is not None]
+    took = f"took {sum(known):.0f} s in all" if known else "took nobody knows how long"
+    took += f" for the {len(known):,} of which that is known" if known and len(known) < len(again) else ""
+    files = sum(load.origin is Origin.COLD for load in again)
+    read = f"; for {files:,} of {len(again):,} a file was read" if files else ""
+    return f"Loading {took}{read}, by {again[0].source.value}."
 
 
 def _first_of_each_prompt(loads: list[ModelLoad], executed: pd.DataFrame) -> list[tuple[ModelLoad, str | None]]:
     """The first load within each prompt that had one, and the prompt's id (None: before the first prompt)."""
     executed = executed.sort_values("start_received")
     starts, ids = executed["start_received"].to_numpy(), [None, *executed["id"]]
-    moments = np.array([load.ended.to_datetime64() for load in loads], dtype="datetime64[ns]")
+    moments = np.array([load.known_until.to_datetime64() for load in loads], dtype="datetime64[ns]")
     within, first = np.unique(np.searchsorted(starts, moments, side="right"), return_index=True)
     return [(loads[index], ids[position]) for position, index in zip(within, first, strict=True)]
 
 
 def _by_model(loads: list[ModelLoad]) -> str:
-    counts = pd.Series([load.model or "unnamed" for load in loads]).value_counts()
+    counts = pd.Series([load.label for load in loads]).value_counts()
     return ", ".join(f"{name} {count:,} times" for name, count in counts.head(4).items())
