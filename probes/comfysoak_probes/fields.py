@@ -11,23 +11,28 @@ import pynvml
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_probes.driver import ENDS_READING, LASTING, DriverError, Fault, Gate
 
-Call = tuple[Callable[..., Any], tuple[object, ...]]
+Call = tuple[Callable[..., Any], tuple[object, ...]]  # a function of the binding, its arguments after the handle
 
 MEMORY: Final = "memory_used_bytes,memory_total_bytes,memory_reserved_bytes"
-PCIE: Final = "pcie_sent_bytes_per_s,pcie_received_bytes_per_s"
+WHOLE_ONLY: Final = "told of the whole GPU only, in its own rows"
+UNKNOWN_QUESTION: Final = f"the driver does not know the question (NVML error {pynvml.NVML_ERROR_INVALID_ARGUMENT})"
 
 
 @dataclass(slots=True)
 class Fields:
-    """Asks field by field, and knows which ones this GPU does not have, so as not to ask for those again.
+    """Asks one GPU field by field, and knows which fields it does not have, so as not to ask for those again.
 
-    `columns` names the columns that a call fills, joined by commas.
+    `columns` names the columns that a call fills, joined by commas. With `doubt`, an unknown error (999) of one field
+    is the field's own as long as the GPU still tells its memory: some boards answer so for a fan they do not have.
     """
 
     gate: Gate
+    handle: object
+    doubt: bool = False
     _reasons: dict[str, str] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
     _choice: dict[str, int] = field(default_factory=dict)
+    _constants: dict[str, Any] = field(default_factory=dict)
     _missing: str | None = None
     _stale: bool = False
 
@@ -41,105 +46,144 @@ class Fields:
             return None
         function, arguments = calls[self._choice.get(columns, 0)]
         try:
-            value = self.gate.ask(function, *arguments)
+            answer = self.gate.ask(function, self.handle, *arguments)
         except DriverError as error:
             return self._refused(columns, calls, error)
-        if columns in self._reasons:
-            del self._reasons[columns]
-            self._stale = True
-        return value
+        self.clear(columns)
+        return answer
+
+    def get_once(self, columns: str, function: Callable[..., Any], *arguments: object) -> Any:  # as `get`
+        """As `get`, of something that cannot change while the driver stays initialised: asked until it is known."""
+        known = self._constants.get(columns)
+        if known is None:
+            known = self._constants[columns] = self.get(columns, function, *arguments)
+        return known
 
     def _refused(self, columns: str, calls: tuple[Call, ...], error: DriverError) -> Any:
-        if error.fault in ENDS_READING:
-            raise error
         place = self._choice.get(columns, 0) + 1
         if error.fault is Fault.FUNCTION_MISSING and place < len(calls):
             self._choice[columns] = place
             return self.get_first(columns, *calls)
-        self.give_up(columns, str(error), lasting=error.fault in LASTING)
+        self.refuse(columns, error)
         return None
 
-    def give_up(self, columns: str, reason: str, *, lasting: bool) -> None:
-        """Note why there is no value; for good when it is `lasting`."""
+    def refuse(self, columns: str, error: DriverError) -> None:
+        """Note that the driver gave no value. Raises the error when it is about the whole GPU."""
+        if error.fault in ENDS_READING and not (error.fault is Fault.UNKNOWN and self.doubt and self._alive()):
+            raise error
+        unknown_question = error.code == pynvml.NVML_ERROR_INVALID_ARGUMENT
+        self.note(columns, UNKNOWN_QUESTION if unknown_question else str(error), lasting=lasts(error))
+
+    def _alive(self) -> bool:
+        try:
+            self.gate.ask(pynvml.nvmlDeviceGetMemoryInfo, self.handle)
+        except DriverError as error:
+            return error.fault not in ENDS_READING
+        return True
+
+    def note(self, columns: str, reason: str, *, lasting: bool = False) -> None:
+        """Keep why there is no value; for good when it is `lasting`."""
+        if not columns:
+            return
         if lasting:
             self._given_up.add(columns)
-        if self._reasons.get(columns) != reason:
-            self._reasons[columns] = reason
-            self._stale = True
+        for column in columns.split(","):
+            if self._reasons.get(column) != reason:
+                self._reasons[column] = reason
+                self._stale = True
+
+    def clear(self, columns: str) -> None:
+        """There is a value now."""
+        if not self._reasons:
+            return
+        for column in columns.split(","):
+            self._stale |= self._reasons.pop(column, None) is not None
+
+    def gone(self, columns: str) -> bool:
+        """Whether these are never asked for again."""
+        return columns in self._given_up
 
     def missing(self) -> str | None:
         """`column: reason` for each column without a value, joined by semicolons."""
         if self._stale:
             self._stale = False
-            told = (f"{column}: {reason}" for key, reason in self._reasons.items() for column in key.split(","))
-            self._missing = "; ".join(told) or None
+            self._missing = "; ".join(f"{column}: {reason}" for column, reason in self._reasons.items()) or None
         return self._missing
 
 
-def memory_of(fields: Fields, handle: object) -> Any:  # the binding's structure, with `reserved` from version 2 on
+def lasts(error: DriverError) -> bool:
+    """Whether this GPU will never answer otherwise; our arguments are always the same ones."""
+    return error.fault in LASTING or error.code == pynvml.NVML_ERROR_INVALID_ARGUMENT
+
+
+def memory_of(fields: Fields) -> Any:  # the binding's structure, with `reserved` from version 2 on
     """Memory with the driver's reserve apart, or, by an old driver, with the reserve in `used`."""
     memory = fields.get_first(
         MEMORY,
-        (pynvml.nvmlDeviceGetMemoryInfo, (handle, pynvml.nvmlMemory_v2)),
-        (pynvml.nvmlDeviceGetMemoryInfo, (handle,)),
+        (pynvml.nvmlDeviceGetMemoryInfo, (pynvml.nvmlMemory_v2,)),
+        (pynvml.nvmlDeviceGetMemoryInfo, ()),
     )
     if memory is not None and not hasattr(memory, "reserved"):
-        fields.give_up(
-            "memory_reserved_bytes", "the driver is too old to tell; it is in memory_used_bytes", lasting=True
-        )
+        fields.note("memory_reserved_bytes", "the driver is too old to tell; it is in memory_used_bytes")
     return memory
 
 
-def temperature_of(fields: Fields, handle: object) -> float | None:
+def temperature_of(fields: Fields) -> float | None:
     """Degrees Celsius of the chip."""
-    arguments = (handle, pynvml.NVML_TEMPERATURE_GPU)
-    value = fields.get_first(
+    arguments = (pynvml.NVML_TEMPERATURE_GPU,)
+    degrees = fields.get_first(
         "temperature_celsius",
         (pynvml.nvmlDeviceGetTemperatureV, arguments),
         (pynvml.nvmlDeviceGetTemperature, arguments),
     )
-    return None if value is None else float(value)
+    return None if degrees is None else float(degrees)
 
 
-def reasons_of(fields: Fields, handle: object) -> int | None:
+def reasons_of(fields: Fields) -> int | None:
     """The bits of why the clocks are what they are, by the newer or the older name."""
-    value = fields.get_first(
+    bits = fields.get_first(
         "event_reasons",
-        (pynvml.nvmlDeviceGetCurrentClocksEventReasons, (handle,)),
-        (pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, (handle,)),
+        (pynvml.nvmlDeviceGetCurrentClocksEventReasons, ()),
+        (pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, ()),
     )
-    return None if value is None else int(value)
+    return None if bits is None else int(bits)
 
 
-def pcie_counters(fields: Fields, handle: object) -> tuple[int, int] | None:
-    """Bytes sent and received since some moment.
+def scaled(count: float | None, unit: float) -> float | None:
+    """A count of the driver's in our unit; None stays None."""
+    return None if count is None else count * unit
 
-    (nvmlDeviceGetPcieThroughput would block for 20 ms a call.)
-    """
-    wanted = [pynvml.NVML_FI_DEV_PCIE_COUNT_TX_BYTES, pynvml.NVML_FI_DEV_PCIE_COUNT_RX_BYTES]
-    values = fields.get(PCIE, pynvml.nvmlDeviceGetFieldValues, handle, wanted)
-    if values is None:
-        return None
-    codes = [int(value.nvmlReturn) for value in values]
-    if any(codes):
-        error = DriverError(next(code for code in codes if code))
-        fields.give_up(PCIE, str(error), lasting=error.fault in LASTING)
-        return None
-    return int(values[0].value.ullVal), int(values[1].value.ullVal)
+
+def ratio(percent: float | None) -> float | None:
+    """Of percent; None stays None."""
+    return None if percent is None else percent / 100
+
+
+def hertz(mhz: int | None) -> int | None:
+    """A clock of the driver's, in hertz."""
+    return None if mhz is None else mhz * 1_000_000
 
 
 @dataclass(slots=True)
-class PcieRate:
-    """Bytes a second from two readings of the counters."""
+class Rate:
+    """What a counter grows by in a second, from two readings of it."""
 
-    _last: tuple[int, int] | None = None
+    fields: Fields
+    column: str
+    unit: float = 1.0
+    _last: float | None = None
     _last_ns: int = 0
 
-    def per_second(self, counters: tuple[int, int] | None, at_ns: int) -> tuple[float | None, float | None]:
-        """Sent and received since the reading before; None at the first one, and when a counter fell back."""
+    def per_second(self, counter: float | None, at_ns: int) -> float | None:
+        """Of the time since the reading before; None, with the reason noted, at the first and when it fell back."""
         last, seconds = self._last, (at_ns - self._last_ns) / NS_PER_S
-        self._last, self._last_ns = counters, at_ns
-        if counters is None or last is None or seconds <= 0:
-            return None, None
-        sent, received = ((now - before) / seconds for now, before in zip(counters, last, strict=True))
-        return (sent if sent >= 0 else None), (received if received >= 0 else None)
+        self._last, self._last_ns = counter, at_ns
+        if counter is None:
+            return None  # why stands there already
+        if last is None or seconds <= 0:
+            self.fields.note(self.column, "a rate needs two readings of its counter")
+            return None
+        if counter < last:
+            self.fields.note(self.column, "the counter fell back since the row before")
+            return None
+        return (counter - last) * self.unit / seconds

@@ -5,7 +5,7 @@
  *     gpus 2
  *     set GPU FIELD VALUE [AT_S]             the value from AT_S seconds after the first initialisation on (default 0)
  *     rate GPU FIELD PER_S                   it grows by so much a second
- *     process GPU PID BYTES
+ *     process GPU PID BYTES [KIND]           KIND is compute (default), graphics or both; BYTES 18446744073709551615: not told
  *     mig GPU COUNT [AT_S]                   MIG is on and it has so many instances; instance I of GPU 0 is 100 + I, of GPU 1 110 + I
  *     gone GPU FROM_S TO_S                   lost from then on; listed and well again from the first initialisation after TO_S on
  *     xid GPU NUMBER AT_S                    told once to an event set that listens then; GPU may be an instance
@@ -36,7 +36,7 @@ enum {
 };
 
 struct step { char field[32]; double value, at_s, per_s; };
-struct process { unsigned pid; unsigned long long bytes; };
+struct process { unsigned pid; unsigned long long bytes; char kind[12]; };
 struct gpu { /* or a MIG instance of one */
     int index, steps, processes; /* index: its number in the script */
     int listed; /* by the last initialisation, and not lost since */
@@ -113,15 +113,20 @@ static void read_line(const char *line) {
     unsigned pid;
     unsigned long long bytes;
     double value, at_s = 0;
+    char kind[12] = "compute";
     if (sscanf(line, "gpus %d", &gpu) == 1) { gpu_count = gpu < MOST_GPUS ? gpu : MOST_GPUS; return; }
     if (sscanf(line, "driver %79s", driver_version) == 1) return;
     if (strncmp(line, "fail ", 5) == 0) { add_rule(line, 0); return; }
     if (strncmp(line, "slow ", 5) == 0) { add_rule(line, 1); return; }
     if (sscanf(line, "set %d %31s %lf %lf", &gpu, field, &value, &at_s) >= 3) { add_step(gpu, field, value, at_s, 0); return; }
     if (sscanf(line, "rate %d %31s %lf", &gpu, field, &value) == 3) { add_step(gpu, field, 0, 0, value); return; }
-    if (sscanf(line, "process %d %u %llu", &gpu, &pid, &bytes) == 3) {
+    if (sscanf(line, "process %d %u %llu %11s", &gpu, &pid, &bytes, kind) >= 3) {
         struct gpu *g = numbered(gpu);
-        if (g->processes < 16) g->process[g->processes++] = (struct process){pid, bytes};
+        if (g->processes < 16) {
+            struct process *p = &g->process[g->processes++];
+            p->pid = pid, p->bytes = bytes;
+            memcpy(p->kind, kind, sizeof kind);
+        }
         return;
     }
     if (sscanf(line, "mig %d %d %lf", &gpu, &number, &at_s) >= 2) { add_step(gpu, "mig", number, at_s, 0); return; }
@@ -332,21 +337,6 @@ nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t g, struct temperature *t) {
     return SUCCESS;
 }
 
-struct field_value {
-    unsigned field, scope;
-    long long timestamp, latency_us;
-    unsigned type;
-    nvmlReturn_t result;
-    union { double d; unsigned long long ull; } value;
-};
-nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t g, int count, struct field_value *values) {
-    ENTER(g->index);
-    for (int i = 0; i < count; i++) {
-        values[i].result = values[i].field == 197 || values[i].field == 198 ? SUCCESS : NOT_SUPPORTED;
-        values[i].value.ull = value_of(g, values[i].field == 197 ? "pcie_sent" : "pcie_received");
-    }
-    return SUCCESS;
-}
 #endif
 
 nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t g, unsigned long long *bits) {
@@ -516,22 +506,256 @@ nvmlReturn_t nvmlEventSetWait_v2(struct event_set *set, struct event_data *data,
 #endif
 
 struct process_info { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
-static nvmlReturn_t processes(nvmlDevice_t g, unsigned *count, struct process_info *found) {
-    unsigned room = *count;
-    *count = g->processes;
-    if (room < *count) return INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < *count; i++) found[i] = (struct process_info){g->process[i].pid, g->process[i].bytes, -1, -1};
-    return SUCCESS;
+static nvmlReturn_t processes(nvmlDevice_t g, const char *kind, unsigned *count, struct process_info *found) {
+    unsigned room = *count, n = 0;
+    for (int i = 0; i < g->processes; i++) {
+        const struct process *p = &g->process[i];
+        if (strcmp(p->kind, kind) != 0 && strcmp(p->kind, "both") != 0) continue;
+        if (n < room) found[n] = (struct process_info){p->pid, p->bytes, -1, -1};
+        n++;
+    }
+    *count = n;
+    return n > room ? INSUFFICIENT_SIZE : SUCCESS;
 }
+
+#ifdef OLD_DRIVER
+#define nvmlDeviceGetComputeRunningProcesses_v3 nvmlDeviceGetComputeRunningProcesses_v2
+#define nvmlDeviceGetGraphicsRunningProcesses_v3 nvmlDeviceGetGraphicsRunningProcesses_v2
+#endif
 
 nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t g, unsigned *count, struct process_info *found) {
     ENTER(g->index);
-    return processes(g, count, found);
+    return processes(g, "compute", count, found);
 }
 
 nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t g, unsigned *count, struct process_info *found) {
-    (void)found;
     ENTER(g->index);
-    *count = 0;
+    return processes(g, "graphics", count, found);
+}
+
+/* What follows has defaults of its own: a field that the script does not set has the value given here. */
+static double value_or(nvmlDevice_t g, const char *field, double otherwise) {
+    for (int i = 0; i < g->steps; i++) if (strcmp(g->step[i].field, field) == 0) return value_of(g, field);
+    return otherwise;
+}
+
+static unsigned long long now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec * 1000000ULL + t.tv_nsec / 1000;
+}
+
+#define UNSIGNED(function, field, otherwise) \
+    nvmlReturn_t function(nvmlDevice_t g, unsigned *value) { \
+        ENTER(g->index); \
+        *value = value_or(g, field, otherwise); \
+        return SUCCESS; \
+    }
+
+UNSIGNED(nvmlDeviceGetPerformanceState, "performance_state", 0)
+UNSIGNED(nvmlDeviceGetCurrPcieLinkGeneration, "pcie_generation", 4)
+UNSIGNED(nvmlDeviceGetMaxPcieLinkGeneration, "pcie_generation_most", 5)
+UNSIGNED(nvmlDeviceGetCurrPcieLinkWidth, "pcie_width", 8)
+UNSIGNED(nvmlDeviceGetMaxPcieLinkWidth, "pcie_width_most", 16)
+UNSIGNED(nvmlDeviceGetFanSpeed, "fan", 35)
+UNSIGNED(nvmlDeviceGetPersistenceMode, "persistence", 1)
+UNSIGNED(nvmlDeviceGetComputeMode, "compute_mode", 0)
+UNSIGNED(nvmlDeviceGetPowerManagementDefaultLimit, "power_limit_default", 650000)
+
+nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t g, int type, unsigned *mhz) {
+    ENTER(g->index);
+    *mhz = value_or(g, type == 1 ? "sm_clock_most" : "memory_clock_most", type == 1 ? 2100 : 2700);
     return SUCCESS;
 }
+
+nvmlReturn_t nvmlDeviceGetTemperatureThreshold(nvmlDevice_t g, int threshold, unsigned *celsius) {
+    ENTER(g->index);
+    if (threshold != 1) return NOT_SUPPORTED;
+    *celsius = value_or(g, "slowdown", 90);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetEncoderUtilization(nvmlDevice_t g, unsigned *percent, unsigned *period_us) {
+    ENTER(g->index);
+    *percent = value_or(g, "encoder", 5), *period_us = 167000;
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetDecoderUtilization(nvmlDevice_t g, unsigned *percent, unsigned *period_us) {
+    ENTER(g->index);
+    *percent = value_or(g, "decoder", 6), *period_us = 167000;
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetRemappedRows(nvmlDevice_t g, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed) {
+    ENTER(g->index);
+    *corrected = value_or(g, "remapped_corrected", 0), *uncorrected = value_or(g, "remapped_uncorrected", 0);
+    *pending = value_or(g, "remapping_pending", 0), *failed = value_or(g, "remapping_failed", 0);
+    return SUCCESS;
+}
+
+/* Nanoseconds in all; of policies the script knows power (0) and heat (1). */
+struct violation { unsigned long long reference_us, ns; };
+nvmlReturn_t nvmlDeviceGetViolationStatus(nvmlDevice_t g, int policy, struct violation *v) {
+    ENTER(g->index);
+    if (policy > 1) return NOT_SUPPORTED;
+    *v = (struct violation){now_us(), value_or(g, policy ? "thermal_throttled" : "power_throttled", 0)};
+    return SUCCESS;
+}
+
+/* `set GPU nvlinks 4`, `set GPU nvlinks_up 3` */
+nvmlReturn_t nvmlDeviceGetNvLinkState(nvmlDevice_t g, unsigned link, unsigned *active) {
+    ENTER(g->index);
+    if (link >= 18) return INVALID_ARGUMENT;
+    if (link >= value_or(g, "nvlinks", 0)) return NOT_SUPPORTED;
+    *active = link < value_or(g, "nvlinks_up", 18);
+    return SUCCESS;
+}
+
+#ifndef OLD_DRIVER
+/* A value's own code is NOT_SUPPORTED for what is not in this table, and what `set GPU code_ID CODE` says. */
+static const struct { unsigned field, type; const char *name; double otherwise; } known_fields[] = {
+    {3, 3, "ecc_corrected", 0}, {4, 3, "ecc", 0}, {6, 3, "ecc_lifetime", 0}, {74, 3, "power_throttled", 0},
+    {75, 3, "thermal_throttled", 0}, {82, 1, "memory_temperature", 60}, {94, 1, "pcie_replays", 0},
+    {138, 3, "nvlink_sent", 0}, {139, 3, "nvlink_received", 0}, {197, 3, "pcie_sent", 0}, {198, 3, "pcie_received", 0},
+    {38, 3, "nvlink_crc_flit", 0}, {45, 3, "nvlink_crc_data", 0}, {52, 3, "nvlink_replays", 0}, {59, 3, "nvlink_recoveries", 0},
+};
+
+struct field_value {
+    unsigned field, scope;
+    long long timestamp, latency_us;
+    unsigned type;
+    nvmlReturn_t result;
+    union { double d; unsigned u; unsigned long long ull; } value;
+};
+
+static void tell_field(nvmlDevice_t g, struct field_value *v) {
+    char code[32];
+    snprintf(code, sizeof code, "code_%u", v->field);
+    int of_links = v->field == 138 || v->field == 139 || (v->field >= 38 && v->field <= 59);
+    v->result = value_or(g, code, of_links && value_or(g, "nvlinks", 0) == 0 ? NOT_SUPPORTED : SUCCESS);
+    v->timestamp = now_us();
+    if ((v->field == 138 || v->field == 139) && v->scope != 0xffffffff) v->result = INVALID_ARGUMENT; /* all links, or nothing */
+    for (unsigned i = 0; i < sizeof known_fields / sizeof *known_fields; i++) {
+        if (known_fields[i].field != v->field) continue;
+        double value = value_or(g, known_fields[i].name, known_fields[i].otherwise);
+        v->type = known_fields[i].type;
+        v->value.ull = 0xdeadbeef00000000; /* what is above a narrow value is noise */
+        if (v->type == 1) v->value.u = value; else v->value.ull = value;
+        return;
+    }
+    if (v->result == SUCCESS) v->result = NOT_SUPPORTED;
+}
+
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t g, int count, struct field_value *values) {
+    ENTER(g->index);
+    for (int i = 0; i < count; i++) tell_field(g, &values[i]);
+    return SUCCESS;
+}
+
+/* Utilisation samples: one every `sample_ms` (0: none at all), the newest 100 are kept; every fourth tells
+ * `utilization_peak` instead of `utilization`. `sample_type` is the type of their values. */
+struct sample { unsigned long long timestamp_us; union { double d; unsigned u; unsigned long long ull; } value; };
+
+static void fill_sample(nvmlDevice_t g, struct sample *s, unsigned long long number, unsigned long long step_us, unsigned type) {
+    double usual = value_of(g, "utilization"), value = number % 4 ? usual : value_or(g, "utilization_peak", usual);
+    s->timestamp_us = number * step_us;
+    s->value.ull = 0xdeadbeef00000000;
+    if (type == 0) s->value.d = value; else if (type == 1) s->value.u = value; else s->value.ull = value;
+}
+
+nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t g, int kind, unsigned long long since_us, unsigned *type, unsigned *count, struct sample *samples) {
+    ENTER(g->index);
+    if (kind != 1 || value_of(g, "mig") > 0) return NOT_SUPPORTED;
+    unsigned long long step_us = 1000 * (unsigned long long)value_or(g, "sample_ms", 100);
+    *type = value_or(g, "sample_type", 1);
+    if (!samples) { *count = 100; return SUCCESS; }
+    if (*count < 100) return INSUFFICIENT_SIZE;
+    if (!step_us) return NOT_FOUND;
+    unsigned long long last = now_us() / step_us, first = since_us / step_us + 1;
+    if (first + 100 <= last) first = last - 99;
+    for (*count = 0; first <= last; first++) fill_sample(g, &samples[(*count)++], first, step_us, *type);
+    return *count ? SUCCESS : NOT_FOUND;
+}
+
+/* A sample of each process every 500 ms, of the processes that `set GPU sm_PID PERCENT` speaks of. */
+struct process_sample { unsigned pid; unsigned long long timestamp_us; unsigned sm, memory, encoder, decoder; };
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t g, struct process_sample *samples, unsigned *count, unsigned long long since_us) {
+    ENTER(g->index);
+    unsigned room = *count;
+    unsigned long long stamp_us = now_us() / 500000 * 500000;
+    *count = 0;
+    for (int i = 0; stamp_us > since_us && i < g->processes; i++) {
+        char field[32];
+        snprintf(field, sizeof field, "sm_%u", g->process[i].pid);
+        double percent = value_or(g, field, -1);
+        if (percent < 0) continue;
+        if (*count < room) samples[*count] = (struct process_sample){g->process[i].pid, stamp_us, percent, 0, 0, 0};
+        ++*count;
+    }
+    return *count > room ? INSUFFICIENT_SIZE : *count ? SUCCESS : NOT_FOUND;
+}
+
+/* GPM, on chips that have it (`set GPU gpm 0`: not on this one). Samples are few: who does not free them gets no more. */
+#define MOST_GPM_SAMPLES (2 * (MOST_GPUS + 8))
+struct gpm_sample { int used, gpu; double at_s; };
+struct gpm_support { unsigned version, supported; };
+struct gpm_metric { unsigned id; nvmlReturn_t result; double value; const char *names[3]; };
+struct gpm_request { unsigned version, count; struct gpm_sample *before, *after; struct gpm_metric metrics[]; };
+static struct gpm_sample gpm_samples[MOST_GPM_SAMPLES];
+
+nvmlReturn_t nvmlGpmQueryDeviceSupport(nvmlDevice_t g, struct gpm_support *support) {
+    ENTER(g->index);
+    if (support->version != 1) return VERSION_MISMATCH;
+    support->supported = value_or(g, "gpm", 1);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmSampleAlloc(struct gpm_sample **sample) {
+    ENTER(-1);
+    for (int i = 0; i < MOST_GPM_SAMPLES; i++) {
+        if (gpm_samples[i].used) continue;
+        gpm_samples[i] = (struct gpm_sample){1, -1, 0};
+        *sample = &gpm_samples[i];
+        return SUCCESS;
+    }
+    return 20; /* NVML_ERROR_MEMORY */
+}
+
+nvmlReturn_t nvmlGpmSampleFree(struct gpm_sample *sample) {
+    ENTER(-1);
+    if (!sample->used) fprintf(stderr, "standin_nvml: a GPM sample freed twice\n");
+    sample->used = 0;
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmSampleGet(nvmlDevice_t g, struct gpm_sample *sample) {
+    ENTER(g->index);
+    if (value_of(g, "mig") > 0) return NOT_SUPPORTED;
+    sample->gpu = g->index, sample->at_s = now_s();
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmMigSampleGet(nvmlDevice_t g, unsigned gpu_instance, struct gpm_sample *sample) {
+    ENTER(g->index);
+    if (gpu_instance < 1 || gpu_instance > MOST_INSTANCES) return INVALID_ARGUMENT;
+    sample->gpu = instances[g->index][gpu_instance - 1].index, sample->at_s = now_s();
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlGpmMetricsGet(struct gpm_request *request) {
+    if (request->version != 1) return VERSION_MISMATCH;
+    const struct gpm_sample *before = request->before, *after = request->after;
+    if (before->gpu < 0 || before->gpu != after->gpu || before->at_s >= after->at_s) return INVALID_ARGUMENT;
+    ENTER(parent_of(after->gpu));
+    for (unsigned i = 0; i < request->count; i++) {
+        char field[32];
+        struct gpm_metric *m = &request->metrics[i];
+        snprintf(field, sizeof field, "gpm_code_%u", m->id);
+        m->result = value_or(numbered(after->gpu), field, SUCCESS);
+        snprintf(field, sizeof field, "gpm_%u", m->id);
+        m->value = value_or(numbered(after->gpu), field, 10.0 * m->id); /* percent */
+    }
+    return SUCCESS;
+}
+#endif
