@@ -37,7 +37,7 @@ class Sampling:
         driver: Path | None = None,
         script: str = "",
         environment: Mapping[str, str] | None = None,
-        **probes: float | str,
+        **probes: float | str | Mapping[str, float],
     ) -> Sampling:
         """Start it on a run directory with such a plan, beside such a driver (None: no driver)."""
         plan = {"name": "test", "servers": list(servers), "probes": {"gpu": list(gpu), "every_s": EVERY_S, **probes}}

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.lifeline import LIFELINE_VARIABLE
-from comfysoak_core.rows import ClockReading, Row
+from comfysoak_core.rows import ClockReading, Event, Row
 from comfysoak_core.scenario import plan as scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.workload import Workload
@@ -215,3 +216,68 @@ def test_a_step_of_the_system_clock_is_told_and_moves_no_sample() -> None:
     assert max(row.at_ns for row in sink.rows if isinstance(row, ClockReading)) < 10**18 + 60 * NS_PER_S
     assert sink.closed
     stop.close()
+
+
+class Stopped(Stop):
+    """Waits as long as it was asked to, and the third time 30 s longer: the whole process was stopped."""
+
+    def __init__(self, pass_time: Callable[[float], object]) -> None:
+        super().__init__()
+        self._pass_time = pass_time
+        self._waits = 0
+
+    def wait(self, seconds: float) -> bool:
+        self._waits += 1
+        self._pass_time(seconds + (30 if self._waits == 3 else 0))
+        return self.asked
+
+
+def lost_time(*, suspended: Callable[[], int] = lambda: 0, stopped: bool) -> list[Event]:
+    """Events of a sampler that runs for a minute of its own time."""
+    times = {"now": 10**18}
+
+    def pass_time(seconds: float) -> None:
+        times["now"] += round(seconds * NS_PER_S)
+
+    clock = AnchoredClock(Anchor(0, 0, 0), lambda: times["now"], lambda: times["now"])
+    sink, stop = Kept(), Stopped(pass_time) if stopped else NoWaiting()
+    sampler = Sampler(sink, clock, host="h", tell=print, suspended=suspended)
+    if not stopped:
+        stop.wait = lambda seconds: pass_time(seconds) or False  # type: ignore[method-assign, func-returns-value]
+    sampler.run(stop, until_ns=10**18 + 60 * NS_PER_S)
+    stop.close()
+    return [row for row in sink.rows if isinstance(row, Event)]
+
+
+def test_a_sampler_that_was_stopped_says_so() -> None:
+    """Once, with how long it had no time."""
+    (event,) = lost_time(stopped=True)
+    assert (event.kind, event.subject) == ("sampler_stalled", "h")
+    assert "no time for 30.0 s" in event.detail
+
+
+def test_a_suspended_host_is_told() -> None:
+    """The run's clock stands still in a suspension, so nothing else would show it."""
+    slept = iter([0, 0, 0, *[90 * NS_PER_S] * 10_000])
+    (event,) = lost_time(suspended=lambda: next(slept), stopped=False)
+    assert (event.kind, event.subject) == ("host_suspended", "h")
+    assert "suspended for 90.0 s" in event.detail
+
+
+def test_after_a_stop_there_is_one_gap_and_no_burst(sample: Sample) -> None:
+    """SIGSTOP and SIGCONT: one late reading, skipped ones are told, and then each at its deadline as before."""
+    run = sample(gpu=[], host_every_s=0.1)
+    run.wait_for("host", at_least(5))
+    os.kill(run.process.pid, signal.SIGSTOP)
+    time.sleep(2.5)  # the length of the gap, which nothing could wait for
+    os.kill(run.process.pid, signal.SIGCONT)
+    run.event("sampler_stalled")
+    before = len(run.rows("host"))
+    moments = [row["at_ns"] for row in run.wait_for("host", at_least(before + 10))]
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert len([gap for gap in gaps if gap > 2 * NS_PER_S]) == 1
+    since = gaps.index(max(gaps)) + 1
+    assert moments[since + 8] - moments[since] > 0.6 * NS_PER_S  # eight readings take eight intervals, no burst
+    late = run.event("source_late")
+    assert int(late["detail"].split()[0]) >= 20
+    assert not [row for row in run.rows("events") if row["kind"] in {"source_hung", "source_found"}]
