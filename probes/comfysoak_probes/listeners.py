@@ -33,7 +33,7 @@ PROXIES = frozenset({
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Place:
     """Where a server of this host is reached."""
 
     port: int
@@ -60,7 +60,7 @@ class ListeningSocket:
     inode: int
 
 
-def endpoint_of(url: str, own_addresses: Callable[[], Iterable[str]]) -> Endpoint | None:
+def place_of(url: str, own_addresses: Callable[[], Iterable[str]]) -> Place | None:
     """Where the server of this URL listens; None when it is on another host. Raises OSError for an unknown name."""
     try:
         parts = urlsplit(url)
@@ -70,23 +70,7 @@ def endpoint_of(url: str, own_addresses: Callable[[], Iterable[str]]) -> Endpoin
     found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     addresses = frozenset(str(info[4][0]).split("%")[0] for info in found)
     own = {address for address in addresses if address.startswith("127.")} or addresses & set(own_addresses())
-    return Endpoint(port, addresses) if own else None
-
-
-def local_port(url: str, own_addresses: Callable[[], Iterable[str]]) -> int | None:
-    """The port of a server on this host; None when the URL leads to another host, or nowhere."""
-    try:
-        endpoint = endpoint_of(url, own_addresses)
-    except OSError:
-        return None
-    return None if endpoint is None else endpoint.port
-
-
-def listeners(ports: Iterable[int]) -> dict[int, int]:
-    """The process that listens on each of these ports at any address, as far as we may see it."""
-    everywhere = WILDCARDS | own_addresses() | {"127.0.0.1"}
-    held = holders([Endpoint(port, frozenset(everywhere)) for port in ports])
-    return {one.port: who.pids[0] if who.pids else who.proxy or 0 for one, who in held.items() if who.pids or who.proxy}
+    return Place(port, addresses) if own else None
 
 
 def own_addresses() -> set[str]:
@@ -97,9 +81,9 @@ def own_addresses() -> set[str]:
     return addresses
 
 
-def holders(endpoints: Sequence[Endpoint]) -> dict[Endpoint, Held]:
+def holders(places: Sequence[Place]) -> dict[Place, Held]:
     """Who holds each of these places; a look at the open files of all processes only where somebody listens."""
-    return _linux_holders(endpoints) if psutil.LINUX else _other_holders(endpoints)
+    return _linux_holders(places) if psutil.LINUX else _other_holders(places)
 
 
 def is_proxy(name: str) -> bool:
@@ -107,24 +91,23 @@ def is_proxy(name: str) -> bool:
     return name.lower().removesuffix(".exe") in PROXIES
 
 
-def _linux_holders(endpoints: Sequence[Endpoint]) -> dict[Endpoint, Held]:
+def _linux_holders(places: Sequence[Place]) -> dict[Place, Held]:
     listening = {
-        endpoint: best_matches(listening_sockets(PROC / "self/net", [endpoint.port]), endpoint.addresses)
-        for endpoint in endpoints
+        place: best_matches(listening_sockets(PROC / "self/net", [place.port]), place.addresses) for place in places
     }
     pids = _pids_of({one.inode for found in listening.values() for one in found}) if any(listening.values()) else {}
-    return {endpoint: _linux_holder(endpoint, sockets, pids) for endpoint, sockets in listening.items()}
+    return {place: _linux_holder(place, sockets, pids) for place, sockets in listening.items()}
 
 
-def _linux_holder(endpoint: Endpoint, sockets: list[ListeningSocket], pids: dict[int, set[int]]) -> Held:
+def _linux_holder(place: Place, sockets: list[ListeningSocket], pids: dict[int, set[int]]) -> Held:
     if not sockets:
-        behind = _contained(endpoint.port, None)
+        behind = _contained(place.port, None)
         return Held(behind, contained=True) if behind else Held()
     held_by = oldest_first({pid for one in sockets for pid in pids.get(one.inode, ())})
     if not held_by:
-        who = f"port {endpoint.port} is held by a process of {_user(sockets[0].uid)} that cannot be seen from here"
+        who = f"port {place.port} is held by a process of {_user(sockets[0].uid)} that cannot be seen from here"
         return Held(hidden=f"{who}: {RIGHTS}")
-    return _behind(held_by, endpoint.port)
+    return _behind(held_by, place.port)
 
 
 def _behind(pids: tuple[int, ...], port: int) -> Held:
@@ -255,20 +238,18 @@ def oldest_first(pids: Iterable[int]) -> tuple[int, ...]:
     return tuple(pid for _, pid in sorted(started))
 
 
-def _other_holders(endpoints: Sequence[Endpoint]) -> dict[Endpoint, Held]:
+def _other_holders(places: Sequence[Place]) -> dict[Place, Held]:
     """By psutil: all processes at once where the system tells that, else each that we may ask."""
     try:
         rows = list(_listening(psutil.net_connections("tcp")))
     except psutil.AccessDenied:
         rows = list(_listening_of_each())
     found = {}
-    for endpoint in endpoints:
-        sockets = [one for one in rows if one.port == endpoint.port]
-        pids = oldest_first({one.inode for one in best_matches(sockets, endpoint.addresses) if one.inode})
-        hidden = (
-            f"port {endpoint.port} is held by a process that cannot be seen from here: run the probe with its rights"
-        )
-        found[endpoint] = _behind(pids, endpoint.port) if pids else Held(hidden=hidden if sockets else None)
+    for place in places:
+        sockets = [one for one in rows if one.port == place.port]
+        pids = oldest_first({one.inode for one in best_matches(sockets, place.addresses) if one.inode})
+        hidden = f"port {place.port} is held by a process that cannot be seen from here: run the probe with its rights"
+        found[place] = _behind(pids, place.port) if pids else Held(hidden=hidden if sockets else None)
     return found
 
 

@@ -8,7 +8,6 @@ one with the same id included.
 from __future__ import annotations
 
 import os
-import re
 import time
 from dataclasses import dataclass
 
@@ -142,24 +141,3 @@ def _portable_io(process: psutil.Process) -> tuple[int | None, int | None, str |
     except (psutil.AccessDenied, AttributeError):  # macOS does not tell
         return None, None, NO_IO
     return counts.read_bytes, counts.write_bytes, None
-
-
-def connections_to(pid: int, port: int) -> tuple[int, int]:
-    """Established connections to a port of this process, and those the other end has closed and it has not.
-
-    On Linux those of its network namespace: a look through its open files would take seconds with ten thousand of them.
-    Raises OSError or psutil.Error.
-    """
-    if not psutil.LINUX:
-        kinds = [
-            one.status for one in psutil.Process(pid).net_connections("tcp") if one.laddr and one.laddr.port == port
-        ]
-        return kinds.count(psutil.CONN_ESTABLISHED), kinds.count(psutil.CONN_CLOSE_WAIT)
-    found: list[bytes] = []
-    pattern = re.compile(rb": [0-9A-F]+:%04X [0-9A-F]+:[0-9A-F]{4} (01|08) " % port)
-    for name in ("tcp", "tcp6"):
-        try:
-            found += pattern.findall((PROC / str(pid) / "net" / name).read_bytes())
-        except FileNotFoundError:
-            continue  # a kernel without IPv6
-    return found.count(b"01"), found.count(b"08")

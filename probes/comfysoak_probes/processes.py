@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
+from comfysoak_probes.connections import Connections
 from comfysoak_probes.gpu_processes import ProcessNames
-from comfysoak_probes.listeners import Endpoint, Held, endpoint_of, holders, own_addresses
+from comfysoak_probes.listeners import Held, Place, holders, own_addresses, place_of
 from comfysoak_probes.process_reading import GoneError
 from comfysoak_probes.process_tree import Parents, family
 from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
-from comfysoak_probes.watched_process import CHILD, PROXY, SERVER, WatchedProcess
+from comfysoak_probes.watched_process import CHILD, COUNTED_EVERY_S, PROXY, SERVER, WatchedProcess
 
 SEARCH_FIRST_S, SEARCH_MOST_S = 5.0, 30.0
 TREE_EVERY_S = 10.0
@@ -28,7 +29,7 @@ class Sought:
 
     server: str
     hidden: Outage
-    endpoint: Endpoint | None = None
+    place: Place | None = None
     elsewhere: bool = False
     due_ns: int = 0
     backoff: Backoff = field(default_factory=lambda: Backoff(SEARCH_FIRST_S, SEARCH_MOST_S))
@@ -68,15 +69,17 @@ class ProcessSource:
         self._with_family = with_family
         self._sought = [Sought(server, Outage("processes", server)) for server in servers]
         self._tree_due = Cadence(TREE_EVERY_S)
+        self._count_due = Cadence(COUNTED_EVERY_S)
         self._parents = Parents()
         self._watched: dict[tuple[int, str, str | None], WatchedProcess] = {}
 
     def read(self, tick: Tick) -> list[Row]:
         """Rows of the processes that are there, events about servers' processes that came or went."""
         rows: list[Row] = []
+        connections = Connections() if self._count_due.due(tick.deadline_ns) else None
         for key, watched in list(self._watched.items()):
             try:
-                rows.append(watched.row(tick, host=self._host, clock=self._clock))
+                rows.append(watched.row(tick, connections, host=self._host, clock=self._clock))
             except GoneError as gone:
                 del self._watched[key]
                 rows += self._gone(watched, gone)
@@ -98,17 +101,17 @@ class ProcessSource:
         for sought in due:
             sought.again(now_ns)
             yield from self._locate(sought, now_ns)
-        held = holders([one.endpoint for one in due if one.endpoint is not None])
+        held = holders([one.place for one in due if one.place is not None])
         for sought in due:
-            if sought.endpoint is not None:
-                yield from self._found(sought, held[sought.endpoint], now_ns)
+            if sought.place is not None:
+                yield from self._found(sought, held[sought.place], now_ns)
 
     def _locate(self, sought: Sought, now_ns: int) -> Iterator[Event]:
         try:
-            sought.endpoint = endpoint_of(sought.server, own_addresses)
+            sought.place = place_of(sought.server, own_addresses)
         except OSError:
             return  # a name that nobody knows now; whoever asks the server says so
-        if sought.endpoint is None:
+        if sought.place is None:
             sought.elsewhere = True
             yield _event(now_ns, "server_process_elsewhere", sought.server, ELSEWHERE)
 
@@ -118,7 +121,7 @@ class ProcessSource:
         if not held.pids and held.proxy is None:
             return []
         pid, role = (held.pids[0], SERVER) if held.pids else (held.proxy, PROXY)
-        port = None if sought.endpoint is None else sought.endpoint.port
+        port = None if sought.place is None else sought.place.port
         try:
             watched = self._follow(int(pid or 0), role, sought.server, port)
         except GoneError:

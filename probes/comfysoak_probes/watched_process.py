@@ -9,8 +9,9 @@ import psutil
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.rows import Process
+from comfysoak_probes.connections import Connections
 from comfysoak_probes.endings import Ending, in_words
-from comfysoak_probes.process_reading import GoneError, ProcessReading, age_ns, connections_to, read_process
+from comfysoak_probes.process_reading import GoneError, ProcessReading, age_ns, read_process
 from comfysoak_probes.source import Cadence, Tick
 
 COUNTED_EVERY_S = 10.0  # open files and connections
@@ -54,7 +55,7 @@ class WatchedProcess:
     started_ns: int
     ending: Ending | None
     _cpu_before: tuple[float, int] | None = None
-    _count_due: Cadence = field(default_factory=lambda: Cadence(COUNTED_EVERY_S))
+    _counted: bool = False
     _walk_due: Cadence = field(default_factory=lambda: Cadence(MEMORY_EVERY_S))
 
     @classmethod
@@ -70,14 +71,17 @@ class WatchedProcess:
             raise GoneError from error
         return cls(pid, role, server, port, name, first, clock.now_ns() - age_ns(first), ending)
 
-    def row(self, tick: Tick, *, host: str, clock: Clock) -> Process:
-        """What it has used until now. Raises GoneError when it has ended, also when another one has its id now."""
+    def row(self, tick: Tick, connections: Connections | None, *, host: str, clock: Clock) -> Process:
+        """What it has used until now; open files and connections only with a look at the latter, or at first.
+
+        Raises GoneError when it has ended, also when another one has its id now.
+        """
         began_ns = clock.now_ns()
         reading = read_process(self.pid)
         if reading.born != self.first.born:
             raise GoneError
         missing: list[str] = []
-        counted = self._count(tick, missing)
+        counted = self._count(connections, missing)
         walked = self._walk(tick, missing)
         if reading.missing:
             missing.append(reading.missing)
@@ -131,23 +135,27 @@ class WatchedProcess:
             return None
         return max(0.0, cpu_s - before[0]) / ((at_ns - before[1]) / NS_PER_S)
 
-    def _count(self, tick: Tick, missing: list[str]) -> Counted:
-        found = Counted()
-        if not self._count_due.due(tick.deadline_ns):
+    def _count(self, connections: Connections | None, missing: list[str]) -> Counted:
+        if connections is None and self._counted:
             missing.append(NOT_COUNTED)
-            return found
-        try:
-            found.handles = int(getattr(psutil.Process(self.pid), HANDLES)())
-        except (psutil.Error, OSError, AttributeError) as error:
-            missing.append(f"handles: {type(error).__name__}")
+            return Counted()
+        self._counted = True
+        found = Counted(handles=self._handles(missing))
         if self.port is None:
             missing.append(NO_PORT)
             return found
         try:
-            found.connections, found.half_closed = connections_to(self.pid, self.port)
+            found.connections, found.half_closed = (connections or Connections()).to(self.pid, self.port)
         except (psutil.Error, OSError) as error:
             missing.append(f"connections,connections_half_closed: {type(error).__name__}")
         return found
+
+    def _handles(self, missing: list[str]) -> int | None:
+        try:
+            return int(getattr(psutil.Process(self.pid), HANDLES)())
+        except (psutil.Error, OSError, AttributeError) as error:
+            missing.append(f"handles: {type(error).__name__}")
+            return None
 
     def _walk(self, tick: Tick, missing: list[str]) -> Walked:
         if not self._walk_due.due(tick.deadline_ns):

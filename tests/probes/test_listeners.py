@@ -11,15 +11,15 @@ import pytest
 
 from comfysoak_probes import listeners as under_test
 from comfysoak_probes.listeners import (
-    Endpoint,
+    Held,
     ListeningSocket,
+    Place,
     best_matches,
     holders,
     is_proxy,
-    listeners,
     listening_sockets,
-    local_port,
     own_addresses,
+    place_of,
 )
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -68,35 +68,40 @@ def test_the_socket_is_the_one_the_kernel_would_choose(bound: list[str], wanted:
         ("http://localhost/x", 80),
         ("https://[::1]", 443),
         ("http://192.0.2.1:8188", None),
-        ("http://no-such-host.invalid", None),
         ("http://x:99999", None),
         ("http://[", None),
     ],
 )
 def test_only_a_server_of_this_host_has_a_process_here(url: str, port: int | None) -> None:
     """Loopback and our own addresses; another host's port of the same number is not ours."""
-    assert local_port(url, own_addresses) == port
+    place = place_of(url, own_addresses)
+    assert (None if place is None else place.port) == port
+
+
+def test_a_name_that_nobody_knows_is_asked_for_again() -> None:
+    """It is no other host's either: an error, not an answer."""
+    with pytest.raises(OSError, match=r".+"):
+        place_of("http://no-such-host.invalid", own_addresses)
 
 
 def test_a_listener_is_found_by_its_port() -> None:
     """The process that listens, and nobody for a port without one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert listeners([port]) == {port: os.getpid()}
-        endpoint = Endpoint(port, frozenset({"127.0.0.1"}))
-        assert under_test._other_holders([endpoint])[endpoint].pids == (os.getpid(),)
-    assert listeners([port]) == {}
+        place = Place(server.getsockname()[1], frozenset({"127.0.0.1"}))
+        assert holders([place])[place].pids == (os.getpid(),)
+        assert under_test._other_holders([place])[place].pids == (os.getpid(),)
+    assert holders([place]) == {place: Held()}
 
 
 def test_who_may_not_be_seen_is_named_by_user_with_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket is there, its process is another user's: no guess, but a reason."""
     monkeypatch.setattr(under_test, "_links", lambda _: iter(()))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = Endpoint(server.getsockname()[1], frozenset({"127.0.0.1"}))
-        (held,) = holders([endpoint]).values()
+        place = Place(server.getsockname()[1], frozenset({"127.0.0.1"}))
+        (held,) = holders([place]).values()
     assert held.pids == ()
     assert held.hidden is not None
-    assert held.hidden.startswith(f"port {endpoint.port} is held by a process of user ")
+    assert held.hidden.startswith(f"port {place.port} is held by a process of user ")
     assert "CAP_SYS_PTRACE" in held.hidden
 
 
@@ -108,8 +113,8 @@ def test_where_all_sockets_may_not_be_listed_each_process_is_asked(monkeypatch: 
 
     monkeypatch.setattr(psutil, "net_connections", refuse)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        endpoint = Endpoint(server.getsockname()[1], frozenset({"127.0.0.1"}))
-        assert under_test._other_holders([endpoint])[endpoint].pids == (os.getpid(),)
+        place = Place(server.getsockname()[1], frozenset({"127.0.0.1"}))
+        assert under_test._other_holders([place])[place].pids == (os.getpid(),)
 
 
 @pytest.mark.parametrize(

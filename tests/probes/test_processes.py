@@ -16,10 +16,11 @@ import pytest
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import Event, Process, Row
 from comfysoak_probes import processes, watched_process
+from comfysoak_probes.connections import Connections
 from comfysoak_probes.endings import in_words
 from comfysoak_probes.gpu_processes import ProcessNames
-from comfysoak_probes.listeners import Endpoint, Held
-from comfysoak_probes.process_reading import GoneError, connections_to, read_process
+from comfysoak_probes.listeners import Held, Place
+from comfysoak_probes.process_reading import GoneError, read_process
 from comfysoak_probes.process_tree import role_of
 from comfysoak_probes.processes import ProcessSource
 from comfysoak_probes.source import Tick
@@ -214,10 +215,10 @@ def test_the_search_is_made_less_and_less_often(follower: Follower, monkeypatch:
     """After 5, 10, 20 and then every 30 seconds while nobody listens."""
     looks: list[int] = []
 
-    def nobody(endpoints: list[Endpoint]) -> dict[Endpoint, Held]:
-        if endpoints:
+    def nobody(places: list[Place]) -> dict[Place, Held]:
+        if places:
             looks.append(len(looks_at))
-        return dict.fromkeys(endpoints, Held())
+        return dict.fromkeys(places, Held())
 
     looks_at: list[int] = []
     monkeypatch.setattr(processes, "holders", nobody)
@@ -234,7 +235,7 @@ def test_a_process_of_another_user_is_told_once_with_the_rights_it_takes(
     server, _ = listen(port)
     hidden = Held(hidden="port 1 is held by a process of user comfy that cannot be seen from here: run the probe as it")
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "holders", lambda endpoints: dict.fromkeys(endpoints, hidden))
+        patch.setattr(processes, "holders", lambda places: dict.fromkeys(places, hidden))
         assert follower.events() == [("source_missing", hidden.hidden)]
         assert follower.events(after_s=60) == []
         assert follower.names.servers is None
@@ -269,7 +270,7 @@ def test_connections_are_counted_by_the_server_s_port() -> None:
         kept, left = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
         accepted = [server.accept()[0] for _ in range(2)]
         left.close()
-        while connections_to(os.getpid(), port) != (1, 1):
+        while Connections().to(os.getpid(), port) != (1, 1):
             pass  # until the kernel has told the other end
         for one in (kept, *accepted):
             one.close()
