@@ -59,7 +59,6 @@ class GpuSeries:
     identity: Identity
     name: str
     pod: str  # namespace, "/", pod, ", container ..."; "" for the GPU as a whole
-    words: str  # what the exporter says an Xid means
 
 
 @dataclass(slots=True)
@@ -69,7 +68,6 @@ class Reading:
     identity: Identity
     values: dict[str, float] = field(default_factory=dict)  # by series
     pod: str = ""  # the first it is given to
-    xid_words: str = ""
     _whole: set[str] = field(default_factory=set)  # series that are of the GPU as a whole
 
     def take(self, series: GpuSeries, value: float) -> None:
@@ -79,11 +77,8 @@ class Reading:
             self._whole.add(series.name)
         elif series.name in self.values or series.name in self._whole:
             return
-        if is_blank(value):
-            return
-        self.values[series.name] = value
-        if series.name in XID_SERIES:
-            self.xid_words = series.words
+        if not is_blank(value):
+            self.values[series.name] = value
 
     def first(self, *names: str) -> float | None:
         """The value of the first of these series that is there."""
@@ -102,7 +97,7 @@ def gpu_parser(exporter: str) -> Parser[GpuSeries]:
         identity = Identity.of(series.labels, exporter)
         if identity is None or "nvlink" in series.labels:
             return None  # one link's traffic must not stand for the GPU's
-        return GpuSeries(identity, series.name, _pod(series.labels), series.labels.get("err_msg", "")[:80])
+        return GpuSeries(identity, series.name, _pod(series.labels))
 
     return Parser(recognise, PREFIX)
 

@@ -19,10 +19,10 @@ from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError
 from comfysoak_probes.freshness import IDLE_POLL_S, Freshness
 from comfysoak_probes.prometheus import NotPrometheusError
 from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
+from comfysoak_probes.xids import xid_code, xid_words
 
 METRICS = "/metrics"  # where an address without a path leads
 BODY_BYTES = 8 * MIB
-XID_FALLEN_OFF_THE_BUS = 79
 UNCHANGED_ROW_EVERY_NS = NS_PER_S  # a value that stays is still a reading
 AGAIN_AFTER_NS = 60 * NS_PER_S
 INTERVAL_TOLERANCE = 0.2
@@ -190,9 +190,8 @@ def _xid(reading: Reading, known: _Known, at_ns: int) -> list[Event]:
     known.xid = xid
     if before is None or xid in {before, 0}:
         return []
-    code = Code.GPU_LOST if xid == XID_FALLEN_OFF_THE_BUS else None
-    words = f": {reading.xid_words}" if reading.xid_words else ""
-    return [_event(at_ns, "xid", reading.identity.uuid, f"Xid {xid} on {reading.identity.host}{words}", code=code)]
+    gpu = reading.identity
+    return [_event(at_ns, "xid", gpu.uuid, f"{xid_words(xid)}, on {gpu.host}", code=xid_code(xid))]
 
 
 def _event(

@@ -310,8 +310,8 @@ class Engine:
                 gpu.add_foreign(size)
                 return lambda: gpu.add_foreign(-size)
             case Throttle(factor=factor):
-                gpu.throttle(factor)
-                return lambda: gpu.throttle(1.0)
+                gpu.throttle(factor, self._clock.now_ns())
+                return lambda: gpu.throttle(1.0, self._clock.now_ns())
             case GpuLost(xid=xid):
                 gpu.lose(xid)
                 return gpu.recover

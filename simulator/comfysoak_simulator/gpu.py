@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.embedded import VirtualGpu
@@ -32,8 +32,32 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """How hard the parts of a GPU work, each 0 to 1 of what they could, but for the bytes it is sent."""
+
+    utilisation: float = 0.0  # of the time in which some kernel runs
+    sm: float = 0.0
+    occupancy: float = 0.0
+    tensor: float = 0.0
+    memory: float = 0.0
+    received_bytes_per_s: float = 0.0
+
+    def plus(self, other: Activity, share: float) -> Activity:
+        """Beside it `share` of another one."""
+        return Activity(*(getattr(self, one.name) + getattr(other, one.name) * share for one in fields(Activity)))
+
+
+SAMPLING = Activity(0.97, sm=0.88, occupancy=0.34, tensor=0.47, memory=0.39, received_bytes_per_s=2e6)
+
+
+def loading(bytes_per_s: float) -> Activity:
+    """A model is being moved to the GPU: hardly a kernel runs, the bus is full."""
+    return Activity(0.08, sm=0.02, occupancy=0.01, memory=0.06, received_bytes_per_s=bytes_per_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
-    """What a probe of this GPU sees at one moment."""
+    """What a probe of this GPU sees at one moment; `activity` over the second before."""
 
     used_bytes: int
     total_bytes: int
@@ -41,11 +65,15 @@ class Reading:
     utilisation: float
     memory_utilisation: float
     watts: float
+    limit_watts: float
     energy_joules: float
     celsius: float
     sm_mhz: int
     memory_mhz: int
     xid: int
+    activity: Activity
+    throttled: bool
+    throttled_ns: int  # in all
 
 
 class Gpu:
@@ -59,7 +87,9 @@ class Gpu:
         self.foreign_bytes = 0
         self.lost_xid: int | None = None
         self.slowdown = 1.0  # by throttling: clocks are divided by it
-        self._busy: deque[tuple[int, int, float]] = deque()
+        self._busy: deque[tuple[int, int, Activity]] = deque()
+        self._throttled_since_ns: int | None = None
+        self._throttled_ns = 0
         self._read_ns = now_ns
         self._celsius = _IDLE_CELSIUS
         self._joules = 0.0
@@ -131,18 +161,18 @@ class Gpu:
         self._working.clear()
         self.leaked_bytes = 0
 
-    def busy(self, from_ns: int, until_ns: int, level: float) -> None:
-        """Note that it works at `level` (0 to 1) in this stretch."""
+    def busy(self, from_ns: int, until_ns: int, activity: Activity) -> None:
+        """Note how hard it works in this stretch."""
         if until_ns > from_ns:
             self._forget_before(from_ns - _UTILISATION_WINDOW_NS)  # perhaps nobody ever reads it
-            self._busy.append((from_ns, until_ns, level))
+            self._busy.append((from_ns, until_ns, activity))
 
     def idle_from(self, now_ns: int) -> None:
         """Work announced for later than now was called off."""
         while self._busy and self._busy[-1][1] > now_ns:
-            start, _, level = self._busy.pop()
+            start, _, activity = self._busy.pop()
             if start < now_ns:
-                self._busy.append((start, now_ns, level))
+                self._busy.append((start, now_ns, activity))
                 return
 
     def lose(self, xid: int) -> None:
@@ -153,9 +183,15 @@ class Gpu:
         """Another process takes memory, or gives it back (negative)."""
         self.foreign_bytes = max(self.foreign_bytes + size_bytes, 0)
 
-    def throttle(self, factor: float) -> None:
-        """Clocks are divided by this from now on."""
+    def throttle(self, factor: float, now_ns: int) -> None:
+        """Clocks are divided by this from now on; 1: no longer."""
+        self._throttled_ns = self._throttled_until(now_ns)
+        self._throttled_since_ns = now_ns if factor > 1 else None
         self.slowdown = factor
+
+    def _throttled_until(self, now_ns: int) -> int:
+        since = self._throttled_since_ns
+        return self._throttled_ns + (max(now_ns - since, 0) if since is not None else 0)
 
     def recover(self) -> None:
         """What a restart of server and driver gives."""
@@ -163,7 +199,8 @@ class Gpu:
 
     def read(self, now_ns: int) -> Reading:
         """What a probe sees now."""
-        utilisation = self._utilisation(now_ns)
+        activity = self._activity(now_ns)
+        utilisation = min(activity.utilisation, 1.0)
         watts = self.spec.watts * (_IDLE_WATTS_SHARE + (1 - _IDLE_WATTS_SHARE) * utilisation / self.slowdown)
         elapsed_s = max((now_ns - self._read_ns) / NS_PER_S, 0.0)
         self._read_ns = now_ns
@@ -178,22 +215,30 @@ class Gpu:
             utilisation=utilisation,
             memory_utilisation=utilisation * 0.6,
             watts=watts,
+            limit_watts=self.spec.watts,
             energy_joules=self._joules,
             celsius=self._celsius,
             sm_mhz=round(clock / self.slowdown),
             memory_mhz=_MEMORY_MHZ,
             xid=self._xid,
+            activity=activity,
+            throttled=self._throttled_since_ns is not None,
+            throttled_ns=self._throttled_until(now_ns),
         )
 
-    def _utilisation(self, now_ns: int) -> float:
+    def _activity(self, now_ns: int) -> Activity:
+        """The mean over the window before `now_ns`."""
         since = now_ns - _UTILISATION_WINDOW_NS
         self._forget_before(since)
-        worked = sum(
-            max(min(until, now_ns) - max(start, since), 0) * level
-            for start, until, level in self._busy
-            if start < now_ns
-        )
-        return min(worked / _UTILISATION_WINDOW_NS, 1.0)
+        worked_ns: dict[Activity, int] = {}  # there are few kinds, and many stretches
+        for start, until, activity in self._busy:
+            lasted_ns = min(until, now_ns) - max(start, since)
+            if lasted_ns > 0:
+                worked_ns[activity] = worked_ns.get(activity, 0) + lasted_ns
+        mean = Activity()
+        for activity, lasted_ns in worked_ns.items():
+            mean = mean.plus(activity, lasted_ns / _UTILISATION_WINDOW_NS)
+        return mean
 
     def _forget_before(self, since_ns: int) -> None:
         while self._busy and self._busy[0][1] <= since_ns:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_simulator.behaviour import models_in
 from comfysoak_simulator.costs import NO_WORK, Work
+from comfysoak_simulator.gpu import SAMPLING, loading
 from comfysoak_simulator.graph import Node
 from comfysoak_simulator.models import Model, model_of
 from comfysoak_simulator.values import Value
@@ -16,7 +17,6 @@ from comfysoak_simulator.worker import Worker
 GIB = 1024**3
 _SHORTEST_NS = 20_000  # a wait below this is no wait: timers are coarser
 _PCIE_BYTES_PER_S = 12 * GIB
-_BUSY, _BUSY_LOADING = 0.97, 0.08
 
 
 class ShortageError(Exception):
@@ -105,7 +105,7 @@ class Labour:
             now_ns = worker.clock.now_ns()
             lasts_ns = round(moved / worker.load_bandwidth * NS_PER_S / worker.speed)
             if gpu is not None:
-                gpu.busy(now_ns, now_ns + lasts_ns, _BUSY_LOADING)
+                gpu.busy(now_ns, now_ns + lasts_ns, loading(worker.load_bandwidth * worker.speed))
             yield from self._pause(lasts_ns, interruptible=False)
             worker.log.loaded(model, placement, gpu.free_bytes if gpu is not None else 0)
         if gpu is not None and not gpu.reserve(self._owner, self._work.vram_bytes, self._models):
@@ -145,7 +145,7 @@ class Labour:
         gpu, now_ns = self._worker.gpu, self._worker.clock.now_ns()
         on_gpu = gpu is not None and bool(self._models or self._work.vram_bytes)
         if gpu is not None and on_gpu:
-            gpu.busy(now_ns, now_ns + lasts_ns, _BUSY)
+            gpu.busy(now_ns, now_ns + lasts_ns, SAMPLING)
         yield from self._pause(lasts_ns, interruptible=self._worker.newer and bool(self._models))
         if gpu is not None and on_gpu and self._worker.interrupt_wanted:
             gpu.idle_from(self._worker.clock.now_ns())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from comfysoak_core.scenario.embedded import VirtualGpu
 from comfysoak_probes.dcgm import GPUS_MOST, Reading, by_gpu, gpu_parser
 from comfysoak_probes.dcgm_rows import MIB, When, gpu_health_row, gpu_row, gpu_slow_row
 from comfysoak_probes.prometheus import NotPrometheusError
+from comfysoak_simulator.gpu import Gpu as Virtual
+from comfysoak_simulator.metrics import as_prometheus_text
 from tests.probes.exporting import CHOSEN, USUAL, Gpu, exported
 
 NOW = When(at_ns=5, cost_ns=2, late_ns=1)
@@ -159,6 +162,17 @@ def test_traffic_of_one_nvlink_is_not_the_gpus() -> None:
     body = exported(Gpu()) + 'DCGM_FI_PROF_NVLINK_TX_BYTES{nvlink="3",gpu="0",gpu_uuid="GPU-abc"} 7\n'
     assert list(read(body)) == ["GPU-abc"]
     assert gpu_slow_row(read(body)["GPU-abc"], NOW).nvlink_sent_bytes_per_s is None
+
+
+def test_what_the_simulator_publishes_is_read_whole() -> None:
+    """Its virtual GPU is a GPU like any other: each of its series finds its column."""
+    reading = next(iter(read(as_prometheus_text(Virtual(VirtualGpu(), 0), 2, 10**9)).values()))
+    fast, slow, health = gpu_row(reading, NOW), gpu_slow_row(reading, NOW), gpu_health_row(reading, NOW)
+    assert (fast.index, fast.missing) == (2, None)
+    assert (slow.sm_active_ratio, slow.tensor_active_ratio, slow.thermal_throttled_s) == (0.0, 0.0, 0.0)
+    assert (slow.event_reasons, slow.xid, health.pcie_replays) == ("gpu_idle", 0, 0)
+    lacking = [part.split(":")[0] for part in f"{slow.missing}".split("; ") if "exporter has no" in part]
+    assert lacking == ["performance_state", "nvlink_sent_bytes_per_s", "nvlink_received_bytes_per_s"]
 
 
 def test_text_without_a_gpu_is_refused() -> None:

@@ -185,7 +185,7 @@ def test_an_xid_is_an_event_when_it_appears(exporter: Exporter) -> None:
     exporter.export(Exported(values={**USUAL, "DCGM_FI_DEV_XID_ERRORS": "79"}))
     (event,) = events(exporter.read(source))
     assert (event.kind, event.code, event.subject) == ("xid", "GPU_LOST", "GPU-abc")
-    assert event.detail.startswith("Xid 79 on gpu-1: ")
+    assert event.detail == "Xid 79: GPU has fallen off the bus (usually hardware), on gpu-1"
     assert events(exporter.read(source)) == []
     source.close()
 

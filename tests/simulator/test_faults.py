@@ -151,13 +151,17 @@ def test_a_throttled_gpu_is_slower_and_shows_lower_clocks() -> None:
     gpu = driven.machine.gpu
     assert gpu is not None
     driven.ran(diffusion_graph(0))  # loads the models
-    times, clocks = [], []
+    times, clocks, throttled = [], [], []
     for seed, pause in ((1, 100), (2, 100), (3, 0)):
         times.append(took_s(driven.ran(diffusion_graph(seed))))
-        clocks.append(gpu.read(driven.clock.now_ns()).sm_mhz)
+        reading = gpu.read(driven.clock.now_ns())
+        clocks.append(reading.sm_mhz)
+        throttled.append(reading.throttled)
         driven.run(pause)
     assert times == [times[0], pytest.approx(2 * times[0], rel=0.01), pytest.approx(times[0], rel=0.01)]
     assert clocks == [clocks[0], clocks[0] // 2, clocks[0]]
+    assert throttled == [False, True, False]
+    assert gpu.read(driven.clock.now_ns()).throttled_ns == pytest.approx(100e9, rel=0.02)
 
 
 def test_slow_nodes_get_slower_with_the_hours() -> None:

@@ -77,18 +77,67 @@ def test_utilisation_follows_the_work() -> None:
     assert idle.energy_joules > busy.energy_joules
 
 
+def published(driven: Driven, index: int = 0) -> list[str]:
+    """The lines of its exporter now."""
+    assert driven.machine.gpu is not None
+    return as_prometheus_text(driven.machine.gpu, index, driven.clock.now_ns()).splitlines()
+
+
+def values_in(lines: list[str]) -> dict[str, float]:
+    """Series and their values."""
+    return {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+
 def test_metrics_are_what_dcgm_exporter_writes() -> None:
     """Each series has its help, its type and its labels; used, free and reserved add up to the card."""
     driven = Driven(gpu={"name": 'L4 "virtual"', "memory": "24 GiB"})
     driven.ran(diffusion_graph(1))
-    assert driven.machine.gpu is not None
-    text = as_prometheus_text(driven.machine.gpu, 3, driven.clock.now_ns())
-    lines = text.splitlines()
-    values = {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+    lines = published(driven, 3)
+    values = values_in(lines)
     total = values["DCGM_FI_DEV_FB_USED"] + values["DCGM_FI_DEV_FB_FREE"] + values["DCGM_FI_DEV_FB_RESERVED"]
     assert total == 24 * 1024
     assert values["DCGM_FI_DEV_FB_USED"] == pytest.approx(2034, abs=2)
-    for name in values:
-        assert f"# TYPE {name} " in text
-    assert 'gpu="3"' in text
-    assert 'modelName="L4 \\"virtual\\""' in text
+    for place, name in enumerate(values):
+        help_line, type_line, sample = lines[3 * place : 3 * place + 3]
+        assert help_line.startswith(f"# HELP {name} ")
+        assert type_line in {f"# TYPE {name} gauge", f"# TYPE {name} counter"}
+        assert sample.startswith(f'{name}{{gpu="3",UUID="GPU-')
+        assert ',device="nvidia3",modelName="L4 \\"virtual\\"",Hostname="' in sample
+    xid = next(line for line in lines if line.startswith("DCGM_FI_DEV_XID_ERRORS"))
+    assert ',DCGM_FI_DRIVER_VERSION="580.65.06",err_code="0",err_msg="No Error"} 0' in xid
+
+
+def test_profiling_series_tell_sampling_from_loading() -> None:
+    """While sampling SMs and tensor cores work; while a model is loaded the bus does, and they do not."""
+    driven = Driven(models=FILES, gpu={"memory": "24 GiB", "load_bandwidth": "2 GiB"})
+    driven.submit(diffusion_graph(1, "a.safetensors", steps=200))
+    driven.run(2)
+    loads = values_in(published(driven))
+    driven.run(5)
+    samples = values_in(published(driven))
+    assert loads["DCGM_FI_PROF_SM_ACTIVE"] < 0.1 < 0.8 < samples["DCGM_FI_PROF_SM_ACTIVE"] < 1
+    assert loads["DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"] == 0 < 0.3 < samples["DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"]
+    assert loads["DCGM_FI_PROF_PCIE_RX_BYTES"] == pytest.approx(2 * GIB, rel=0.01)
+    assert samples["DCGM_FI_PROF_PCIE_RX_BYTES"] < 1e8
+    assert samples["DCGM_FI_DEV_POWER_USAGE"] > loads["DCGM_FI_DEV_POWER_USAGE"]
+
+
+def test_a_lost_gpu_publishes_its_xid_alone() -> None:
+    """Whatever could not be read is left out, as dcgm-exporter does."""
+    driven = Driven(faults=[{"kind": "gpu-lost", "at": "1s"}])
+    driven.run(2)
+    lines = published(driven)
+    assert values_in(lines) == {"DCGM_FI_DEV_XID_ERRORS": 79.0}
+    assert 'err_code="79",err_msg="GPU has fallen off the bus"' in lines[-1]
+
+
+def test_a_throttled_gpu_publishes_why_and_for_how_long() -> None:
+    """The reason while it is throttled, and the time of it in all."""
+    driven = Driven(faults=[{"kind": "throttle", "at": "10s", "for": "5s"}])
+    driven.run(12)
+    during = values_in(published(driven))
+    driven.run(8)
+    after = values_in(published(driven))
+    assert (during["DCGM_FI_DEV_CLOCKS_EVENT_REASONS"], after["DCGM_FI_DEV_CLOCKS_EVENT_REASONS"]) == (0x21, 0x1)
+    assert during["DCGM_FI_DEV_THERMAL_VIOLATION"] == pytest.approx(2e9, rel=0.05)
+    assert after["DCGM_FI_DEV_THERMAL_VIOLATION"] == pytest.approx(5e9, rel=0.02)

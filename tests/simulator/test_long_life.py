@@ -5,14 +5,14 @@ from __future__ import annotations
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.embedded import VirtualGpu
 from comfysoak_simulator.files import MOST_FILES, Files, Place
-from comfysoak_simulator.gpu import Gpu
+from comfysoak_simulator.gpu import Activity, Gpu
 
 
 def test_work_is_forgotten_although_no_probe_ever_reads_the_gpu() -> None:
     """`comfysoak sim` alone: nobody asks for /metrics, and each step of each prompt is work."""
     gpu = Gpu(VirtualGpu(), 0)
     for second in range(10_000):
-        gpu.busy(second * NS_PER_S, second * NS_PER_S + NS_PER_S // 2, 1.0)
+        gpu.busy(second * NS_PER_S, second * NS_PER_S + NS_PER_S // 2, Activity(1.0))
     assert len(gpu._busy) < 10  # what must not grow is seen from inside only
     assert gpu.read(10_000 * NS_PER_S).utilisation == 0.5
 
