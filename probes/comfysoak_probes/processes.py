@@ -96,7 +96,7 @@ class ProcessSource:
 
     def _search(self, now_ns: int) -> Iterator[Event]:
         """Look for the servers' processes that are not followed and due."""
-        seen = {watched.server for watched in self._watched.values() if watched.role in {SERVER, PROXY}}
+        seen = {watched.server for watched in self._watched.values() if watched.role == SERVER}
         due = [one for one in self._sought if one.server not in seen and not one.elsewhere and one.due_ns <= now_ns]
         for sought in due:
             sought.again(now_ns)
@@ -130,8 +130,17 @@ class ProcessSource:
         events = sought.hidden.found(now_ns, "the server's process can be seen")
         if before == sought.last:
             return events
+        if role == SERVER and self._leave_proxies(sought.server):
+            before = None
         detail = ", ".join([watched.start_in_words(), *_circumstances(held), *_replaced(before)])
         return [*events, _event(now_ns, "server_process", sought.server, detail)]
+
+    def _leave_proxies(self, server: str) -> bool:
+        """The server itself can be seen now (a container's proxy listens before it); True when one was followed."""
+        proxies = [key for key, one in self._watched.items() if one.role == PROXY and one.server == server]
+        for key in proxies:
+            self._watched.pop(key).close()
+        return bool(proxies)
 
     def _gone(self, watched: WatchedProcess, gone: GoneError) -> list[Event]:
         self._parents.forget(watched.pid)

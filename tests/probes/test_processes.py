@@ -255,6 +255,23 @@ def test_a_proxy_in_front_is_said_to_be_one(listen: Listen, follower: Follower, 
     assert follower.names.servers is None
 
 
+def test_a_server_that_comes_up_behind_its_proxy_is_followed_then(
+    listen: Listen, follower: Follower, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's proxy listens from its start, the server only when it is ready."""
+    proxy, _ = listen(port)
+    monkeypatch.setattr(processes, "holders", lambda places: dict.fromkeys(places, Held(proxy=proxy.pid)))
+    assert [kind for kind, _ in follower.events()] == ["server_process"]
+    assert follower.events(after_s=30) == []
+    server, _ = listen(free_port())
+    behind = Held((server.pid,), proxy=proxy.pid, contained=True)
+    monkeypatch.setattr(processes, "holders", lambda places: dict.fromkeys(places, behind))
+    ((_, detail),) = follower.events(after_s=30)
+    assert detail.endswith(f"behind process {proxy.pid}, which listens for it, in the network of a container")
+    assert {row.role for row in follower.rows().values()} == {"server"}
+    assert follower.names.servers == frozenset({server.pid})
+
+
 def test_a_server_elsewhere_is_said_to_be_so_once() -> None:
     """Another host's address: one event, no search, no rows."""
     follower = Follower("http://192.0.2.1:8188", "http://no-such-host.invalid")
