@@ -112,8 +112,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A GPU that the driver counts, or a MIG instance, and will not let us have."""
+    """A GPU that the driver counts, or a MIG instance of it, and will not let us have."""
 
+    index: int  # of the GPU
     title: str
     error: DriverError
 
@@ -177,18 +178,18 @@ class Gate:
         with suppress(DriverError):
             _call(pynvml.nvmlShutdown, ())
 
-    def ask(self, function: Callable[..., T], *arguments: object) -> T:
-        """The driver's answer. Raises DriverError."""
+    def ask(self, function: Callable[..., T], *arguments: object, generation: int | None = None) -> T:
+        """The driver's answer. Raises DriverError; CLOSED when what is passed is of another `generation`."""
         me = threading.get_ident()
         with self._lock:
-            if not self._open:
+            if not self._open or (generation is not None and generation != self.generation):
                 raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
             self._inside.add(me)
         try:
             return _call(function, arguments)
         except DriverError as error:
             if error.fault is Fault.CLOSED:
-                self._open = False  # it was shut down by itself: the next `open` initialises it
+                self._open = False  # says the driver itself: the next `open` initialises it
             raise
         finally:
             with self._lock:
@@ -208,7 +209,7 @@ class Gate:
             try:
                 gpu = self._gpu(index)
             except DriverError as error:
-                found.append(Refusal(f"GPU {index}", error))
+                found.append(Refusal(index, f"GPU {index}", error))
             else:
                 found += [gpu, *self._instances(gpu)]
         return found
@@ -230,7 +231,7 @@ class Gate:
                 yield self._instance(gpu, handle)
             except DriverError as error:
                 if error.fault is not Fault.NO_DATA:  # that is a free place
-                    yield Refusal(f"MIG instance {place} of GPU {gpu.index}", error)
+                    yield Refusal(gpu.index, f"MIG instance {place} of GPU {gpu.index}", error)
 
     def _instance(self, gpu: Device, handle: object) -> Device:
         gpu_instance = self.ask(pynvml.nvmlDeviceGetGpuInstanceId, handle)

@@ -232,7 +232,8 @@ class Sampler:
 
 
 TOLD = frozenset({"source_missing", "source_hung", "source_failed", "source_found", "gpu_lost", "gpu_vanished",
-                  "gpu_found", "rows_dropped", "sampler_stalled", "host_suspended"})  # fmt: skip
+                  "gpu_found", "xid", "ecc_error", "xid_unheard", "rows_dropped", "rows_lost", "clock_step",
+                  "sampler_stalled", "host_suspended"})  # fmt: skip
 
 
 def _sentence(event: Event) -> str:

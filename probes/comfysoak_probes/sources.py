@@ -27,9 +27,9 @@ def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> 
     if config.nvml:
         rates = Rates(config.every_s, config.slow_every_s, config.processes_every_s)
         driver = DriverSource(
-            rates=rates, host=host, clock=clock, start=lambda gpu: add(gpu, "nvml", Kind.GPU), names=names
+            rates=rates, host=host, clock=clock, start=lambda source, group: add(source, group, Kind.GPU), names=names
         )
-        add(driver, "nvml", Kind.GPU)
+        add(driver, driver.name, Kind.GPU)
     if config.host:
         disk = DiskSpace(config.disk, clock)
         add(disk, "disk", Kind.HOST)
