@@ -12,6 +12,7 @@ from comfysoak_core.errors import ComfySoakError, UsageError
 from comfysoak_core.lifeline import hold
 from comfysoak_core.recording.journal import Journal
 from comfysoak_probes.config import SamplerConfig
+from comfysoak_probes.cursors import BookmarkSink, read_cursors
 from comfysoak_probes.sampler import JournalSink, Sampler, Stop
 from comfysoak_probes.sources import add_sources
 
@@ -29,14 +30,9 @@ def main(arguments: list[str]) -> int:
     host = socket.gethostname()
     journal_dir = run_dir / "journal"
     journal_dir.mkdir(exist_ok=True)
-    sampler = Sampler(
-        JournalSink(Journal(journal_dir, host=host, process="sampler", clock=clock)),
-        clock,
-        host=host,
-        tell=_tell,
-        pause=config.pause,
-    )
-    add_sources(sampler.add, config, clock, host=host)
+    journal = JournalSink(Journal(journal_dir, host=host, process="sampler", clock=clock))
+    sampler = Sampler(BookmarkSink(journal, run_dir), clock, host=host, tell=_tell, pause=config.pause)
+    add_sources(sampler.add, config, clock, host=host, cursors=read_cursors(run_dir))
     sampler.run(stop)
     return 0
 

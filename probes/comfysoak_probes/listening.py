@@ -71,32 +71,40 @@ def is_loopback(listener: socket.socket) -> bool:
     return host.startswith("127.") or host == "::1"
 
 
-@dataclass(slots=True)
-class Listening:
-    """A sink whose rows can be fetched: `url` is where, as seen from this machine."""
+@dataclass(frozen=True, slots=True)
+class ListenOn:
+    """Where to listen, who may come in, and how long rows are kept for them. `variable` is named in what is said."""
 
     address: ListenAddress
+    keep_s: float
+    token: str | None = None
+    variable: str = TOKEN_VARIABLE
+
+
+@dataclass(slots=True)
+class Listening:
+    """A sink whose rows can be fetched. Raises UsageError when nobody can listen there, or anybody could come in."""
+
+    on: ListenOn
     clock: Clock
     host: str
     version: str
-    keep_s: float
     every_s: float
-    token: str | None = None
     ring: Ring = field(init=False)
     metrics: Metrics = field(init=False)
     listener: socket.socket = field(init=False)
     _service: Service = field(init=False)
 
     def __post_init__(self) -> None:
-        self.listener = open_listener(self.address)
-        if self.token is None and not is_loopback(self.listener):
+        self.listener = open_listener(self.on.address)
+        if self.on.token is None and not is_loopback(self.listener):
             self.listener.close()
             raise UsageError(
-                f"{self.address} can be reached from other machines, and no token keeps strangers out",
-                f"export {TOKEN_VARIABLE}=... with a secret of 16 characters or more (as of: openssl rand -hex 16), "
+                f"{self.on.address} can be reached from other machines, and no token keeps strangers out",
+                f"export {self.on.variable}=... with a secret of 16 characters or more (as of: openssl rand -hex 16), "
                 f"or listen on 127.0.0.1 and reach it by an ssh tunnel.",
             )
-        self.ring = Ring(self.clock, keep_s=self.keep_s)
+        self.ring = Ring(self.clock, keep_s=self.on.keep_s)
         self.metrics = Metrics(self.clock, host=self.host, version=self.version, every_s=self.every_s)
         self._service = Service(self.listener, self.answer)
 
@@ -123,10 +131,10 @@ class Listening:
 
     def hints(self) -> list[str]:
         """What a person wants to know at the start: where it listens, and what to write into a scenario."""
-        here = ListenAddress(self.address.host, self.port)
+        here = ListenAddress(self.on.address.host, self.port)
         loopback = is_loopback(self.listener)
         name = f"{LOOPBACK}:{self.port}" if loopback else f"{self.host}:{self.port}"
-        token = f", token_variable: {TOKEN_VARIABLE}" if self.token is not None else ""
+        token = f", token_variable: {self.on.variable}" if self.on.token is not None else ""
         hints = [
             f"listening on http://{here}, metrics for Prometheus on /metrics",
             f"in a scenario:  probes: {{gpu: [{{probe: http://{name}{token}}}]}}",
@@ -154,13 +162,13 @@ class Listening:
                 return Reply(404, b"there are /rows, /clock, /metrics, and / which explains them\n")
 
     def _refused(self, request: Request) -> Reply | None:
-        if self.token is None:
+        if self.on.token is None:
             # A page in a browser of this machine may send its own name here, and must not read what is for us.
             if _is_address(request.headers.get("host", LOOPBACK)):
                 return None
             return Reply(403, b"without a token this probe is asked by address, such as 127.0.0.1\n", trusted=False)
         said = request.headers.get("authorization", "").encode("latin-1")
-        if hmac.compare_digest(said, b"Bearer " + self.token.encode()):
+        if hmac.compare_digest(said, b"Bearer " + self.on.token.encode()):
             return None
         why = b"expected the header `Authorization: Bearer TOKEN` with the token of this probe\n"
         return Reply(401, why, headers=("WWW-Authenticate: Bearer",), trusted=False)
@@ -187,7 +195,7 @@ class Listening:
     def _about(self) -> str:
         return (
             f"comfysoak probe {self.version} on {self.host}: samples of the last {self.ring.kept_s:.0f} s.\n\n"
-            "GET /rows?after=NUMBER     JSON lines: a head, then batches of rows; NUMBER is that of the last one you have\n"
+            "GET /rows?after=NUMBER     JSON lines: a head, then batches of rows; NUMBER: of your last row\n"
             "GET /rows?since_ns=TIME    the same, from a moment of this probe's clock on\n"
             "GET /clock                 this probe's clock, to measure how far it is from yours\n"
             "GET /metrics               the latest values as Prometheus text\n"

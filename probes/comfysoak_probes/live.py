@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,7 @@ from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Row
 from comfysoak_probes.board import Board
 from comfysoak_probes.config import SamplerConfig
+from comfysoak_probes.listening import Listening, ListenOn
 from comfysoak_probes.sampler import JournalSink, Sampler, Sink, Stop
 from comfysoak_probes.sources import add_sources
 
@@ -31,13 +33,15 @@ NAME = "probe"
 def probe(
     config: SamplerConfig,
     *,
+    listen: ListenOn | None = None,
     out: Path | None = None,
     seconds: float | None = None,
     console: Console | None = None,
 ) -> ExitCode:
     """Sample until Ctrl-C, SIGTERM or the end of `seconds`, and show what there is.
 
-    `out`: the folder in which a run directory is made and recorded to. Raises UsageError when it cannot be.
+    `listen`: where others can fetch what is sampled. `out`: the folder in which a run directory is made and recorded
+    to. Raises UsageError when either cannot be.
     """
     console = console or Console()
     clock = AnchoredClock(Anchor.from_environment())
@@ -47,6 +51,8 @@ def probe(
         stack.callback(stop.close)
         stop.on_signals()
         sinks: list[Sink] = []
+        if listen is not None:
+            sinks.append(stack.enter_context(_listening(listen, config, clock=clock, host=host, console=console)))
         if out is not None:
             sinks.append(stack.enter_context(_Recorded(out, clock=clock, host=host, stop=stop, console=console)))
         sinks.append(stack.enter_context(_shown_on(console, clock)))
@@ -55,6 +61,14 @@ def probe(
         sampler.run(stop, None if seconds is None else clock.now_ns() + round(seconds * NS_PER_S))
     codes: dict[int, ExitCode] = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
     return codes.get(stop.signal, ExitCode.OK)
+
+
+def _listening(on: ListenOn, config: SamplerConfig, *, clock: Clock, host: str, console: Console) -> Listening:
+    """The sink that serves, once it is known to listen; says so."""
+    listening = Listening(on, clock, host=host, version=version("comfysoak"), every_s=config.every_s)
+    for hint in listening.hints():
+        console.print(hint, markup=False, highlight=False, soft_wrap=True)
+    return listening
 
 
 def _quiet(_: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from comfysoak_core.clock import Clock
 from comfysoak_core.errors import UsageError
 from comfysoak_probes.config import LOG_OFF, SamplerConfig
+from comfysoak_probes.containers import ContainerSource
+from comfysoak_probes.cursors import Cursor
 from comfysoak_probes.exporter import DcgmSource
+from comfysoak_probes.folders import FolderSource
 from comfysoak_probes.gpu import Rates
 from comfysoak_probes.gpu_processes import ProcessNames
 from comfysoak_probes.host import DiskSpace, HostSource
 from comfysoak_probes.log_source import LogSource
 from comfysoak_probes.nvml import DriverSource
 from comfysoak_probes.processes import ProcessSource
+from comfysoak_probes.remote import ProbeSource
 from comfysoak_probes.server import ServerSource
 from comfysoak_probes.source import Kind, Source
 
@@ -21,8 +25,13 @@ from comfysoak_probes.source import Kind, Source
 Add = Callable[[Source, str, Kind], None]
 
 
-def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> None:
-    """Hand over everything `config` names. What may wait for a network has a thread of its own."""
+def add_sources(
+    add: Add, config: SamplerConfig, clock: Clock, *, host: str, cursors: Mapping[str, Cursor] | None = None
+) -> None:
+    """Hand over everything `config` names. What may wait for a network has a thread of its own.
+
+    `cursors`: how far this run has got with remote probes, by URL; None: nobody keeps that.
+    """
     names = ProcessNames()
     if config.nvml:
         rates = Rates(config.every_s, config.slow_every_s, config.processes_every_s)
@@ -36,8 +45,15 @@ def add_sources(add: Add, config: SamplerConfig, clock: Clock, *, host: str) -> 
         add(HostSource(every_s=config.host_every_s, host=host, clock=clock, disk=disk), "host", Kind.HOST)
         processes = ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names)
         add(processes, "host", Kind.HOST)
+        for server in config.servers:
+            add(ContainerSource(server, host=host, clock=clock), "containers", Kind.HOST)
+            add(FolderSource(server, host=host, clock=clock), "folders", Kind.HOST)
     try:
         _add_remote(add, config, clock)
+        for remote in config.probes:
+            cursor = cursors.get(remote.url) if cursors is not None else None
+            source = ProbeSource(remote, config, clock=clock, cursor=cursor, marks=cursors is not None)
+            add(source, remote.url, Kind.GPU)
     except ValueError as error:
         raise UsageError(str(error), "Give addresses with http:// or https://.") from error
 
