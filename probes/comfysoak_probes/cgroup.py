@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from comfysoak_probes.place import PROC, cgroups_of
+from comfysoak_probes.kernel import PROC
+from comfysoak_probes.server_process import cgroups_of
 
 ROOT = Path("/sys/fs/cgroup")
 NO_LIMIT = 1 << 60  # version 1 says "no limit" by a number near 2**63

@@ -54,13 +54,13 @@ class Ending:
     def look(self, engine: ContainerEngine, system_s: float) -> End | None:
         """How it ended; None while the container goes on."""
         home = self.home
-        if home.place.container is None:
+        if home.process.container is None:
             return None
         try:
-            told = engine.inspect(home.place.container)
+            told = engine.inspect(home.process.container)
             if told is not None and told.running and home.told is not None and told.started == home.told.started:
                 return None
-            death = engine.death(home.place.container, home.alive_s - MARGIN_S, system_s)
+            death = engine.death(home.process.container, home.alive_s - MARGIN_S, system_s)
         except EngineError as error:
             return self._by_kernel(str(error))
         if death is None and (told is None or told.running):

@@ -9,7 +9,7 @@ from comfysoak_core.rows import Container
 from comfysoak_probes.cgroup import Groups, Limits, groups_of, limits_of
 from comfysoak_probes.cgroup_usage import CpuUse, MemoryUse, identity_of
 from comfysoak_probes.engine import Inspected
-from comfysoak_probes.place import ID_DIGITS, Place
+from comfysoak_probes.server_process import ID_DIGITS, ServerProcess
 
 GIB = 1024**3
 
@@ -18,7 +18,7 @@ GIB = 1024**3
 class Home:
     """What is known of where a server lives now; `told` is the engine's word, `untold` why there is none."""
 
-    place: Place
+    process: ServerProcess
     groups: Groups
     limits: Limits
     memory_group: int | None  # tells its group of memory from a later one of the same name
@@ -30,14 +30,14 @@ class Home:
     alive_s: float = 0.0  # when it was last seen alive, by the system's clock, which is the engine's
 
     @classmethod
-    def of(cls, place: Place, root: Path, proc: Path) -> Home:
+    def of(cls, process: ServerProcess, root: Path, proc: Path) -> Home:
         """The groups and limits of a process as they are now."""
-        groups = groups_of(place.pid, root, proc)
-        return cls(place, groups, limits_of(groups), identity_of(groups.memory) if groups.memory else None)
+        groups = groups_of(process.pid, root, proc)
+        return cls(process, groups, limits_of(groups), identity_of(groups.memory) if groups.memory else None)
 
     def look_again(self, root: Path, proc: Path) -> None:
         """Limits may have been changed, and the process may have been moved."""
-        now = Home.of(self.place, root, proc)
+        now = Home.of(self.process, root, proc)
         if now.memory_group != self.memory_group:
             self.oom_kills = self.oom_kills_above = None
         self.groups, self.limits, self.memory_group = now.groups, now.limits, now.memory_group
@@ -45,7 +45,7 @@ class Home:
     @property
     def container(self) -> str | None:
         """Its id as engines show it."""
-        return self.place.container and self.place.container[:ID_DIGITS]
+        return self.process.container and self.process.container[:ID_DIGITS]
 
     @property
     def is_bounded(self) -> bool:
@@ -56,7 +56,7 @@ class Home:
     def words(self) -> str:
         """What it is, for people."""
         if self.container is None:
-            return f"the control group of process {self.place.pid}"
+            return f"the control group of process {self.process.pid}"
         known = [text for text in ((self.told.name, self.told.image) if self.told else ()) if text]
         return f"container {self.container}" + (f" ({', '.join(known)})" if known else "")
 
@@ -70,7 +70,7 @@ class Home:
 
     def is_another_start_than(self, before: Home) -> bool:
         """Another container, or the same one started anew; not a process started anew in it."""
-        if self.place.container != before.place.container:
+        if self.process.container != before.process.container:
             return True
         if self.told and before.told:
             return self.told.started != before.told.started

@@ -14,7 +14,8 @@ from comfysoak_probes.cgroup_usage import MemoryUse, identity_of, oom_kills_of, 
 from comfysoak_probes.container_end import Ending
 from comfysoak_probes.container_home import Home, gib
 from comfysoak_probes.engine import ContainerEngine, EngineError
-from comfysoak_probes.place import PROC, Finder, Nowhere, Place
+from comfysoak_probes.kernel import PROC
+from comfysoak_probes.server_process import Finder, Nowhere, ServerProcess
 from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
 
 EVERY_S = 1.0
@@ -83,7 +84,7 @@ class ContainerSource:
             home.look_again(self._root, self._proc)
         began_ns = self._clock.now_ns()
         rows = self._reading(home, began_ns, tick) if home.is_bounded and not home.groups.hidden else []
-        if not home.place.lives:
+        if not home.process.lives:
             return [*(row for row in rows if isinstance(row, Event)), *self._leave(home, began_ns)]
         home.alive_s = self._system_s()
         return rows
@@ -139,7 +140,7 @@ class ContainerSource:
     def _look_for(self, at_ns: int) -> list[Event]:
         found = self._finder.find()
         self.every_s = EVERY_S
-        if isinstance(found, Place):
+        if isinstance(found, ServerProcess):
             self._search.reset()
             return self._arrive(found, at_ns)
         if found.elsewhere:
@@ -153,8 +154,8 @@ class ContainerSource:
             return []  # it is down, which others tell, or just starting
         return self._unseen.lost(at_ns, found.reason)
 
-    def _arrive(self, place: Place, at_ns: int) -> list[Event]:
-        home, before = Home.of(place, self._root, self._proc), self._before
+    def _arrive(self, process: ServerProcess, at_ns: int) -> list[Event]:
+        home, before = Home.of(process, self._root, self._proc), self._before
         self._home = home
         home.alive_s = self._system_s()
         events = self._inspect(home, at_ns)
@@ -163,7 +164,7 @@ class ContainerSource:
         if home.groups.hidden:
             return events + self._unseen.lost(at_ns, f"{home.words} is not visible from here: no limits, no use")
         events += self._unseen.found(at_ns, "its process was found")
-        detail = f"{home.words}, process {place.pid}; {home.bounds}"
+        detail = f"{home.words}, process {process.pid}; {home.bounds}"
         if before is None:
             return [*events, self._event(at_ns, "container_found", home, detail)] if home.is_bounded else events
         if not home.is_another_start_than(before) or not home.is_bounded:
@@ -171,10 +172,10 @@ class ContainerSource:
         return [*events, self._event(at_ns, "container_started", home, f"{detail}; before it {before.words}")]
 
     def _inspect(self, home: Home, at_ns: int) -> list[Event]:
-        if home.place.container is None:
+        if home.process.container is None:
             return []
         try:
-            home.told = self._engine.inspect(home.place.container)
+            home.told = self._engine.inspect(home.process.container)
         except EngineError as error:
             home.untold = str(error)
             return self._unasked.lost(at_ns, f"{error}: no name, no image, and exit codes will not be known")

@@ -6,10 +6,8 @@ import orjson
 import pytest
 
 from comfysoak_core.clock import ManualClock
-from comfysoak_core.comfyui.answers import Queue
 from comfysoak_core.rows import Event, Row, Server
-from comfysoak_probes.fetch import Fetcher
-from comfysoak_probes.server import RestartWatch, ServerSource
+from comfysoak_probes.server import ServerSource
 from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, free_port, http
 
@@ -24,16 +22,31 @@ def item(number: float, prompt_id: str) -> list[object]:
     return [number, prompt_id, {}, {}, []]
 
 
+IDLE = {"exec_info": {"queue_remaining": 0}}
+
+
 class Comfy:
-    """The two routes of a server, as the test sets them."""
+    """The routes of a server that are watched, as the test sets them."""
 
     def __init__(self) -> None:
         self.queue: bytes = http(orjson.dumps({"queue_running": [], "queue_pending": []}))
+        self.canary: bytes = http(orjson.dumps(IDLE))
         self.stats: bytes = http(orjson.dumps(STATS))
+        self.history: list[bytes] = []  # entries
+        self.reads_parameters = True
         self.clock = ManualClock()
 
     def answer(self, method: str, path: str) -> bytes:
-        return self.queue if path == "/queue" else self.stats
+        route, _, query = path.partition("?")
+        if route == "/history":
+            return http(self.page(query))
+        return {"/queue": self.queue, "/prompt": self.canary, "/system_stats": self.stats}[route]
+
+    def page(self, query: str) -> bytes:
+        first = int(query.partition("offset=")[2]) if self.reads_parameters else 0
+        last = first + 1 if self.reads_parameters else len(self.history)
+        entries = self.history[first:last]
+        return b"{" + b",".join(b'"%d": %b' % (first + i, entry) for i, entry in enumerate(entries)) + b"}"
 
     def read(self, source: ServerSource) -> list[Row]:
         now_ns = self.clock.advance(1.0)
@@ -41,8 +54,8 @@ class Comfy:
 
 
 def source_of(comfy: Comfy, url: str, **options: float) -> ServerSource:
-    fetcher = Fetcher(url, timeout_s=options.get("timeout_s", 5.0), bytes_most=1 << 23)
-    return ServerSource(url, every_s=options.get("every_s", 1.0), clock=comfy.clock, fetcher=fetcher)
+    timeout_s, every_s = options.get("timeout_s", 5.0), options.get("every_s", 1.0)
+    return ServerSource(url, every_s=every_s, clock=comfy.clock, timeout_s=timeout_s)
 
 
 def events(rows: list[Row]) -> list[tuple[str, str | None]]:
@@ -66,7 +79,8 @@ def test_queue_and_memory_are_one_row() -> None:
     assert (row.vram_total_bytes, row.vram_free_bytes) == (100, 60)
     assert (row.torch_vram_total_bytes, row.torch_vram_free_bytes) == (30, 5)
     assert (row.ram_total_bytes, row.ram_free_bytes) == (1000, 400)
-    assert row.queue_answer_ns is not None
+    assert (row.queue_answer_ns, row.canary_answer_ns, row.stats_answer_ns) == (0, 0, 0)
+    assert row.history_length == 0
     assert row.missing is None
 
 
@@ -82,7 +96,7 @@ def test_system_stats_are_asked_for_at_most_once_a_second() -> None:
         source.close()
     assert served.asked.count("GET /queue") == 20
     assert served.asked.count("GET /system_stats") == 2
-    assert rows[1].missing == "system_stats: read once a second"
+    assert rows[1].missing == "system_stats: read once a second; history_length: read every 10 s"
     assert rows[1].vram_free_bytes is None
 
 
@@ -190,56 +204,202 @@ def test_a_long_queue_is_asked_for_more_rarely() -> None:
         source.close()
 
 
-def queue(*items: tuple[float, str]) -> Queue:
-    ids = tuple(name for _, name in items)
-    return Queue(ids[:1], ids[1:], max((number for number, _ in items), default=None))
+def many(count: int) -> list[bytes]:
+    return [b'{"prompt": []}'] * count
 
 
-class TestRestartWatch:
-    """Restarts by the counter of queue numbers."""
+class TestCanary:
+    """GET /prompt, timed apart from GET /queue."""
 
-    def test_numbers_that_begin_again_are_a_restart(self) -> None:
-        """New prompts only, with numbers far below those before."""
-        watch = RestartWatch()
-        assert watch.saw(queue((40, "a"), (41, "b"))) is None
-        assert watch.saw(queue()) is None
-        assert watch.saw(queue((0, "c"))) == "queue numbers fell from 41 to 0"
-        assert watch.saw(queue((1, "d"))) is None
+    def test_a_canary_that_does_not_answer_hides_no_queue(self) -> None:
+        """The queue is told all the same; the reason stands in the row, and one event says so."""
+        comfy = Comfy()
+        comfy.queue = http(orjson.dumps({"queue_running": [item(1, "a")], "queue_pending": []}))
+        mute = True
 
-    def test_a_deleted_prompt_is_no_restart(self) -> None:
-        """The highest prompt was deleted: what is left was there before."""
-        watch = RestartWatch()
-        watch.saw(queue((1, "a"), (90, "b")))
-        assert watch.saw(queue((1, "a"))) is None
+        def answer(method: str, path: str) -> list[bytes]:
+            return [] if mute and path == "/prompt" else [comfy.answer(method, path)]
 
-    def test_two_servers_behind_one_address_are_no_restart(self) -> None:
-        """A prompt seen before that is still known somewhere there: after that numbers say nothing any more."""
-        asked: list[str] = []
+        with answering(answer) as served:
+            source = source_of(comfy, served.url, timeout_s=0.1)
+            rows = comfy.read(source)
+            assert events(rows) == [("canary_silent", None)]
+            row = server_row(rows)
+            assert (row.queue_running, row.queue_answer_ns, row.canary_answer_ns) == (1, 0, None)
+            assert str(row.missing).startswith("canary_answer_ns: no whole answer within")
+            mute = False
+            rows = comfy.read(source)
+            assert events(rows) == [("source_found", None)]
+            assert server_row(rows).canary_answer_ns == 0
+            source.close()
 
-        def known(prompt_id: str) -> bool:
-            asked.append(prompt_id)
-            return True
+    def test_a_queue_that_does_not_answer_hides_no_canary(self) -> None:
+        """The server is silent in its queue only: the canary's time is told, and that it answers."""
+        comfy = Comfy()
 
-        watch = RestartWatch(known)
-        assert watch.saw(queue((40, "a"), (41, "b"))) is None
-        assert watch.saw(queue((3, "c"))) is None
-        assert watch.saw(queue((42, "d"))) is None
-        assert watch.saw(queue((4, "e"))) is None
-        assert asked == ["a"]
-        gone = RestartWatch(lambda _: False)
-        gone.saw(queue((40, "a")))
-        assert gone.saw(queue((0, "b"))) == "queue numbers fell from 40 to 0"
+        def answer(method: str, path: str) -> list[bytes]:
+            return [] if path == "/queue" else [comfy.answer(method, path)]
 
-    def test_a_number_of_a_client_is_no_counter(self) -> None:
-        """A prompt sent with a number of its own (told as a float) or to the front says nothing of the counter."""
-        watch = RestartWatch()
-        watch.saw(queue((1000.0, "a")))
-        assert watch.saw(queue((5, "b"))) is None
-        assert watch.saw(queue((-6, "c"))) is None
-        assert watch.saw(queue((6, "d"))) is None
+        with answering(answer) as served:
+            source = source_of(comfy, served.url, timeout_s=0.1)
+            rows = comfy.read(source)
+            source.close()
+        assert events(rows) == [("server_silent", None)]
+        assert any("while GET /prompt answers" in row.detail for row in rows if isinstance(row, Event))
+        row = server_row(rows)
+        assert (row.canary_answer_ns, row.queue_answer_ns, row.vram_free_bytes) == (0, None, 60)
+        assert str(row.missing).startswith("queue: no whole answer within")
 
-    def test_prompts_that_overtook_each_other_are_no_restart(self) -> None:
-        """Of prompts sent at once the one with the lower number may come into the queue later."""
-        watch = RestartWatch()
-        watch.saw(queue((100, "a")))
-        assert watch.saw(queue((97, "b"))) is None
+    def test_the_time_of_the_canary_is_that_of_the_loop(self) -> None:
+        """A loop that is blocked for two seconds shows in the canary, and the queue asked after it is fast."""
+        comfy = Comfy()
+
+        def answer(method: str, path: str) -> bytes:
+            if path == "/prompt":
+                comfy.clock.advance(2.0)
+            return comfy.answer(method, path)
+
+        with answering(answer) as served:
+            source = source_of(comfy, served.url)
+            row = server_row(comfy.read(source))
+            source.close()
+        assert (row.canary_answer_ns, row.queue_answer_ns) == (2_000_000_000, 0)
+
+    def test_somebody_elses_answer_is_no_canary(self) -> None:
+        """A gateway that knows no /prompt answers 404 fast: that is not how fast the server is."""
+        comfy = Comfy()
+        comfy.canary = http("", 404)
+        with answering(comfy.answer) as served:
+            source = source_of(comfy, served.url)
+            rows = comfy.read(source)
+            source.close()
+        assert server_row(rows).canary_answer_ns is None
+        assert "canary_answer_ns: expected 200" in str(server_row(rows).missing)
+        assert events(rows) == []
+
+
+class TestAges:
+    """For how long prompts have run and waited, by their first sight."""
+
+    def test_ages_count_from_first_sight(self) -> None:
+        """A prompt that waited and then runs begins anew; of those that wait the oldest is told, not the next one."""
+        comfy = Comfy()
+
+        def say(running: list[str], pending: list[str]) -> None:
+            runs, waits = [item(0, name) for name in running], [item(i, name) for i, name in enumerate(pending)]
+            comfy.queue = http(orjson.dumps({"queue_running": runs, "queue_pending": waits}))
+
+        seen = []
+        with answering(comfy.answer) as served:
+            source = source_of(comfy, served.url)
+            for running, pending in ((["a"], ["b"]), (["a"], ["c", "b"]), (["b"], ["c"]), ([], [])):
+                say(running, pending)
+                row = server_row(comfy.read(source))
+                seen.append((row.running_age_ns, row.oldest_pending_age_ns))
+            source.close()
+        second = 1_000_000_000
+        assert seen == [(0, 0), (second, second), (0, second), (None, None)]
+
+    def test_a_restart_forgets_ages(self) -> None:
+        """Refused and back with a prompt of the same id: it has only just begun."""
+        comfy = Comfy()
+        comfy.queue = http(orjson.dumps({"queue_running": [item(0, "a")], "queue_pending": []}))
+        port = free_port()
+        source = source_of(comfy, f"http://127.0.0.1:{port}")
+        with answering(comfy.answer, port):
+            comfy.read(source)
+            assert server_row(comfy.read(source)).running_age_ns == 1_000_000_000
+        comfy.read(source)
+        with answering(comfy.answer, port):
+            assert server_row(comfy.read(source)).running_age_ns == 0
+        source.close()
+
+
+class TestHistoryLength:
+    """Entries in history, counted without fetching them."""
+
+    def test_it_is_followed_with_few_requests(self) -> None:
+        """Found in steps of at most eight requests a reading, then every ten seconds with two or three."""
+        comfy = Comfy()
+        comfy.history = many(5000)
+        with answering(comfy.answer) as served:
+            source = source_of(comfy, served.url)
+            lengths = [server_row(comfy.read(source)).history_length for _ in range(10)]
+            assert [length for length in lengths if length is not None] == [5000]
+            before = asked_of_history(served.asked)
+            assert before <= 4 * 8 + 1
+            comfy.history = many(5001)
+            later = [server_row(comfy.read(source)).history_length for _ in range(10)]
+            assert [length for length in later if length is not None] == [5001]
+            assert asked_of_history(served.asked) - before <= 3
+            source.close()
+
+    def test_a_cleared_history_is_found_again(self) -> None:
+        """POST /history clear: the next length is the new one."""
+        comfy = Comfy()
+        comfy.history = many(40)
+        with answering(comfy.answer) as served:
+            source = source_of(comfy, served.url)
+            rows = [server_row(comfy.read(source)) for _ in range(10)]
+            assert 40 in [row.history_length for row in rows]
+            comfy.history = many(2)
+            rows = [server_row(comfy.read(source)) for _ in range(11)]
+            assert 2 in [row.history_length for row in rows]
+            source.close()
+
+    def test_a_large_entry_is_not_read(self) -> None:
+        """An entry of megabytes counts as one, and most of it stays where it is."""
+        comfy = Comfy()
+        comfy.history = [b'"' + b"x" * 2_000_000 + b'"'] * 3
+        with answering(comfy.answer) as served:
+            source = source_of(comfy, served.url)
+            row = server_row(comfy.read(source))
+            source.close()
+        assert row.history_length == 3
+
+    def test_a_server_that_does_not_read_the_parameters_is_asked_no_more(self) -> None:
+        """It answers with all it has: noticed by asking far beyond the end, and then left alone, with the reason."""
+        comfy = Comfy()
+        comfy.history, comfy.reads_parameters = many(20), False
+        with answering(comfy.answer) as served:
+            source = source_of(comfy, served.url)
+            rows = [server_row(comfy.read(source)) for _ in range(25)]
+            asked = asked_of_history(served.asked)
+            source.close()
+        assert asked == 2
+        assert {row.history_length for row in rows} == {None}
+        assert {row.missing for row in rows} == {"history_length: this server does not read max_items and offset"}
+
+    def test_an_answer_that_is_no_history_is_asked_for_again(self) -> None:
+        """A proxy's 502 is a reason in the row; ten seconds later it may be another answer."""
+        comfy = Comfy()
+        comfy.history = many(1)
+        broken = True
+
+        def answer(method: str, path: str) -> bytes:
+            return http("<html>", 502) if broken and path.startswith("/history") else comfy.answer(method, path)
+
+        with answering(answer) as served:
+            source = source_of(comfy, served.url)
+            row = server_row(comfy.read(source))
+            assert "history_length: expected 200 with an object, got status 502" in str(row.missing)
+            broken = False
+            assert 1 in [server_row(comfy.read(source)).history_length for _ in range(11)]
+            source.close()
+
+
+def asked_of_history(asked: list[str]) -> int:
+    return sum(request.startswith("GET /history") for request in asked)
+
+
+def test_another_version_is_a_restart() -> None:
+    """A server that comes back as another version between two readings, with an empty queue."""
+    comfy = Comfy()
+    with answering(comfy.answer) as served:
+        source = source_of(comfy, served.url)
+        comfy.read(source)
+        newer = {**STATS, "system": {**STATS["system"], "comfyui_version": "0.33.0"}}  # type: ignore[dict-item]  # an object
+        comfy.stats = http(orjson.dumps(newer))
+        said = [events(comfy.read(source)) for _ in range(4)]
+        source.close()
+    assert said == [[], [], [("server_restarted", "SERVER_RESTARTED")], []]
