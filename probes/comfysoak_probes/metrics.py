@@ -148,7 +148,7 @@ class _Text:
 
     def encoded(self) -> bytes:
         lines = [line for family in self.families.values() for line in family]
-        return ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
+        return ("\n".join(lines) + "\n").encode("utf-8", "replace")
 
 
 class Metrics:
