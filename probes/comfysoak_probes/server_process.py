@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from comfysoak_probes.kernel import PROC
-from comfysoak_probes.listeners import Endpoint, Held, endpoint_of, holders, own_addresses
+from comfysoak_probes.listeners import Held, Place, holders, own_addresses, place_of
 
 ID_DIGITS = 12  # of a container's id, as its engine shows it
 # Names of cgroups, innermost last: docker/ID, docker-ID.scope, cri-containerd-ID.scope, crio-ID.scope,
@@ -80,7 +80,7 @@ class Finder:
         engine: Engine | None = None,
         *,
         proc: Path = PROC,
-        listening: Callable[[Sequence[Endpoint]], dict[Endpoint, Held]] = holders,
+        listening: Callable[[Sequence[Place]], dict[Place, Held]] = holders,
     ) -> None:
         self._server = server
         self._engine = engine
@@ -90,19 +90,19 @@ class Finder:
     def find(self) -> ServerProcess | Nowhere:
         """The process, or why there is none."""
         try:
-            endpoint = endpoint_of(self._server, own_addresses)
+            place = place_of(self._server, own_addresses)
         except OSError as error:
             return Nowhere(f"its address is not known: {error}", elsewhere=True)
-        if endpoint is None:
+        if place is None:
             return self._in_a_container_of_its_own_address()
-        held = self._listening([endpoint])[endpoint]
+        held = self._listening([place])[place]
         if held.pids:
             return self._at(held.pids[0]) or Nowhere("its process has just ended")
-        behind = self._behind(endpoint.port, frozenset(), published=True)
+        behind = self._behind(place.port, frozenset(), published=True)
         if isinstance(behind, ServerProcess):
             return behind
-        seen = held.hidden or (f"process {held.proxy} passes on port {endpoint.port}" if held.proxy else "")
-        return Nowhere(f"{seen or f'nobody listens on port {endpoint.port}'}; of containers: {behind.reason}")
+        seen = held.hidden or (f"process {held.proxy} passes on port {place.port}" if held.proxy else "")
+        return Nowhere(f"{seen or f'nobody listens on port {place.port}'}; of containers: {behind.reason}")
 
     def _in_a_container_of_its_own_address(self) -> ServerProcess | Nowhere:
         """A container of this host has an address that is none of the host's."""
