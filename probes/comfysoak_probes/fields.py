@@ -104,10 +104,14 @@ class Fields:
         return columns in self._given_up
 
     def missing(self) -> str | None:
-        """`column: reason` for each column without a value, joined by semicolons."""
+        """`column: reason`, or `column,column: reason`, of all columns without a value, joined by semicolons."""
         if self._stale:
             self._stale = False
-            self._missing = "; ".join(f"{column}: {reason}" for column, reason in self._reasons.items()) or None
+            by_reason: dict[str, list[str]] = {}
+            for column, reason in self._reasons.items():
+                by_reason.setdefault(reason, []).append(column)
+            told = (f"{','.join(columns)}: {reason}" for reason, columns in by_reason.items())
+            self._missing = "; ".join(told) or None
         return self._missing
 
 
@@ -124,7 +128,7 @@ def memory_of(fields: Fields) -> Any:  # the binding's structure, with `reserved
         (pynvml.nvmlDeviceGetMemoryInfo, ()),
     )
     if memory is not None and not hasattr(memory, "reserved"):
-        fields.note("memory_reserved_bytes", "the driver is too old to tell; it is in memory_used_bytes")
+        fields.note("memory_reserved_bytes", "the driver is too old to tell it apart: it is in memory_used_bytes")
     return memory
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.probes.fleet import Fleet, watched
 from tests.probes.sampling import Sampling
 
 SOURCE = Path(__file__).parent / "standin_nvml.c"
@@ -31,6 +32,13 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def old_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a driver that lacks what older drivers lack."""
     return build(tmp_path_factory.mktemp("old_driver"), "-DOLD_DRIVER")
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory, driver: Path) -> Iterator[Fleet]:
+    """Sixteen GPUs as recorded by one sampler."""
+    with watched(tmp_path_factory.mktemp("fleet"), driver) as fleet:
+        yield fleet
 
 
 Sample = Callable[..., Sampling]
