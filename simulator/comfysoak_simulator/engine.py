@@ -222,12 +222,12 @@ class Engine:
 
     def _free_if_asked(self) -> None:
         flags, self._flags = self._flags, {}
-        if flags.get("unload_models"):
-            self.worker.unload_models(say=True)
-        if flags.get("free_memory"):
+        free_memory = flags.get("free_memory", False)
+        if flags.get("unload_models", free_memory):
+            self.worker.unload_models()
+        if free_memory:
             self.worker.cache.clear()
-            if self.worker.newer:
-                self.worker.log.write("Using RAM pressure cache.")
+            self.worker.log.cache_made(self.machine.embedded.cache)
 
     # --- requests in detail -----------------------------------------------------------------------------------
 

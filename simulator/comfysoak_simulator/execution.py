@@ -144,7 +144,7 @@ class Run:
         if gift.text is not None:
             self._worker.send(Binary.TEXT, messages.progress_text(node.id, gift.text), None)
         for model, kind in gift.read_models:
-            self._worker.log.loader_read(model, kind)
+            self._worker.log.loader_read(model, kind, on_gpu=self._worker.gpu is not None)
         self._executed.append(node.id)
         self._finish(node, gift.result, tell=True)
 
@@ -299,7 +299,7 @@ class Run:
         message = failure.message + "\n" + (_TIP if failure.out_of_memory else "")
         self._worker.log.raised(failure.message, failure.type_name, out_of_memory=failure.out_of_memory)
         if failure.out_of_memory:
-            self._worker.unload_models(say=False)
+            self._worker.unload_models()
         shown = {name: [_shown(value)] for name, value in self._inputs(node).items()}
         data = {
             "prompt_id": self._id,

@@ -82,7 +82,8 @@ def arguments(machine: Machine, host: str, port: int) -> list[str]:
     embedded = machine.embedded
     argv = ["main.py", "--listen", host, "--port", str(port)]
     argv += ["--cpu"] if embedded.gpu is None else []
-    argv += ["--disable-dynamic-vram"] if embedded.gpu is not None and embedded.version == "0.33.0" else []
+    static = embedded.gpu is not None and embedded.version == "0.33.0" and not embedded.gpu.dynamic_vram
+    argv += ["--disable-dynamic-vram"] if static else []
     argv += _CACHE_OPTIONS.get(embedded.cache, [])
     argv += [str(embedded.lru_size)] if embedded.cache == "lru" else []
     argv += ["--preview-method", embedded.previews] if embedded.previews != "none" else []

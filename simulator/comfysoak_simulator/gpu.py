@@ -149,11 +149,9 @@ class Gpu:
         """Give back a node's working memory."""
         self._working.pop(owner, None)
 
-    def unload_all(self) -> int:
-        """Take all models off; how many there were."""
-        count = len(self._models)
+    def unload_all(self) -> None:
+        """Take all models off."""
         self._models.clear()
-        return count
 
     def end_of_process(self) -> None:
         """The server's process is gone, and with it all it held."""

@@ -91,10 +91,14 @@ class Labour:
     def load_models(self) -> Iterator[Pause]:
         """Bring the models the node uses to the GPU and take its working memory. Raises ShortageError."""
         worker, gpu = self._worker, self._worker.gpu
-        for model in self._models:
-            if worker.resident(model):
-                continue
+        wanted = [model for model in self._models if not worker.resident(model)]
+        for model in wanted:
             worker.log.write(f"Requested to load {model.family}")
+        for model in self._models:
+            if worker.dynamic_vram:
+                worker.log.staged(model)  # at every use
+            if model not in wanted:
+                continue
             if gpu is None:
                 worker.remember(model)
                 placement = None
@@ -107,7 +111,8 @@ class Labour:
             if gpu is not None:
                 gpu.busy(now_ns, now_ns + lasts_ns, loading(worker.load_bandwidth * worker.speed))
             yield from self._pause(lasts_ns, interruptible=False)
-            worker.log.loaded(model, placement, gpu.free_bytes if gpu is not None else 0)
+            if not worker.dynamic_vram:
+                worker.log.loaded(model, placement, gpu.free_bytes if gpu is not None else 0)
         if gpu is not None and not gpu.reserve(self._owner, self._work.vram_bytes, self._models):
             raise ShortageError(self.shortage_text())
 

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+import psutil
+
 from comfysoak_core.clock import NS_PER_S, Clock
-from comfysoak_core.scenario.embedded import Version
+from comfysoak_core.scenario.embedded import Embedded, Version
 from comfysoak_simulator.gpu import Placement
 from comfysoak_simulator.models import Model
 
+_ATTENTION_ON_CPU = (
+    "Using sub quadratic optimization for attention, if you have memory or speed issues try using: "
+    "--use-split-cross-attention"
+)
+_CACHE_WORDS = {"lru": "Using LRU cache", "none": "Disabling intermediate node cache."}
 KEPT_LINES = 300
 MIB = 1024**2
 _NO_LIMIT_MB = 9.5367431640625e25  # what ComfyUI says where there is no budget
@@ -69,13 +76,44 @@ class Logbook:
             text = f"Prompt executed in {seconds:.2f} seconds"
         self.write(f"\x1b[32m{text}\x1b[0m" if self._newer else text)
 
-    def loader_read(self, model: Model, kind: str) -> None:
+    def started(self, embedded: Embedded, url: str) -> None:
+        """The process is there: what it found, and where it answers."""
+        gpu, ram = embedded.gpu, psutil.virtual_memory().total // MIB
+        self.write(f"Total VRAM {ram if gpu is None else gpu.memory // MIB} MB, total RAM {ram} MB")
+        self.write(f"Set vram state to: {'DISABLED' if gpu is None else 'NORMAL_VRAM'}")
+        self.write("Device: cpu" if gpu is None else f"Device: cuda:0 {gpu.name} : cudaMallocAsync")
+        self.write(_ATTENTION_ON_CPU if gpu is None else "Using pytorch attention")
+        if self._newer and gpu is not None and gpu.dynamic_vram:
+            self.write("DynamicVRAM support detected and enabled")
+        self.cache_made(embedded.cache)
+        self.write(f"To see the GUI go to: {url}")
+
+    def cache_made(self, kind: str) -> None:
+        """An empty cache of results: at the start, and when all memory was let go; the classic one says nothing."""
+        if kind in _CACHE_WORDS:
+            self.write(_CACHE_WORDS[kind])
+        elif kind == "default" and self._newer:
+            self.write("Using RAM pressure cache.")
+
+    def loader_read(self, model: Model, kind: str, *, on_gpu: bool) -> None:
         """A loader node has read a file."""
+        device = "cuda:0" if on_gpu else "cpu"
+        half = "torch.float16" if on_gpu else "torch.float32"
         if kind == "VAE":
-            self.write("VAE load device: cuda:0, offload device: cpu, dtype: torch.bfloat16")
+            brain = "torch.bfloat16" if on_gpu else "torch.float32"
+            self.write(f"VAE load device: {device}, offload device: cpu, dtype: {brain}")
+        elif kind == "CLIP":
+            self.write(
+                f"CLIP/text encoder model load device: {device}, offload device: cpu, current: cpu, dtype: {half}"
+            )
         elif kind == "MODEL":
-            self.write("model weight dtype torch.float16, manual cast: None")
+            self.write(f"model weight dtype {half}, manual cast: None")
             self.write(f"model_type {'FLOW' if model.family in ('SD3', 'Flux') else 'EPS'}")
+
+    def staged(self, model: Model) -> None:
+        """A model is about to be used with dynamic VRAM; said at each use, also of one that is there."""
+        size = model.size_bytes // MIB
+        self.write(f"Model {model.family} prepared for dynamic VRAM loading. {size}MB Staged. 0 patches attached.")
 
     def loaded(self, model: Model, placement: Placement | None, free_bytes: int) -> None:
         """A model is on the device, whole or in part; without a placement: on the CPU."""
@@ -84,6 +122,8 @@ class Logbook:
             older = f"loaded completely {_NO_LIMIT_MB} {size} True"
             self.write(f"loaded completely;  {size:.2f} MB loaded, full load: True" if self._newer else older)
             return
+        if placement.partial:
+            self.write("0 models unloaded.")  # room was asked for twice, and at the second time nothing was left to go
         loaded, budget = placement.resident_bytes / MIB, free_bytes / MIB
         offloaded = model.size_bytes / MIB - loaded
         if placement.partial and self._newer:

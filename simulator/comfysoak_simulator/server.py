@@ -89,7 +89,7 @@ class Server:
         self._site = site  # not before it listens: the port counts as open from here on
         self.port = self._runner.addresses[0][1]
         self.argv = facts.arguments(self.machine, self.host, self.port)
-        self.machine.log.write(f"To see the GUI go to: {self.url}")
+        self.machine.log.started(self.machine.embedded, self.url)
         self.stir()
 
     async def kill(self) -> None:

@@ -48,6 +48,7 @@ class Worker:
         self.gpu = machine.gpu
         self.log = machine.log
         self.speed = embedded.speed
+        self.dynamic_vram = self.newer and embedded.gpu is not None and embedded.gpu.dynamic_vram
         self.load_bandwidth = embedded.gpu.load_bandwidth if embedded.gpu is not None else 2 * GIB
         self.preview_size = embedded.preview_size
         self.cache = Cache(embedded.cache, embedded.lru_size)
@@ -85,12 +86,11 @@ class Worker:
         """A server without a GPU has loaded a model."""
         self._on_cpu.add(model)
 
-    def unload_models(self, *, say: bool) -> None:
-        """Take all models off the GPU."""
-        count = len(self._on_cpu) if self.gpu is None else self.gpu.unload_all()
+    def unload_models(self) -> None:
+        """Take all models off the GPU. The real one says nothing of it."""
+        if self.gpu is not None:
+            self.gpu.unload_all()
         self._on_cpu.clear()
-        if say:
-            self.log.write(f"{count} models unloaded.")
 
     def slowdown(self, now_ns: int, node_class: str) -> float:
         """How many times as long a node of this class takes now."""

@@ -61,7 +61,7 @@ def _of_server(run: Run, server: str, workflows: _Workflows) -> Iterator[ModelLo
     else:
         away = outages(run, server)
         loads += [load for load in seen if any(begin <= load.started <= end for begin, end in away)]
-    places = Places(nodes, users=workflows.users)
+    places = Places(nodes, users=workflows.users, of_file=bool((log["source"] == "file").any()))
     placed = _with_ends([places.put(load) for load in sorted(loads, key=lambda load: load.started)], seen)
     fresh = _fresh(run, log, server)
     origins = Origins(nodes, workflows.graphs, workflows.variations, log, fresh)
@@ -113,5 +113,6 @@ def _fresh(run: Run, log: pd.DataFrame, server: str) -> list[pd.Timestamp]:
     settled = events.loc[(events["kind"] == "settled") & (events["subject"] == "begin"), "at"]
     begun = list(events.loc[events["kind"] == "server_restarted", "at"])
     begun += list(events.loc[events["kind"] == "server_process", "at"])[1:]  # the first one is that it was found
+    begun += list(events.loc[events["kind"] == "server_process_gone", "at"])
     unheard = [at for at in begun if not any(line <= at <= line + _TOLD_LATE for line in lines)]
     return sorted([*lines, *settled, *unheard])

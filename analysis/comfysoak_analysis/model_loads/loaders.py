@@ -57,9 +57,9 @@ class Graph:
         self._classes = {str(key): node.get("class_type") for key, node in graph.items() if isinstance(node, Mapping)}
 
     def users(self) -> Iterator[str]:
-        """The nodes that use a model or read one."""
+        """The nodes that use a model which another node reads."""
         for node_id in self._nodes:
-            if self._loader(node_id) is not None or any(True for _ in self._above(node_id, everywhere=False)):
+            if self._loader(node_id) is None and any(True for _ in self._above(node_id, everywhere=False)):
                 yield node_id
 
     def loaders(self, node_id: str, model: str | None, variation: str = "{}") -> tuple[Loader, ...]:

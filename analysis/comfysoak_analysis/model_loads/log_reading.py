@@ -12,6 +12,8 @@ from comfysoak_analysis.model_loads.load import ModelLoad, Origin, Source
 
 LOG = "log"  # the subject of events about a log
 
+_FOUND_OUT_WITHIN = pd.Timedelta(seconds=5)  # that lines were lost shows when the log is read again
+
 Span = tuple[pd.Timestamp, pd.Timestamp]
 
 
@@ -23,13 +25,14 @@ def gaps(run: Run, server: str) -> list[pd.Timestamp]:
 
 
 def outages(run: Run, server: str) -> list[Span]:
-    """From when to when nothing of this server's log could be read."""
-    spans, since = [], None
+    """From when to when nothing of this server's log could be read, nor its lines be read up afterwards."""
+    lost, spans, since = gaps(run, server), list[Span](), None
     for at, kind in _events(run, server)[["at", "kind"]].itertuples(index=False):
         if kind == "log_missing" and since is None:
             since = at
         elif kind in ("source_found", "log_source") and since is not None:
-            spans.append((since, at))
+            if any(since <= gap <= at + _FOUND_OUT_WITHIN for gap in lost):
+                spans.append((since, at))
             since = None
     return spans if since is None else [*spans, (since, pd.Timestamp.max)]
 

@@ -9,7 +9,9 @@ import pandas as pd
 
 from comfysoak_analysis.model_loads.load import ModelLoad, Place
 
-_SLACK = np.timedelta64(300, "ms")  # messages about nodes, and lines of a log file, come so much late
+_BEGINS_LATE = np.timedelta64(300, "ms")  # a message about a node comes so long after the server has written a line
+_ENDS_EARLY = np.timedelta64(20, "ms")  # and a line is told so late at most
+_FILE_READ = np.timedelta64(150, "ms")  # of a log file, the lines of which have the time they were read at
 _LOOKED_AT = 24  # nodes of one prompt that may be open at a moment
 
 
@@ -29,12 +31,13 @@ def place_of(nodes: pd.DataFrame, index: int) -> Place:
 class Places:
     """The nodes of one server, in order of their start."""
 
-    def __init__(self, nodes: pd.DataFrame, *, users: frozenset[tuple[str, str]]) -> None:
-        """`users`: workflow and id of the nodes that are known to use a model."""
+    def __init__(self, nodes: pd.DataFrame, *, users: frozenset[tuple[str, str]], of_file: bool) -> None:
+        """`users`: workflow and id of nodes that use a model and read none; `of_file`: lines without a time."""
         self._nodes = nodes
         self._starts = nodes["started"].to_numpy()
         self._ends = nodes["ended"].fillna(nodes["started"] + pd.Timedelta(days=1)).to_numpy()
         self._uses = [key in users for key in zip(nodes["workflow"], nodes["node_id"], strict=True)]
+        self._late = _FILE_READ if of_file else _ENDS_EARLY
 
     def put(self, load: ModelLoad) -> ModelLoad:
         """The load with its place, where it has none yet and one is found."""
@@ -42,12 +45,12 @@ class Places:
         return load if index is None else replace(load, place=place_of(self._nodes, index))
 
     def _at(self, moment: np.datetime64) -> int | None:
-        """The latest node around the moment; first one that uses a model, of those close to it."""
-        last = int(np.searchsorted(self._starts, moment + _SLACK, side="right"))
-        near = [index for index in range(max(last - _LOOKED_AT, 0), last) if self._ends[index] >= moment - _SLACK]
-        return max(near, key=lambda index: (self._uses[index], self._away(index, moment), index), default=None)
+        """The nearest node around the moment; first one that uses a model, of those close to it."""
+        last = int(np.searchsorted(self._starts, moment + _BEGINS_LATE, side="right"))
+        near = [i for i in range(max(last - _LOOKED_AT, 0), last) if self._ends[i] >= moment - self._late]
+        return max(near, key=lambda index: (self._uses[index], -self._away_s(index, moment), index), default=None)
 
-    def _away(self, index: int, moment: np.datetime64) -> float:
-        """Nearness: zero within its window, else how far outside, negative."""
+    def _away_s(self, index: int, moment: np.datetime64) -> float:
+        """Zero within its window, else how far outside."""
         before, after = self._starts[index] - moment, moment - self._ends[index]
-        return -max(float(before / np.timedelta64(1, "s")), float(after / np.timedelta64(1, "s")), 0.0)
+        return max(float(before / np.timedelta64(1, "s")), float(after / np.timedelta64(1, "s")), 0.0)

@@ -98,6 +98,7 @@ class VirtualGpu(_Model):
     load_bandwidth: Bytes = Field(default=2 * 1024**3, gt=0)
     reserved: Bytes = Field(default=512 * 1024**2, ge=0, description="VRAM the driver and the context always hold")
     watts: float = Field(default=300.0, gt=0, le=5000, description="power at full load")
+    dynamic_vram: bool = Field(default=False, description="0.33: models are staged, and the log tells no load's end")
 
 
 class WallClock(_Model):
