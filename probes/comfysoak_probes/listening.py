@@ -60,9 +60,16 @@ def open_listener(address: ListenAddress) -> socket.socket:
         return socket.create_server(place[:2], family=family)
     except (OSError, UnicodeError) as error:
         raise UsageError(
-            f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}",
+            f"cannot listen on {address}: {_why(error)}",
             f"Choose another port, or an address of this machine: {_EXAMPLES}. Perhaps a probe listens there already.",
         ) from error
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    """The system's own words; Python adds the address, which is told already."""
+    if isinstance(error, UnicodeError) or isinstance(error, socket.gaierror) or not error.errno:
+        return str(getattr(error, "strerror", None) or error)
+    return os.strerror(error.errno)
 
 
 def is_loopback(listener: socket.socket) -> bool:
@@ -101,8 +108,8 @@ class Listening:
             self.listener.close()
             raise UsageError(
                 f"{self.on.address} can be reached from other machines, and no token keeps strangers out",
-                f"export {self.on.variable}=... with a secret of 16 characters or more (as of: openssl rand -hex 16), "
-                f"or listen on 127.0.0.1 and reach it by an ssh tunnel.",
+                f"Set the environment variable {self.on.variable} to a secret, such as what `openssl rand -hex 16` "
+                f"prints, or listen on 127.0.0.1 and reach it by an ssh tunnel.",
             )
         self.ring = Ring(self.clock, keep_s=self.on.keep_s)
         self.metrics = Metrics(self.clock, host=self.host, version=self.version, every_s=self.every_s)

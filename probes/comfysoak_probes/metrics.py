@@ -91,6 +91,7 @@ COUNTERS: dict[type[Row], frozenset[str]] = {
 }  # fmt: skip
 
 _UNITS = (("_bytes_per_s", "_bytes_per_second", 1), ("_ns", "_seconds", NS_PER_S), ("_s", "_seconds", 1))
+_HELP = {"read_cost_ns": "how long reading took,", "late_ns": "how long after its moment the reading began,"}
 _WORDS = {"sm": "SM", "ecc": "ECC", "pcie": "PCIe", "nvlink": "NVLink", "cpu": "CPU", "vram": "VRAM", "ram": "RAM"}
 
 
@@ -113,7 +114,9 @@ def _metric(row_type: type[Row], family: Family, column: str) -> _Metric:
             break
     if column == "started_ns":
         name = "start_time_seconds"
-    words = " ".join(_WORDS.get(word, word) for word in column.removesuffix("_ns").removesuffix("_s").split("_"))
+    words = _HELP.get(column) or " ".join(
+        _WORDS.get(word, word) for word in column.removesuffix("_ns").removesuffix("_s").split("_")
+    )
     counts = column in COUNTERS.get(row_type, frozenset())
     kind, ending = ("counter", "_total") if counts else ("gauge", "")
     return _Metric(column, f"comfysoak_{family.prefix}_{name}{ending}", f"{words} {family.about}", kind, divisor)

@@ -1,0 +1,229 @@
+"""A run that watches GPUs by a probe on another machine: the sampler, a real probe, and a network that fails."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor
+from tests.probes.answering import answering, http
+from tests.probes.conftest import Sample
+from tests.probes.cuttable import Cut, Network
+from tests.probes.far_probe import FarProbe
+from tests.probes.sampling import Record, Sampling, at_least, has
+
+Far = Callable[..., FarProbe]
+TWO_GPUS = "gpus 2\n"
+
+
+@pytest.fixture
+def far(tmp_path: Path, driver: Path) -> Iterator[Far]:
+    """Starts probes that listen beside a stand-in driver, and ends them with the test."""
+    started: list[FarProbe] = []
+
+    def start(*options: str, **more: Any) -> FarProbe:
+        started.append(FarProbe.start(tmp_path, *options, **{"driver": driver, "script": TWO_GPUS, **more}))
+        return started[-1]
+
+    yield start
+    for probe in started:
+        probe.end()
+
+
+def watching(sample: Sample, url: str, **options: Any) -> Sampling:
+    """A sampler whose only GPUs are those of the probe."""
+    return sample(gpu=[{"kind": "probe", "url": url, **options.pop("source", {})}], **options)
+
+
+def of_gpu(rows: list[Record]) -> list[Record]:
+    return sorted((row for row in rows if row["uuid"].endswith("0")), key=lambda row: int(row["at_ns"]))
+
+
+def assert_whole(rows: list[Record]) -> None:
+    """Each reading of every GPU is there once."""
+    assert rows
+    deadlines = Counter((row["uuid"], round((row["at_ns"] - row["late_ns"]) / 1e6 / 50)) for row in rows)
+    assert set(deadlines.values()) == {1}
+    for uuid in {row["uuid"] for row in rows}:
+        moments = sorted(moment for found, moment in deadlines if found == uuid)
+        missing = set(range(moments[0], moments[-1] + 1)) - set(moments)
+        assert len(missing) <= len(moments) // 20, missing  # a busy machine skips some, and says so
+
+
+def test_rows_of_a_far_gpu_are_in_the_journal_with_their_host(sample: Sample, far: Far) -> None:
+    """GPU tables, the far host's and a reading of its clock, in the run's time."""
+    probe = far()
+    began_ns = time.time_ns()
+    run = watching(sample, probe.url)
+    rows = run.wait_for("gpu", at_least(20))
+    assert {row["source"] for row in rows} == {"nvml"}
+    assert all(began_ns - NS_PER_S < row["at_ns"] < time.time_ns() for row in rows)
+    run.wait_for("gpu_slow", at_least(2))
+    assert len({row["host"] for row in run.rows("gpu") + run.rows("host")}) == 1
+    reading = next(row for row in run.wait_for("clocks", has(clock="probe")) if row["clock"] == "probe")
+    assert abs(reading["offset_ns"]) < NS_PER_S
+    assert reading["error_ns"] < 50e6
+    assert "a probe on" in run.event("remote_probe")["detail"]
+
+
+def test_a_probe_whose_clock_is_hours_off_is_set_right(sample: Sample, far: Far) -> None:
+    """Its anchor says 2033: its rows are of now, and the clock's distance is in the recording."""
+    anchor = Anchor.take()
+    ahead_ns = 2_000_000_000 * NS_PER_S - anchor.utc_ns
+    moved = Anchor(anchor.monotonic_ns, anchor.utc_ns + ahead_ns, anchor.error_ns)
+    probe = far(environment={ANCHOR_VARIABLE: moved.to_environment()})
+    here = Anchor.take()
+    run = watching(sample, probe.url, environment={ANCHOR_VARIABLE: here.to_environment()})
+    rows = run.wait_for("gpu", at_least(20))
+    now_ns = here.utc_ns + time.monotonic_ns() - here.monotonic_ns
+    assert all(now_ns - 20 * NS_PER_S < row["at_ns"] < now_ns for row in rows)
+    reading = next(row for row in run.wait_for("clocks", has(clock="probe")) if row["clock"] == "probe")
+    assert abs(reading["offset_ns"] - ahead_ns) <= reading["error_ns"] + 1_000_000
+    for row in run.rows("processes"):
+        assert row["started_ns"] is None or abs(row["started_ns"] - now_ns) < 3600 * NS_PER_S
+
+
+@pytest.mark.parametrize("how", list(Cut))
+def test_a_cut_of_the_network_loses_nothing(sample: Sample, far: Far, how: Cut) -> None:
+    """Refused, reset or silent: told once each way, and no reading of any GPU is missing or there twice."""
+    probe = far()
+    with Network(probe.port) as network:
+        run = watching(sample, network.url)
+        run.wait_for("gpu", at_least(20))
+        network.cut(how)
+        run.event("source_missing") if how is not Cut.SILENT else time.sleep(1.0)
+        network.mend()
+        mended_ns = time.time_ns()
+        if how is not Cut.SILENT:
+            run.event("source_found")
+        run.wait_for("gpu", lambda rows: max(row["at_ns"] for row in rows) > mended_ns + NS_PER_S)
+        assert_whole(run.rows("gpu"))
+        kinds = Counter(row["kind"] for row in run.rows("events") if "probe http" in (row["subject"] or ""))
+        assert "rows_lost" not in kinds
+        assert kinds["source_missing"] == kinds["source_found"] <= 1
+
+
+def test_a_cut_longer_than_the_ring_tells_how_many_rows_are_lost(sample: Sample, far: Far) -> None:
+    """One second is kept, the network is away for longer: a number, and the rest goes on."""
+    probe = far("--keep", "1s")
+    with Network(probe.port) as network:
+        run = watching(sample, network.url)
+        run.wait_for("gpu", at_least(20))
+        network.cut(Cut.REFUSED)
+        run.event("source_missing")
+        time.sleep(2.0)
+        network.mend()
+        detail = run.event("rows_lost")["detail"]
+        assert int(detail.split()[0]) > 20
+        count = len(run.rows("gpu"))
+        run.wait_for("gpu", at_least(count + 20))
+
+
+def test_a_sampler_that_is_killed_is_followed_by_one_that_goes_on(sample: Sample, far: Far) -> None:
+    """SIGKILL, a second of nobody, another sampler: every reading is there, and none twice."""
+    probe = far()
+    anchor = {ANCHOR_VARIABLE: Anchor.take().to_environment()}
+    run = watching(sample, probe.url, environment=anchor)
+    run.wait_for("gpu", at_least(20))
+    run.process.send_signal(signal.SIGKILL)
+    run.process.wait()
+    time.sleep(1.0)
+    again = Sampling.start(run.folder, gpu=[{"kind": "probe", "url": probe.url}], environment=anchor)
+    try:
+        killed_ns = time.time_ns()
+        again.wait_for("gpu", lambda rows: max(row["at_ns"] for row in rows) > killed_ns + NS_PER_S)
+        assert_whole(again.rows("gpu"))
+    finally:
+        again.end()
+
+
+def test_a_probe_that_was_started_again_is_noticed(sample: Sample, far: Far) -> None:
+    """Another ring: its numbers begin anew, what was lost is told, and rows go on."""
+    first = far()
+    with Network(first.port) as network:
+        run = watching(sample, network.url)
+        run.wait_for("gpu", at_least(20))
+        network.cut(Cut.REFUSED)
+        first.end()
+        network._to = far().port
+        network.mend()
+        assert "started again" in run.event("rows_lost")["detail"]
+        count = len(run.rows("gpu"))
+        run.wait_for("gpu", at_least(count + 20))
+
+
+def test_a_wrong_token_is_one_clear_line_and_the_right_one_works(sample: Sample, far: Far) -> None:
+    """Without it 401; the token itself stands nowhere in the run directory."""
+    token = "Zq7xVw9Kt3Lm5-probe"
+    probe = far(environment={"COMFYSOAK_PROBE_TOKEN": token})
+    wrong = watching(sample, probe.url, source={"token_variable": "FAR"}, environment={"FAR": "wrong"})
+    assert "token" in wrong.event("source_missing")["detail"]
+    right = watching(sample, probe.url, source={"token_variable": "FAR"}, environment={"FAR": token})
+    right.wait_for("gpu", at_least(10))
+    files = [path for run in (wrong, right) for path in run.folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not any(token.encode() in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        http("<html>welcome</html>"), http('{"ring": 1}'), http('{"ring": "r", "clock_ns": "now"}'), http("[]"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf a li", http("no", 500), b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 1000,
+    ],
+)  # fmt: skip
+def test_something_else_that_answers_is_told_once(sample: Sample, said: bytes) -> None:
+    """HTML, JSON of others, half a line, a gigabyte: one event, no traceback, and the sampler goes on."""
+    with answering(lambda method, path: [said, b""] if b"half" in said else said) as server:
+        run = watching(sample, server.url, host_every_s=0.1)
+        event = run.event("source_missing")
+        assert event["subject"] == f"probe {server.url}"
+        count = len(run.rows("host"))
+        run.wait_for("host", at_least(count + 10))
+        assert [row["kind"] for row in run.rows("events")].count("source_missing") == 1
+        assert not any(row["kind"] == "source_failed" for row in run.rows("events"))
+
+
+def test_wrong_rows_are_left_out_and_told_once(sample: Sample) -> None:
+    """A probe that sends text for numbers, moments of another age and tables nobody knows: the good rows count."""
+    columns = ["at_ns", "read_cost_ns", "host", "source", "uuid", "memory_used_bytes"]
+
+    def answer(method: str, path: str) -> bytes:
+        now_ns = time.time_ns()
+        if path == "/clock":
+            return http(orjson.dumps({"ring": "r", "clock_ns": now_ns}))
+        after = int(path.partition("after=")[2] or 0)
+        good, old = [now_ns, 1, "far", "nvml", "G", 5], [7, 1, "far", "nvml", "G", 5]
+        rows = [good, [now_ns, 1, "far", "nvml", "G", "much"], old, "row"]
+        head = {"format": 1, "ring": "r", "host": "far", "version": "9", "clock_ns": now_ns, "first": 1,
+                "next": after + 6, "columns": {"gpu": columns}}  # fmt: skip
+        lines = [orjson.dumps(each) for each in (head, ["gpu", after + 1, rows], ["new", after + 5, [[1]]])]
+        return http(b"\n".join(lines))
+
+    with answering(answer) as server:
+        run = watching(sample, server.url)
+        rows = run.wait_for("gpu", at_least(4))
+        assert {(row["host"], row["memory_used_bytes"]) for row in rows} == {("far", 5)}
+        kinds = Counter(row["kind"] for row in run.rows("events"))
+        assert kinds["bad_answer"] == 3
+        assert "source_failed" not in kinds
+
+
+def test_a_server_the_probe_watches_bears_the_name_it_has_in_the_run(sample: Sample, far: Far) -> None:
+    """Loopback there, another name here: its process is found under the run's name, its queue is told once only."""
+    queue = http('{"queue_running": [], "queue_pending": []}')
+    with answering(lambda method, path: queue if path == "/queue" else http("{}")) as server:
+        probe = far("--server", f"http://localhost:{server.port}", "--log", "off")
+        run = watching(sample, probe.url, servers=[server.url], server_every_s=60.0, log="off")
+        rows = run.wait_for("processes", has(server=server.url))
+        run.wait_for("gpu", at_least(60))
+        assert not any("localhost" in str(row) for row in rows + run.rows("server"))
+        assert len(run.rows("server")) <= 2
