@@ -36,7 +36,9 @@ class Home:
         return cls(process, groups, limits_of(groups), identity_of(groups.memory) if groups.memory else None)
 
     def look_again(self, root: Path, proc: Path) -> None:
-        """Limits may have been changed, and the process may have been moved."""
+        """Limits may have been changed, and the process may have been moved; once it has gone all stays as it was."""
+        if not self.process.lives:
+            return
         now = Home.of(self.process, root, proc)
         if now.memory_group != self.memory_group:
             self.oom_kills = self.oom_kills_above = None

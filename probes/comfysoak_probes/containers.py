@@ -107,9 +107,11 @@ class ContainerSource:
     def _kills(self, home: Home, memory: MemoryUse, at_ns: int) -> list[Event]:
         """The kernel killed in its group since the reading before."""
         before, now = home.oom_kills, memory.oom_kills
-        home.oom_kills = now if now is not None else before
+        if now is None:
+            return []  # the group is gone, and the one around it may have counted its end: that is looked at later
+        home.oom_kills = now
         home.oom_kills_above = memory.oom_kills_above if memory.oom_kills_above is not None else home.oom_kills_above
-        if now is None or before is None or now <= before:
+        if before is None or now <= before:
             return []
         home.killed_ns = at_ns
         detail = f"the kernel killed in {home.words} for memory: oom_kill rose from {before} to {now}; {home.bounds}"

@@ -166,7 +166,7 @@ def _deaths(body: bytes) -> Iterator[Death]:
         told = _object(_object(event.get("Actor")).get("Attributes"))
         if action == "oom":
             yield Death(None, oom=True)
-        elif action in {"die", "died"}:
+        elif action in ("die", "died"):  # a set would hash what may be a list
             code = told.get("exitCode", told.get("containerExitCode"))
             yield Death(int(code) if isinstance(code, str) and code.isdecimal() and len(code) < 6 else None, oom=False)
 
