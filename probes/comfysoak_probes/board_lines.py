@@ -289,9 +289,7 @@ def _unattached(board: Board, now_ns: int, width: int) -> Iterable[Line]:
             yield from _process(seen, now_ns, width)
     own = [seen.row for seen in living if seen.row.server is None]
     if own:
-        items = [
-            Span.of(f"{row.role} {share(row.cpu_ratio)} {number((row.rss_bytes or 0) / 2**20)} MiB") for row in own
-        ]
+        items = [Span.of(f"{row.role} {_fine(row.cpu_ratio)} {_mib(row.rss_bytes)}") for row in own]
         yield from packed(Span("harness", DIM), items, width, (HARNESS, HARNESS))
 
 
@@ -311,6 +309,14 @@ def _short(name: str | None) -> str:
 
 def _tenths(size: int | None) -> str:
     return "-" if size is None else f"{size / GIB:.1f}"
+
+
+def _fine(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1%}"
+
+
+def _mib(size: int | None) -> str:
+    return "-" if size is None else f"{size / 2**20:.0f} MiB"
 
 
 def _ratio(ratio: float | None) -> Span:
