@@ -15,6 +15,7 @@ from comfysoak_probes.gpu_processes import ProcessNames
 from comfysoak_probes.source import SAMPLER, Backoff, Outage, Source, Tick
 from comfysoak_probes.xid_source import XidSource
 
+LOOK_EVERY_S: Final = 2.0  # for a driver, a GPU or an instance that was not there before; 0.2 ms with eight GPUs
 GROUP: Final = "nvml"
 XID_GROUP: Final = "nvml xids"
 ON_THE_BUS: Final = Path("/proc/driver/nvidia/gpus")  # Linux; the library itself looks only when it is initialised
@@ -30,7 +31,7 @@ class DriverSource:
         on_the_bus: Path = ON_THE_BUS,
     ) -> None:  # fmt: skip
         self.name = GROUP
-        self.every_s = rates.processes_s
+        self.every_s = LOOK_EVERY_S
         self._gate = Gate()
         self._rates = rates
         self._host = host
@@ -39,7 +40,7 @@ class DriverSource:
         self._names = names
         self._on_the_bus = on_the_bus
         self._outage = Outage(GROUP)
-        self._backoff = Backoff(rates.processes_s)
+        self._backoff = Backoff(LOOK_EVERY_S)
         self._found: dict[str, Device] = {}  # by uuid, as last listed
         self._absent: set[str] = set()
         self._refused: dict[str, str] = {}  # why, by title
@@ -62,7 +63,7 @@ class DriverSource:
         if not self._found:
             return [*self._none("the driver gives none of the GPUs it has", tick), *events]
         self._backoff.reset()
-        self.every_s = self._rates.processes_s
+        self.every_s = LOOK_EVERY_S
         return [*self._outage.found(tick.began_ns), *events]
 
     def _none(self, detail: str, tick: Tick) -> list[Row]:

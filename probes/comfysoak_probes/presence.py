@@ -24,6 +24,7 @@ class Presence:
         self._outage = Outage(device.uuid)
         self._backoff = Backoff()
         self._last: Fault | None = None
+        self._tried = device.generation  # of the driver, in which this GPU was last looked for
         self._closed_ns: int | None = None
 
     @property
@@ -38,8 +39,9 @@ class Presence:
         """
         lost = self._outage.since_ns is not None
         taken_away = self.device.parent is not None and self._last is Fault.GPU_GONE
-        if lost and not taken_away and not self._gate.reopen(self.device.generation):
+        if lost and not taken_away and not self._gate.reopen(self._tried):
             raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
+        self._tried = self._gate.generation
         self.device = self._gate.renew(self.device)
         return self.device
 

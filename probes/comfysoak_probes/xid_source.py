@@ -25,6 +25,8 @@ DOUBLE_BIT: Final = pynvml.nvmlEventTypeDoubleBitEccError
 NO_INSTANCE: Final = 0xFFFFFFFF
 WAIT_MS: Final = 200  # shorter than the gate waits for calls to end before it initialises the driver again
 IDLE_S: Final = 1.0  # between two looks whether there is something to listen to
+TOLD_BY_THE_READER: Final = frozenset({Fault.GPU_LOST, Fault.GPU_GONE, Fault.NO_DRIVER})
+TRIES_BEFORE_TOLD: Final = 3  # that there is no set to be had
 AGAIN_NS: Final = 60 * NS_PER_S  # until a GPU is asked again that could not be listened to for a passing reason
 
 
@@ -70,7 +72,7 @@ class XidSource:
             rows += self._wait(self._set)
             self._backoff.reset()
         except DriverError as error:
-            self._give_up(error)
+            rows += self._give_up(error, tick.began_ns)
         return rows
 
     def close(self) -> None:
@@ -124,8 +126,8 @@ class XidSource:
         """One GPU is not heard, the others are; said once."""
         for_good = error.fault in LASTING
         self._unheard[device.uuid] = 2**63 if for_good else now_ns + AGAIN_NS
-        if device.uuid in self._told or error.fault in {Fault.GPU_LOST, Fault.GPU_GONE}:
-            return []  # that is told by who reads it
+        if device.uuid in self._told or error.fault in TOLD_BY_THE_READER:
+            return []
         self._told.add(device.uuid)
         detail = f"Xids of {device.title} cannot be heard: {error}"
         return [Event(at_ns=now_ns, source=SAMPLER, kind="xid_unheard", subject=device.uuid, detail=detail)]
@@ -152,15 +154,18 @@ class XidSource:
             kind, words, code = "xid", xid_words(number), xid_code(number)
         return Event(at_ns=at_ns, source=SAMPLER, kind=kind, subject=subject, code=code, detail=words + where)
 
-    def _give_up(self, error: DriverError) -> None:
+    def _give_up(self, error: DriverError, now_ns: int) -> list[Event]:
         """Free a set that is of no use, and build another one, later and later; unless the driver is just closed."""
         if error.fault is Fault.CLOSED:
             self.every_s = IDLE_S
-            return
+            return []
         if self._set is not None:
             self._free(self._set)
         self._set = None
         self.every_s = self._backoff.next_s()
+        if error.fault not in LASTING and self._backoff.tries < TRIES_BEFORE_TOLD:
+            return []
+        return [event for device in list(self._wanted.values()) for event in self._not_heard(device, error, now_ns)]
 
     def _free(self, events: EventSet) -> None:
         try:

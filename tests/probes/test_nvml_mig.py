@@ -1,0 +1,70 @@
+"""MIG instances: each one a device of its own, beside the GPU it is a part of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.probes.conftest import Sample
+from tests.probes.sampling import Record, at_least, has
+
+pytestmark = pytest.mark.compiler
+
+GPU = "GPU-00000000-0000-0000-0000-000000000000"
+FIRST, SECOND = (f"MIG-00000000-0000-0000-000{place}-000000000000" for place in (0, 1))
+GIB = 1024**3
+
+
+def of(rows: list[Record], uuid: str) -> list[Record]:
+    return [row for row in rows if row["uuid"] == uuid]
+
+
+def test_each_instance_has_rows_of_its_own_beside_its_gpu(sample: Sample, driver: Path) -> None:
+    """Two instances: their own uuid, ids and memory, their GPU's index; what is told of none of them has its reason."""
+    run = sample(driver=driver, script="mig 0 2\nset 101 memory_used 1073741824\n")
+    rows = run.wait_for("gpu", lambda rows: all(len(of(rows, uuid)) >= 3 for uuid in (GPU, FIRST, SECOND)))
+    whole, first, second = (of(rows, uuid)[0] for uuid in (GPU, FIRST, SECOND))
+    assert [row["instance"] for row in (whole, first, second)] == [None, "1/0", "2/0"]
+    assert [row["index"] for row in (whole, first, second)] == [0, 0, 0]
+    assert (first["memory_used_bytes"], second["memory_used_bytes"]) == (2 * GIB, 1 * GIB)
+    assert all(row["utilisation_ratio"] is None for row in (whole, first, second))
+    assert "utilisation_ratio: not supported by this GPU (NVML error 3)" in whole["missing"]
+    assert "utilisation_ratio: the driver tells no utilisation of MIG instances" in first["missing"]
+    slow = of(run.wait_for("gpu_slow", has(uuid=SECOND)), SECOND)[0]
+    assert (slow["instance"], slow["name"], slow["power_watts"]) == ("2/0", "Stand-in GPU 0 MIG 1g.10gb", None)
+    assert "power_watts: " in slow["missing"]
+    told = {row["subject"]: row["detail"] for row in run.rows("events") if row["kind"] == "gpu"}
+    assert told[SECOND] == "GPU 0 MIG 2/0, Stand-in GPU 0 MIG 1g.10gb, driver 580.95.05"
+
+
+def test_memory_of_an_instance_may_be_refused(sample: Sample, driver: Path) -> None:
+    """Without permission its memory is missing with that reason; its GPU's is there."""
+    run = sample(driver=driver, script="mig 0 1\nfail 100 nvmlDeviceGetMemoryInfo_v2 4 0\n")
+    row = of(run.wait_for("gpu", has(uuid=FIRST)), FIRST)[0]
+    assert row["memory_used_bytes"] is None
+    assert "memory_used_bytes: no permission (NVML error 4)" in row["missing"]
+    assert of(run.wait_for("gpu", has(uuid=GPU)), GPU)[0]["memory_used_bytes"] == 2 * GIB
+
+
+def test_instances_come_and_go(sample: Sample, driver: Path) -> None:
+    """One made during the run is watched from then on; one taken away has vanished, and its GPU is read on."""
+    run = sample(driver=driver, script="mig 0 1\nmig 0 2 1\nmig 0 1 3\n")
+    run.wait_for("events", has(kind="gpu", subject=SECOND))
+    gone = next(row for row in run.wait_for("events", has(kind="gpu_vanished")) if row["kind"] == "gpu_vanished")
+    assert (gone["subject"], gone["code"]) == (SECOND, "GPU_VANISHED")
+    assert gone["detail"] == "GPU 0 MIG 2/0: the driver no longer lists it (NVML error 28)"
+    rows = run.wait_for("gpu", lambda rows: sum(row["at_ns"] > gone["at_ns"] for row in of(rows, FIRST)) >= 10)
+    after = [row for row in rows if row["at_ns"] > gone["at_ns"] and row["uuid"] != SECOND]
+    assert not any("all: " in (row["missing"] or "") for row in after)  # the driver is left alone for it
+
+
+def test_a_broken_instance_does_not_touch_the_others(sample: Sample, driver: Path) -> None:
+    """An instance that is refused is told once, by its place; the other one and the GPU are watched."""
+    run = sample(driver=driver, script="mig 0 2\nfail 101 nvmlDeviceGetUUID 4 0\n")
+    event = run.event("source_missing")
+    assert event["subject"] == "MIG instance 1 of GPU 0"
+    assert event["detail"] == "cannot be watched: no permission (NVML error 4)"
+    rows = run.wait_for("gpu", at_least(20))
+    assert {row["uuid"] for row in rows} == {GPU, FIRST}
+    assert sum(row["kind"] == "source_missing" for row in run.rows("events")) == 1
