@@ -150,6 +150,7 @@ class Run:
             "source",
             "uuid",
             "index",
+            "instance",
             "memory_used_bytes",
             "memory_total_bytes",
             "utilisation_ratio",

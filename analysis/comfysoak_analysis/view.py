@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from comfysoak_analysis import measures
-from comfysoak_analysis.figures import incidents, machines, prompts
+from comfysoak_analysis.figures import gpu_states, gpus, incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
@@ -181,16 +181,18 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
 
 
 def charts_of(run: Run, verdict: Verdict, states: GpuStates) -> tuple[Chart, ...]:
-    """All charts, in the order they are shown."""
-    return (
+    """All charts, in the order they are shown; those few runs have anything for only where they do."""
+    charts = (
         prompts.per_minute(run),
         incidents.incidents(run, states, verdict.findings),
         prompts.latency(run),
         prompts.service(run),
         machines.queue(run),
-        machines.memory(run),
+        gpus.memory(run),
         machines.loads(run, states.loads),
-        machines.utilisation(run),
+        gpus.utilisation(run),
+        gpus.activity(run),
+        gpu_states.states(run),
     )
 
 
@@ -199,6 +201,7 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
         started = datetime.fromtimestamp(run.start_ns / NS_PER_S, UTC)
         yield "Started", f"{started:%d %b %Y, %H:%M:%S} UTC"
     yield "Lasted", format_duration(round(run.duration_s, 1))
+    return tuple(chart for chart in charts if chart is not None)
     if verdict.ended_how != "finished":
         yield "Ended", verdict.ended_how
     servers = [server.url for server in run.recording.run.servers] or (list(run.plan.servers) if run.plan else [])

@@ -1,0 +1,70 @@
+"""Which GPUs the charts show, in which order and colour, and what they are called there: the same in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.text import for_chart
+
+MOST_GPUS = 8  # as many colours as can be told apart
+_LABELS = ["uuid", "host", "index", "instance"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One GPU or MIG instance; `colour` is empty where there are more than charts can show."""
+
+    uuid: str
+    name: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """All GPUs of a run, by host and number."""
+
+    gpus: tuple[Named, ...]
+
+    @property
+    def left_out(self) -> str:
+        """A sentence for the note, where there are more than can be shown."""
+        count = len(self.gpus)
+        return f" Of {count} GPUs the {MOST_GPUS} with most memory in use are shown." if count > MOST_GPUS else ""
+
+    def shown(self, rows: pd.DataFrame, column: str) -> Iterator[tuple[Named, pd.DataFrame]]:
+        """Each GPU that charts show and that tells `column`, with these rows of it."""
+        parts = dict(iter(rows.dropna(subset=[column]).groupby("uuid")))
+        return ((gpu, parts[gpu.uuid]) for gpu in self.gpus if gpu.colour and gpu.uuid in parts)
+
+
+def lineup(run: Run) -> Lineup:
+    """Of too many GPUs those with the highest mean of memory in use have colours."""
+    rows = pd.concat([run.gpu[_LABELS], run.gpu_slow[_LABELS]]).drop_duplicates("uuid")
+    found = sorted((row for _, row in rows.iterrows()), key=_place)
+    used = run.gpu.groupby("uuid")["memory_used_bytes"].mean().sort_values(ascending=False, kind="stable")
+    first = [*used.index, *(row["uuid"] for row in found if row["uuid"] not in used.index)][:MOST_GPUS]
+    colours = iter(range(MOST_GPUS))
+    hosts = rows["host"].nunique()
+    return Lineup(
+        tuple(
+            Named(str(row["uuid"]), _name(row, hosts), f"gpu-{next(colours)}" if row["uuid"] in first else "")
+            for row in found
+        )
+    )
+
+
+def _name(row: pd.Series, hosts: int) -> str:
+    """`GPU 0`, `GPU 0/2` for a MIG instance; with its host where there are several, its id where it has no number."""
+    number = for_chart(row["uuid"], 12) if pd.isna(row["index"]) else f"{int(row['index'])}"
+    instance = "" if pd.isna(row["instance"]) or pd.isna(row["index"]) else f"/{for_chart(row['instance'], 8)}"
+    return f"GPU {number}{instance}" + (f" on {for_chart(row['host'], 30)}" if hosts > 1 else "")
+
+
+def _place(row: pd.Series) -> tuple[str, float, str, str]:
+    index = float("inf") if pd.isna(row["index"]) else float(row["index"])
+    instance = "" if pd.isna(row["instance"]) else str(row["instance"]).zfill(8)
+    return str(row["host"]), index, instance, str(row["uuid"])
