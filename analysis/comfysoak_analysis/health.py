@@ -61,6 +61,9 @@ def _configuration(run: Run) -> Iterator[tuple[str, str]]:
         parts = [f"{name} {version}" for name, version in versions if version]
         parts += [part for part in (" ".join(server.argv), ", ".join(server.devices)) if part]
         yield f"Server {server.url}", " · ".join(parts) or "said nothing of itself"
+    settings = run.server_log[run.server_log["kind"].isin(["setting", "dynamic_vram"])]
+    for url, said in settings.groupby("server")["text"]:
+        yield f"Log of {url} at its start", " · ".join(dict.fromkeys(said.astype(str)))
     for gpu in facts.gpus:
         memory = format_size(gpu.memory_total_bytes) if gpu.memory_total_bytes else ""
         yield (

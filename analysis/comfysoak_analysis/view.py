@@ -17,6 +17,8 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.health import configuration, health
 from comfysoak_analysis.levels import Levels, levels_of
 from comfysoak_analysis.measures import FailureRow, GpuFigures, Group
+from comfysoak_analysis.model_loads.log_reading import told_by
+from comfysoak_analysis.model_loads.table import LoadFigures, figures_by_model
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_analysis.resend import call
 from comfysoak_analysis.text import bounded
@@ -31,6 +33,7 @@ from comfysoak_core.scenario.stage import Stage
 from comfysoak_core.scenario.workload import Workload
 
 LONGEST_PLAN = 200_000
+MOST_MODELS = 40
 MOST_MARKS = 40  # lines across the charts
 _HEADLINES = {
     Conclusion.PASSED: ("Passed", "✓"),
@@ -132,6 +135,8 @@ class View:
     failures: tuple[FailureView, ...]
     groups: tuple[tuple[str, tuple[Group, ...]], ...]
     nodes: tuple[NodeView, ...]
+    loads: tuple[LoadFigures, ...]
+    loads_words: tuple[str, ...]
     gpus: tuple[GpuFigures, ...]
     sockets_words: str
     configuration: tuple[tuple[str, str], ...]
@@ -170,6 +175,8 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         failures=tuple(_failure(run, row) for row in measures.failures(run)),
         groups=tuple(_groups(run)),
         nodes=tuple(_nodes(run)),
+        loads=figures_by_model(states.loads)[:MOST_MODELS],
+        loads_words=told_by(run, states.loads),
         gpus=measures.gpus(run),
         sockets_words=_sockets(run),
         configuration=configuration(run),
@@ -194,6 +201,7 @@ def charts_of(run: Run, verdict: Verdict, states: GpuStates) -> tuple[Chart, ...
         gpus.activity(run),
         gpu_states.states(run),
     )
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -201,7 +209,6 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
         started = datetime.fromtimestamp(run.start_ns / NS_PER_S, UTC)
         yield "Started", f"{started:%d %b %Y, %H:%M:%S} UTC"
     yield "Lasted", format_duration(round(run.duration_s, 1))
-    return tuple(chart for chart in charts if chart is not None)
     if verdict.ended_how != "finished":
         yield "Ended", verdict.ended_how
     servers = [server.url for server in run.recording.run.servers] or (list(run.plan.servers) if run.plan else [])

@@ -35,21 +35,22 @@ def _words(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
     if known:
         which = "the GPU" if seen[0].gpus == 1 else f"the fullest of {seen[0].gpus} GPUs"
         said += f" VRAM reached {max(known):.0%} of {which} within 2 s of it."
-    return said + _price(run, rows)
+    return said + _price(run, rows, states)
 
 
-def _price(run: Run, rows: pd.DataFrame) -> str:
-    """What the first success after each failure took, against the median of its workflow."""
+def _price(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
+    """What the first success after each failure took, against the median of its workflow, and whether it loaded."""
     good = run.prompts[run.prompts["timed"] & run.prompts["ok"]].sort_values("done_at")
     medians = good.groupby("workflow")["service_s"].median()
-    ratios = []
+    ratios, nexts = [], set()
     for moment, server in rows[["moment", "server"]].head(MOST_PRICES).itertuples(index=False):
         after = good[(good["done_at"] > moment) & (good["server"] == server)].head(1)
         if not after.empty and medians[after["workflow"].iloc[0]] > 0:
             ratios.append(float(after["service_s"].iloc[0] / medians[after["workflow"].iloc[0]]))
+            nexts.add(str(after["id"].iloc[0]))
     if not ratios or max(ratios) < 1.5:
         return ""
     often = "" if len(ratios) == 1 else "up to "
-    return (
-        f" The next success took {often}{max(ratios):.1f} times the median of its workflow, for loading models again."
-    )
+    loaded = any(load.place is not None and load.place.prompt_id in nexts for load in states.loads)
+    why = ", for loading models again" if loaded else ""
+    return f" The next success took {often}{max(ratios):.1f} times the median of its workflow{why}."
