@@ -67,7 +67,7 @@ def open_listener(address: ListenAddress) -> socket.socket:
 
 def _why(error: OSError | UnicodeError) -> str:
     """The system's own words; Python adds the address, which is told already."""
-    if isinstance(error, UnicodeError) or isinstance(error, socket.gaierror) or not error.errno:
+    if isinstance(error, UnicodeError | socket.gaierror) or not error.errno:
         return str(getattr(error, "strerror", None) or error)
     return os.strerror(error.errno)
 

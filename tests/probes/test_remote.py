@@ -12,7 +12,11 @@ from typing import Any
 import orjson
 import pytest
 
-from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor
+from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor, AnchoredClock
+from comfysoak_core.rows import Event
+from comfysoak_probes.config import RemoteProbe, SamplerConfig
+from comfysoak_probes.remote import ProbeSource
+from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, http
 from tests.probes.conftest import Sample
 from tests.probes.cuttable import Cut, Network
@@ -177,19 +181,23 @@ def test_a_wrong_token_is_one_clear_line_and_the_right_one_works(sample: Sample,
     [
         http("<html>welcome</html>"), http('{"ring": 1}'), http('{"ring": "r", "clock_ns": "now"}'), http("[]"),
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf a li", http("no", 500), b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 1000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 1000, http("no", 401),
+        http('{"ring": "r", "clock_ns": 99999999999999999999999}'), http(b"\xff\x00"),
     ],
 )  # fmt: skip
-def test_something_else_that_answers_is_told_once(sample: Sample, said: bytes) -> None:
-    """HTML, JSON of others, half a line, a gigabyte: one event, no traceback, and the sampler goes on."""
+def test_something_else_that_answers_is_told_once(said: bytes) -> None:
+    """HTML, JSON of others, half a line, a gigabyte: one event with a short reason, and the next try comes later."""
+    clock = AnchoredClock(Anchor.take())
     with answering(lambda method, path: [said, b""] if b"half" in said else said) as server:
-        run = watching(sample, server.url, host_every_s=0.1)
-        event = run.event("source_missing")
-        assert event["subject"] == f"probe {server.url}"
-        count = len(run.rows("host"))
-        run.wait_for("host", at_least(count + 10))
-        assert [row["kind"] for row in run.rows("events")].count("source_missing") == 1
-        assert not any(row["kind"] == "source_failed" for row in run.rows("events"))
+        source = ProbeSource(RemoteProbe(server.url), SamplerConfig(), clock=clock)
+        (event,) = source.read(Tick(0, 0))
+        assert isinstance(event, Event)
+        assert (event.kind, event.subject) == ("source_missing", f"probe {server.url}")
+        assert 10 < len(event.detail) < 250
+        first_s = source.every_s
+        assert source.read(Tick(0, 0)) == []
+        assert source.every_s > first_s
+        source.close()
 
 
 def test_wrong_rows_are_left_out_and_told_once(sample: Sample) -> None:
