@@ -17,7 +17,7 @@ from comfysoak_probes.source import SAMPLER, Kind, Source
 from comfysoak_probes.worker import Grid, Scheduled, Worker
 
 HUNG_FIRST_TOLD_S = 2.0
-FIRST_WITHIN_S = 0.1  # a new source is asked at once, however rarely after that
+FIRST_WITHIN_NS = 100 * NS_PER_MS  # a new source is asked at once, however rarely after that
 SPREAD_NS = 100 * NS_PER_MS
 
 
@@ -51,15 +51,17 @@ class Crew:
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
         self._groups: dict[str, Worker] = {}
-        self._kinds: frozenset[Kind] = frozenset()
 
     def add(self, source: Source, group: str, kind: Kind) -> None:
         """Ask this source from now on; the sources of a group share a thread while none of them is slow."""
         with self._lock:
             worker = self._groups.get(group)
             grid = self._grids.next() if worker is None else worker.grid
-            due_ns = grid.after(self._clock.now_ns(), min(source.every_s, FIRST_WITHIN_S))
-            entry = Scheduled(source, kind, group, due_ns, source.every_s)
+            every_s = source.every_s
+            every_ns = round(every_s * NS_PER_S)
+            due_ns = grid.after(self._clock.now_ns(), min(every_ns, FIRST_WITHIN_NS))
+            rest = getattr(source, "read_rest", None)
+            entry = Scheduled(source, kind, group, due_ns, every_s, every_ns, rest)
             if worker is None or not worker.add([entry]):
                 self._groups[group] = self._start([entry], grid)
 
@@ -70,8 +72,9 @@ class Crew:
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """The kinds of which some source told more than events, when last looked at."""
-        return self._kinds
+        """The kinds of which some source told more than events."""
+        with self._lock:
+            return frozenset(entry.kind for worker in self._workers for entry in worker.entries if entry.has_rows)
 
     @property
     def threads(self) -> int:
@@ -84,20 +87,19 @@ class Crew:
         Time before `excused_ns` is nobody's fault.
         """
         events: list[Event] = []
-        kinds: set[Kind] = set()
         with self._lock:
             for worker in list(self._workers):
                 if worker.is_over:
                     self._forget(worker)
                     continue
-                others = worker.release_others(now_ns, excused_ns)
-                if others:
-                    self._groups[others[0].group] = self._start(others, worker.grid)
-                for entry in worker.entries:
-                    events += _told(entry, worker.reads_since(entry), now_ns, excused_ns)
-                    kinds |= {entry.kind} if entry.has_rows else set()
-                self._reunite(worker, now_ns)
-        self._kinds = frozenset(kinds)
+                if worker.reading is not None:
+                    others = worker.release_others(now_ns, excused_ns)
+                    if others:
+                        self._groups[others[0].group] = self._start(others, worker.grid)
+                suspect = worker.suspect
+                if suspect is not None:
+                    events += _told(suspect, worker.reads_since(suspect), now_ns, excused_ns)
+                    self._reunite(worker, suspect, now_ns)
         return events
 
     def _forget(self, worker: Worker) -> None:
@@ -105,13 +107,11 @@ class Crew:
         for group in [group for group, owner in self._groups.items() if owner is worker]:
             del self._groups[group]
 
-    def _reunite(self, worker: Worker, now_ns: int) -> None:
+    def _reunite(self, worker: Worker, entry: Scheduled, now_ns: int) -> None:
         """A source that hung once, back into the thread of its group; the thread it had is over then."""
-        entries = worker.entries
-        group = self._groups.get(entries[0].group) if entries else None
+        group = self._groups.get(entry.group)
         if group is None or group is worker or group.reading is not None:
             return
-        entry = entries[0]
         if now_ns - entry.hung_ns >= round(entry.apart_s * NS_PER_S):
             group.add(worker.release_all())
 

@@ -56,22 +56,33 @@ class GpuSource:
         self._begin()
 
     def read(self, tick: Tick) -> list[Row]:
-        """One row of the fast table, and of the others where they are due."""
+        """One row of the fast table."""
         try:
             if self._presence.is_stale:
                 self._renew()
-            rows: list[Row] = [self._read_fast(tick)]
-            if self._due(self._slow_due, tick):
-                rows.append(self._slow.read(tick))
-            if self._due(self._processes_due, tick):
-                rows += self._health.read(tick)
+            row = self._read_fast(tick)
         except DriverError as error:
             return self._lost(tick, error)
         self.every_s = self._rates.fast_s
-        return rows + list(self._presence.found(tick))
+        return [row, *self._presence.found(tick)]
 
-    def _due(self, cadence: Cadence, tick: Tick) -> bool:
-        """Whether it is; the first reading comes at once, those after it at a moment that is not every other GPU's."""
+    def read_rest(self, tick: Tick) -> list[Row]:
+        """Rows of the other tables, where they are due: once all GPUs have their fast row, for these take longer."""
+        if self._presence.is_stale:
+            return []  # just lost, or not there yet
+        rows: list[Row] = []
+        try:
+            if self._slow_due.due(tick.deadline_ns):
+                rows.append(self._slow.read(tick))
+            if self._processes_are_due(tick):
+                rows += self._health.read(tick)
+        except DriverError as error:
+            rows += self._lost(tick, error)
+        return rows
+
+    def _processes_are_due(self, tick: Tick) -> bool:
+        """The first time at once, then at a moment that is not every other GPU's: a list takes milliseconds."""
+        cadence = self._processes_due
         first, due = not cadence.due_ns, cadence.due(tick.deadline_ns)
         if first:
             apart_s = self._device.index * self._rates.fast_s

@@ -29,6 +29,7 @@ class Pauses:
     def __init__(self, pause: Pause | None, start_ns: int) -> None:
         self._pause = pause
         self._start_ns = start_ns
+        self._every_ns = round(pause.every_s * NS_PER_S) if pause is not None else 0
         self._begun = 0  # the number of the last pause that was begun, or passed over
         self._turns = list(Kind)
         self.off: Off | None = None
@@ -38,6 +39,12 @@ class Pauses:
         off = self.off
         return off.until_ns if off is not None and off.kind is kind else 0
 
+    def is_due(self, now_ns: int) -> bool:
+        """Whether `turn` has something to do."""
+        if self.off is not None:
+            return now_ns >= self.off.until_ns
+        return self._pause is not None and (now_ns - self._start_ns) // self._every_ns > self._begun
+
     def turn(self, now_ns: int, kinds: Collection[Kind]) -> list[Event]:
         """Begin and end what is due; the events of it. `kinds` are those there is something to switch off of."""
         if self._pause is None:
@@ -46,11 +53,11 @@ class Pauses:
         if self.off is not None and now_ns >= self.off.until_ns:
             events.append(_event(now_ns, "probe_resumed", self.off.kind, "it is asked again"))
             self.off = None
-        number, into_ns = divmod(now_ns - self._start_ns, round(self._pause.every_s * NS_PER_S))
+        number, into_ns = divmod(now_ns - self._start_ns, self._every_ns)
         left_ns = round(self._pause.lasts_s * NS_PER_S) - into_ns
-        if number > self._begun and left_ns > 0:
+        if number > self._begun:
             self._begun = number
-            events += self._begin(now_ns, now_ns + left_ns, kinds)
+            events += self._begin(now_ns, now_ns + left_ns, kinds) if left_ns > 0 else []
         return events
 
     def _begin(self, now_ns: int, until_ns: int, kinds: Collection[Kind]) -> list[Event]:

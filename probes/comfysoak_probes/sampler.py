@@ -1,7 +1,7 @@
 """The sampler: many sources, a few threads, one owner that writes what they say.
 
-Threads put rows into one outbox; the owner (the thread that calls `run`) takes them out several times a second,
-writes them, reads the clocks, and looks whether a reading hangs. It is never held up by a source.
+Threads put rows into one outbox; the owner (the thread that calls `run`) takes them out twice a second, writes
+them, reads the clocks, and looks whether a reading hangs. It is never held up by a source.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from comfysoak_probes.pauses import Pauses
 from comfysoak_probes.source import SAMPLER, Cadence, Kind, Source
 from comfysoak_probes.suspension import suspended_ns
 
-DRAIN_S = 0.2
+LOOK_NS = 250 * NS_PER_MS  # so long others may wait behind a reading that has just been found to hang
+WRITE_S = 0.5  # each write wakes cold code and the disk
 OUTBOX_ROWS = 200_000
 STEP_NS = 5 * NS_PER_MS  # the system clock moved more than this in a second: a step, no drift
 STALLED_NS = NS_PER_S
@@ -115,7 +116,7 @@ class Stop:
 
 
 class Sampler:
-    """Asks sources on time and hands their rows to a sink, at most `DRAIN_S` later.
+    """Asks sources on time and hands their rows to a sink, at most half a second later.
 
     `pause`: each so often one kind of source is not asked for a while. `suspended`: how long this host slept (ns).
     """
@@ -145,6 +146,7 @@ class Sampler:
         self._suspended = suspended
         self._suspended_ns = suspended()
         self._offset_due = Cadence(1.0)
+        self._write_due = Cadence(WRITE_S)
         self._last_offset_ns: int | None = None
         self._dropped_told = 0
 
@@ -172,17 +174,19 @@ class Sampler:
 
     def _wait_s(self) -> float:
         now_ns = self._clock.now_ns()
-        self._planned_ns = self._grid.after(now_ns, DRAIN_S)
+        self._planned_ns = self._grid.after(now_ns, LOOK_NS)
         return (self._planned_ns - now_ns) / NS_PER_S
 
     def _turn(self) -> None:
         now_ns = self._clock.now_ns()
         self._outbox.put(self._lost_time(now_ns))
         self._outbox.put(self._crew.watch(now_ns, self._excused_ns))
-        self._outbox.put(self._pauses.turn(now_ns, self._crew.kinds))
+        if self._pauses.is_due(now_ns):
+            self._outbox.put(self._pauses.turn(now_ns, self._crew.kinds))
         if self._offset_due.due(now_ns):
             self._outbox.put([self._clock_reading(now_ns)])
-        self._write()
+        if self._write_due.due(now_ns):
+            self._write()
 
     def _lost_time(self, now_ns: int) -> list[Event]:
         """Events of a time in which nobody here had any: no reading is to blame for having taken long then."""

@@ -62,6 +62,13 @@ class Source(Protocol):
         """Let go of sockets, files and drivers."""
 
 
+class Unhurried(Source, Protocol):
+    """A source that has more to read, which takes longer and which nobody else's next reading should wait for."""
+
+    def read_rest(self, tick: Tick) -> Iterable[Row]:
+        """What more is due at this tick; asked when all sources that were due with this one have been read."""
+
+
 @dataclass(slots=True)
 class Outage:
     """Whether a source answers, so that the loss and the return of it are each told once."""

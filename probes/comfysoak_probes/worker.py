@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
@@ -30,16 +31,14 @@ class Grid:
 
     start_ns: int
 
-    def after(self, now_ns: int, every_s: float) -> int:
-        """The first moment of the grid later than `now_ns`; `now_ns` itself when `every_s` is 0."""
-        every_ns = round(every_s * NS_PER_S)
+    def after(self, now_ns: int, every_ns: int) -> int:
+        """The first moment of the grid later than `now_ns`; `now_ns` itself when `every_ns` is 0."""
         if every_ns <= 0:
             return now_ns
         return self.start_ns + ((now_ns - self.start_ns) // every_ns + 1) * every_ns
 
-    def skipped(self, deadline_ns: int, next_ns: int, every_s: float) -> int:
+    def skipped(self, deadline_ns: int, next_ns: int, every_ns: int) -> int:
         """How many moments between two readings nothing was read at."""
-        every_ns = round(every_s * NS_PER_S)
         return max(0, (next_ns - deadline_ns) // every_ns - 1) if every_ns > 0 else 0
 
 
@@ -51,7 +50,9 @@ class Scheduled:
     kind: Kind
     group: str  # whose thread it shares while it is quick
     due_ns: int
-    every_s: float = 0.0  # as its source last told it
+    every_s: float  # as its source last told it
+    every_ns: int
+    read_rest: Callable[[Tick], Iterable[Row]] | None = None  # of an `Unhurried` source
     is_new: bool = True  # its first reading comes as soon as somebody has time: nothing is skipped before it
     has_rows: bool = False  # it told more than events: there is something to watch
     removed: bool = False  # taken away: closed by the thread that asks it
@@ -99,6 +100,7 @@ class Worker:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._over = False
+        self.suspect: Scheduled | None = None  # the one whose reading was last found overdue
         self.reading: Reading | None = None
         name = self._entries[0].source.name if self._entries else "idle"
         self._thread = threading.Thread(target=self._run, name=f"probe {name}", daemon=True)
@@ -167,6 +169,7 @@ class Worker:
             if len(self._entries) > 1:
                 entry.apart_s = entry.apart.next_s()
             entry.hung_ns = now_ns
+            self.suspect = entry
             others = [other for other in self._entries if other is not entry]
             self._entries = [entry]
             return others
@@ -181,45 +184,73 @@ class Worker:
         return entries
 
     def _run(self) -> None:
+        """All that is due at one moment is asked in one go: each wake-up, and each look at what is due, costs."""
         while not self._stop.is_set():
-            entry = self._next()
-            if entry is None:
+            due = self._next()
+            if not due:
                 return
-            wait_s = (entry.due_ns - self._clock.now_ns()) / NS_PER_S
+            wait_s = (due[0].due_ns - self._clock.now_ns()) / NS_PER_S
             if wait_s > SLEEP_S:
                 self._wake.wait(wait_s)
                 self._wake.clear()
                 continue
             if wait_s > 0:
                 time.sleep(wait_s)
-            self._ask(entry)
+            ticks = [(entry, self._ask(entry)) for entry in due]
+            for entry, tick in ticks:
+                if tick is not None and entry.read_rest is not None:
+                    self._ask_rest(entry, entry.read_rest, tick)
 
-    def _next(self) -> Scheduled | None:
+    def _next(self) -> list[Scheduled]:
+        """Those that are due first, all at one moment, in their order."""
         with self._lock:
             if not self._entries:
                 self._over = True
-                return None
-            return min(self._entries, key=_due)
+                return []
+            first_ns = min(map(_due_ns, self._entries))
+            due = [entry for entry in self._entries if entry.due_ns == first_ns]
+        if len(due) > 1:
+            due.sort(key=_every_ns)
+        return due
 
-    def _ask(self, entry: Scheduled) -> None:
+    def _ask(self, entry: Scheduled) -> Tick | None:
+        """Read it, unless it is paused, was taken away or moved meanwhile; the tick it was read at."""
         began_ns = self._clock.now_ns()
         with self._lock:
-            if entry not in self._entries or began_ns < entry.due_ns:
-                return  # it was moved to another worker meanwhile, which may have asked it
+            if entry not in self._entries or began_ns < entry.due_ns or self._stop.is_set():
+                return None  # it was moved to another worker meanwhile, which may have asked it
             self.reading = Reading(entry, began_ns)
+        tick = Tick(entry.due_ns, began_ns)
         try:
             if entry.removed:
                 self._close(entry)
-            elif not self._is_paused(entry, began_ns):
-                self._read(entry, began_ns)
+            elif self._pauses.off is None or not self._is_paused(entry, began_ns):
+                self._read(entry, tick)
                 self._schedule(entry, began_ns)
+                return tick
         except Exception as error:  # noqa: BLE001  # a mistake in one source must not end the others
             self._failed(entry, began_ns, error)
         finally:
             self.reading = None
+        return None
 
-    def _read(self, entry: Scheduled, began_ns: int) -> None:
-        rows = entry.source.read(Tick(entry.due_ns, began_ns))
+    def _ask_rest(self, entry: Scheduled, read_rest: Callable[[Tick], Iterable[Row]], tick: Tick) -> None:
+        now_ns = self._clock.now_ns()
+        with self._lock:
+            if entry not in self._entries or entry.removed:
+                return
+            self.reading = Reading(entry, now_ns)
+        try:
+            self._put(read_rest(tick))
+            if entry.source.every_s != entry.every_s:  # it failed in this, and waits longer from now on
+                self._schedule(entry, now_ns)
+        except Exception as error:  # noqa: BLE001  # as in `_ask`
+            self._put(_failure(entry, self._clock.now_ns(), error))
+        finally:
+            self.reading = None
+
+    def _read(self, entry: Scheduled, tick: Tick) -> None:
+        rows = entry.source.read(tick)
         if not entry.has_rows:
             rows = list(rows)
             entry.has_rows = any(not isinstance(row, Event) for row in rows)
@@ -230,7 +261,7 @@ class Worker:
         until_ns = self._pauses.until_ns(entry.kind)
         if until_ns <= now_ns:
             return False
-        entry.due_ns = self.grid.after(until_ns - 1, entry.every_s)
+        entry.due_ns = self.grid.after(until_ns - 1, entry.every_ns)
         return True
 
     def _close(self, entry: Scheduled) -> None:
@@ -241,26 +272,28 @@ class Worker:
     def _failed(self, entry: Scheduled, began_ns: int, error: Exception) -> None:
         now_ns = self._clock.now_ns()
         self._put(_failure(entry, now_ns, error))
-        entry.due_ns = self.grid.after(now_ns, 1.0)  # should it be its `every_s` that is broken
+        entry.due_ns = self.grid.after(now_ns, NS_PER_S)  # should it be its `every_s` that is broken
         with contextlib.suppress(Exception):
             self._schedule(entry, began_ns)
 
     def _schedule(self, entry: Scheduled, began_ns: int) -> None:
-        now_ns = self._clock.now_ns()
-        entry.every_s = every_s = entry.source.every_s
-        next_ns = self.grid.after(now_ns, every_s) if every_s else now_ns + LEAST_NS
-        skipped = 0 if entry.is_new else self.grid.skipped(entry.due_ns, next_ns, every_s)
+        every_s = entry.source.every_s
+        if every_s != entry.every_s:
+            entry.every_s, entry.every_ns = every_s, round(every_s * NS_PER_S)
+        now_ns, every_ns, due_ns = self._clock.now_ns(), entry.every_ns, entry.due_ns
+        entry.due_ns = self.grid.after(now_ns, every_ns) if every_ns > 0 else now_ns + LEAST_NS
+        skipped = 0 if entry.is_new else self.grid.skipped(due_ns, entry.due_ns, every_ns)
         entry.is_new = False
-        entry.due_ns = 0 if entry.removed else next_ns
-        if not skipped and not entry.skipped:
-            return
-        entry.skipped += skipped
-        entry.longest_ns = max(entry.longest_ns, now_ns - began_ns)
-        self._put(_skips(entry, now_ns))
+        if entry.removed:
+            entry.due_ns = 0
+        if skipped or entry.skipped:
+            entry.skipped += skipped
+            entry.longest_ns = max(entry.longest_ns, now_ns - began_ns)
+            self._put(_skips(entry, now_ns))
 
 
-def _due(entry: Scheduled) -> tuple[int, float]:
-    return entry.due_ns, entry.every_s
+_due_ns = attrgetter("due_ns")
+_every_ns = attrgetter("every_ns")
 
 
 TELL_AGAIN_NS = 10 * NS_PER_S

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Anchor, AnchoredClock
-from comfysoak_core.rows import Event
+from comfysoak_core.rows import Event, Row
 from comfysoak_probes import worker
 from comfysoak_probes.crew import Crew, Grids
 from comfysoak_probes.pauses import Off, Pauses
 from comfysoak_probes.sampler import Outbox
-from comfysoak_probes.source import Kind
+from comfysoak_probes.source import Kind, Tick
 from tests.probes.test_worker import Scripted
 
 
@@ -230,6 +230,25 @@ def test_of_two_that_are_due_the_more_frequent_comes_first(watched: Watched) -> 
         first = next(tick for tick in often.ticks if tick.deadline_ns == deadline_ns)
         second = next(tick for tick in rare.ticks if tick.deadline_ns == deadline_ns)
         assert first.began_ns < second.began_ns
+
+
+def test_what_takes_longer_comes_after_all_others(watched: Watched) -> None:
+    """The rest of the first source is read once the second one has been: nobody is late for it."""
+    order: list[str] = []
+
+    class Long(Gated):
+        def read_rest(self, tick: Tick) -> list[Row]:
+            order.append("rest")
+            return []
+
+    first, second = Long("first", every_s=0.05), Gated("second", every_s=0.05)
+    first.act = lambda _: order.append("first")
+    second.act = lambda _: order.append("second")
+    for source in (first, second):
+        watched.crew.add(source, "group", Kind.GPU)
+    watched.until(lambda: order.count("rest") >= 4)
+    of_both = order[order.index("second") + 2 :]  # the first tick of all may be that of one alone
+    assert of_both[:6] == ["first", "second", "rest"] * 2
 
 
 def test_a_pause_asks_nobody_of_its_kind_and_counts_no_reading_as_skipped(watched: Watched) -> None:

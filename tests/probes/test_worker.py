@@ -25,7 +25,7 @@ def test_deadlines_are_multiples_of_the_interval(start: int, elapsed: int, every
     """The next deadline is later than now, by at most one interval, and on the grid of the start."""
     every_ns = round(every_s * NS_PER_S)
     now = start + elapsed
-    deadline = Grid(start).after(now, every_s)
+    deadline = Grid(start).after(now, every_ns)
     assert now < deadline <= now + every_ns
     assert (deadline - start) % every_ns == 0
 
@@ -34,14 +34,14 @@ def test_deadlines_are_multiples_of_the_interval(start: int, elapsed: int, every
 def test_deadlines_that_were_passed_over_are_counted(late_steps: int, every_s: float) -> None:
     """A reading that ends n intervals late has skipped n deadlines."""
     grid, every_ns = Grid(0), round(every_s * NS_PER_S)
-    next_ns = grid.after(every_ns * (1 + late_steps), every_s)
-    assert grid.skipped(every_ns, next_ns, every_s) == late_steps
+    next_ns = grid.after(every_ns * (1 + late_steps), every_ns)
+    assert grid.skipped(every_ns, next_ns, every_ns) == late_steps
 
 
 def test_a_source_that_waits_by_itself_is_due_at_once() -> None:
     """Interval 0: no grid, nothing to skip."""
-    assert Grid(0).after(5, 0.0) == 5
-    assert Grid(0).skipped(1, 5, 0.0) == 0
+    assert Grid(0).after(5, 0) == 5
+    assert Grid(0).skipped(1, 5, 0) == 0
 
 
 def test_a_cadence_keeps_to_its_own_grid() -> None:
@@ -108,7 +108,8 @@ class Bench:
         return self.start_entries([self.entry(source) for source in sources])
 
     def entry(self, source: Source) -> Scheduled:
-        return Scheduled(source, Kind.GPU, "group", self.clock.now_ns(), source.every_s)
+        every_ns = round(source.every_s * NS_PER_S)
+        return Scheduled(source, Kind.GPU, "group", self.clock.now_ns(), source.every_s, every_ns)
 
     def start_entries(self, entries: list[Scheduled]) -> Worker:
         grid = Grid(self.clock.now_ns())
