@@ -24,8 +24,10 @@ NOTES = 50
 KEPT_MOST = 512  # of each kind, whatever comes and goes over the days
 
 # Lines of a server's log that come with every prompt, or are shown beside the server.
-UNREMARKABLE = frozenset({"prompt_got", "prompt_executed", "model_requested", "model_staged", "model_loaded",
-                          "model_unloaded", "model_unloaded_partly"})  # fmt: skip
+UNREMARKABLE = frozenset({
+    "prompt_got", "prompt_executed", "model_read", "model_requested", "model_staged", "model_loaded", "model_unloaded",
+    "model_unloaded_partly", "cache_emptied", "setting",
+})  # fmt: skip
 R = TypeVar("R", Gpu, GpuSlow, GpuHealth, Host, Process, Container, Server)
 
 

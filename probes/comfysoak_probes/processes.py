@@ -150,7 +150,7 @@ class ProcessSource:
         for sought in self._sought:
             if sought.server == watched.server:
                 sought.at_once()
-        detail = f"{watched.start_in_words()}: {watched.end_in_words(gone, now_ns)}"
+        detail = watched.end_in_words(gone, now_ns)
         watched.close()
         return [_event(now_ns, "server_process_gone", watched.server, detail)]
 

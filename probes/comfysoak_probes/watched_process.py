@@ -111,16 +111,19 @@ class WatchedProcess:
         )
 
     def end_in_words(self, gone: GoneError, now_ns: int) -> str:
-        """How long it ran and how it ended, as far as that can be known."""
+        """How it ended, as far as that can be known, and how long it ran."""
         status = gone.status
         if status is None and self.ending is not None:
             status = self.ending.status()
-        return f"it ran for {(now_ns - self.started_ns) / NS_PER_S:,.0f} s and {in_words(status)}"
+        ran_s = (now_ns - self.started_ns) / NS_PER_S
+        return f"process {self.pid}, {self.name}: {in_words(status)}; it ran for {ran_s:,.0f} s, {self._started()}"
 
     def start_in_words(self) -> str:
         """The id, the name and the start time."""
-        started = datetime.fromtimestamp(self.started_ns // NS_PER_S, UTC)
-        return f"process {self.pid}, {self.name}, started {started:%Y-%m-%dT%H:%M:%SZ}"
+        return f"process {self.pid}, {self.name}, {self._started()}"
+
+    def _started(self) -> str:
+        return f"started {datetime.fromtimestamp(self.started_ns // NS_PER_S, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def close(self) -> None:
         """Let go of the handle to it."""
