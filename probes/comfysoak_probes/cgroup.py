@@ -49,6 +49,7 @@ class Groups:
     account: Group | None = None  # version 1 counts processor time apart
     memory: Group | None = None
     processes: Group | None = None
+    outside: bool = False  # the process is in groups beyond what is shown to us, or may not be looked at
 
     @property
     def hidden(self) -> bool:
@@ -72,10 +73,14 @@ class Limits:
 
 
 def groups_of(pid: int, root: Path = ROOT, proc: Path = PROC) -> Groups:
-    """The groups of a process, wherever each controller is mounted."""
+    """The groups of a process, wherever each controller is mounted.
+
+    The root of a whole machine is nobody's own group: what is counted there is everybody's.
+    """
     paths = dict(_controllers(cgroups_of(pid, proc)))
     ours = dict(_controllers(cgroups_of("self", proc)))
-    return Groups(*(_group(name, paths, ours, root) for name in ("cpu", "cpuacct", "memory", "pids")))
+    cpu, account, memory, processes = (_group(name, paths, ours, root) for name in ("cpu", "cpuacct", "memory", "pids"))
+    return Groups(cpu, account, memory, processes, outside=not paths or any(_is_outside(p) for p in paths.values()))
 
 
 def _controllers(text: str) -> Iterator[tuple[str, str]]:
@@ -91,17 +96,28 @@ def _group(name: str, paths: dict[str, str], ours: dict[str, str], root: Path) -
     version = 1 if name in paths else 2
     key = name if version == 1 else ""
     path = paths.get(key)
-    if path is None or ".." in PurePosixPath(path).parts:
-        return None  # outside of the namespace that we see
+    if path is None or _is_outside(path):
+        return None
     whole = root if (root / "cgroup.controllers").is_file() else root / "unified"
     mount = root / name if version == 1 else whole
     folder = mount / path.lstrip("/")
     if not folder.is_dir() and ours.get(key) == path:
         folder = mount  # a container may be shown its own group as the root of all
-    if not folder.is_dir():
+    if not folder.is_dir() or (folder == mount and _is_machine(folder, version)):
         return None
     around = [folder, *folder.parents]
     return Group(tuple(around[: around.index(mount) + 1][:LEVELS_MOST]), version)
+
+
+def _is_outside(path: str) -> bool:
+    return ".." in PurePosixPath(path).parts
+
+
+def _is_machine(folder: Path, version: int) -> bool:
+    """Whether this is the root of the whole machine, and not that of a container which is shown as a root."""
+    if version == 1:
+        return (folder / "release_agent").exists()
+    return not (folder / "cgroup.events").exists()
 
 
 def limits_of(groups: Groups) -> Limits:

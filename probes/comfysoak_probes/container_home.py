@@ -119,7 +119,7 @@ class Home:
             (self.groups.processes, "processes_limit", ("processes",)),
         ):
             if group is None:
-                said.append(f"{','.join((limit, *columns))}: its control group is not visible from here")
+                said.append(f"{','.join((limit, *columns))}: no control group of its own can be seen from here")
                 continue
             lacking = ",".join(name for name in columns if getattr(row, name) is None)
             if lacking:

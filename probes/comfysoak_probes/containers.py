@@ -163,7 +163,7 @@ class ContainerSource:
         events = self._inspect(home, at_ns)
         memory = read_memory(home.groups, home.limits)
         home.oom_kills, home.oom_kills_above = memory.oom_kills, memory.oom_kills_above
-        if home.groups.hidden:
+        if home.groups.hidden and (home.container or home.groups.outside):
             return events + self._unseen.lost(at_ns, f"{home.words} is not visible from here: no limits, no use")
         events += self._unseen.found(at_ns, "its process was found")
         detail = f"{home.words}, process {process.pid}; {home.bounds}"

@@ -119,7 +119,7 @@ def test_no_limit_at_all(tree: Path) -> None:
 
 def test_beside_it_in_its_container(tree: Path) -> None:
     """A container is shown its own group as the root: what is in our group has that root's limits, others none."""
-    write_tree(tree / "cg", {"cgroup.controllers": "memory\n", "memory.max": "1073741824\n", "memory.current": "5\n"})
+    write_tree(tree / "cg", {"cgroup.controllers": "memory\n", "cgroup.events": "", "memory.max": "1073741824\n"})
     paths = {"proc/self/cgroup": f"0::/docker/{ID}\n", "proc/7/cgroup": f"0::/docker/{ID}\n",
              "proc/8/cgroup": "0::/docker/" + "ab" * 32 + "\n", "proc/9/cgroup": "0::/../other\n"}  # fmt: skip
     write_tree(tree, paths)
@@ -127,6 +127,17 @@ def test_beside_it_in_its_container(tree: Path) -> None:
     assert groups_of(8, tree / "cg", tree / "proc").hidden
     assert groups_of(9, tree / "cg", tree / "proc").hidden
     assert groups_of(10, tree / "cg", tree / "proc").hidden  # there is no such process
+
+
+def test_the_root_of_a_machine_is_nobodys_own(tree: Path) -> None:
+    """A process that was put into no group: what the root counts is everybody's."""
+    write_tree(tree / "cg", {"cpu/release_agent": "", "cpu/cpu.stat": "nr_periods 0\n", "cpuacct/release_agent": "",
+                             "cpuacct/cpuacct.usage": "9\n", "unified/cpu.stat": "usage_usec 5\n"})  # fmt: skip
+    write_tree(tree, {"proc/7/cgroup": "2:cpuacct:/\n1:cpu:/\n0::/\n"})
+    groups = groups_of(7, tree / "cg", tree / "proc")
+    assert groups.hidden
+    assert not groups.outside
+    assert read_cpu(groups).seconds is None
 
 
 def test_odd_files_are_no_values(tree: Path) -> None:

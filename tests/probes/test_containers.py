@@ -269,6 +269,15 @@ class TestNotThere:
             assert machine.read(source, 12) == []
         source.close()
 
+    def test_no_rows_for_a_process_in_no_group(self, machine: Machine) -> None:
+        """Control groups are not used on this machine, or it has none: nothing is told, and nothing is hidden."""
+        source = machine.source()
+        with listening(machine.port) as pid:
+            write_tree(machine.folder / "proc", {f"{pid}/cgroup": "0::/\n", "self/cgroup": "0::/\n"})
+            write_tree(machine.folder / "cg", {"cgroup.controllers": "memory\n"})
+            assert machine.read(source, 3) == []
+        source.close()
+
     def test_limits_without_a_container(self, machine: Machine) -> None:
         """A service of systemd with MemoryMax: rows without the name of a container, and no question to an engine."""
         source = machine.source()
