@@ -158,7 +158,7 @@ class HealthReader:
         )
 
     def _field_values(self) -> list[float | None]:
-        if self._values is None:
+        if self._values is None or not self._links.all_found:
             self._links.find()
             self._values = FieldValues(self._fields, [*WANTED, *self._links.wanted()], ask=self._device.parent is None)
         return self._values.read()

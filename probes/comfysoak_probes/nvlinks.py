@@ -34,33 +34,41 @@ class NvLinks:
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
         self.links: tuple[int, ...] = ()
+        self.all_found = False
 
     def find(self) -> None:
         """Look for the links. Raises DriverError when the whole GPU is gone."""
+        self.all_found = True
         if self._fields.gone(ACTIVE):
             return
-        self.links = tuple(link for link in range(pynvml.NVML_NVLINK_MAX_LINKS) if self._state(link) is not None)
-        self._fields.clear(ACTIVE)
-        if not self.links:
+        self.links = tuple(link for link in range(pynvml.NVML_NVLINK_MAX_LINKS) if self._is_there(link))
+        if not self.links and self.all_found:
             self._fields.note(f"{ACTIVE},{ERRORS}", NO_LINKS)
 
-    def _state(self, link: int) -> int | None:
+    def _is_there(self, link: int) -> bool:
         try:
-            return int(self._fields.gate.ask(pynvml.nvmlDeviceGetNvLinkState, self._fields.handle, link))
+            self._state(link)
         except DriverError as error:
             if not lasts(error):
-                self._fields.refuse(ACTIVE, error)
-            return None
+                self.all_found = False  # it may be: to be looked for again
+                self._fields.refuse(f"{ACTIVE},{ERRORS}", error)
+            return False
+        return True
+
+    def _state(self, link: int) -> int:
+        return int(self._fields.gate.ask(pynvml.nvmlDeviceGetNvLinkState, self._fields.handle, link))
 
     def active(self) -> int | None:
         """How many are up now; None where there is none. Raises DriverError when the whole GPU is gone."""
-        if not self.links:
+        if not self.links or not self.all_found or self._fields.gone(ACTIVE):
             return None
-        states = [self._state(link) for link in self.links]
-        if None in states:
+        try:
+            active = sum(1 for link in self.links if self._state(link))
+        except DriverError as error:
+            self._fields.refuse(ACTIVE, error)
             return None
         self._fields.clear(ACTIVE)
-        return sum(1 for state in states if state)
+        return active
 
     def wanted(self) -> list[Wanted]:
         """The counters of errors to ask for, among other fields."""
@@ -69,7 +77,7 @@ class NvLinks:
 
     def errors(self, counts: list[float | None]) -> int | None:
         """The sum of what was told for `wanted`, counted since the links came up."""
-        if not self.links:
+        if not self.links or not self.all_found:
             return None
         split = len(TOTALS)
         for told in (counts[:split], counts[split:]):

@@ -85,6 +85,8 @@ mig 12 2
 set 221 gpm_2 70
 process 220 {{server}} {GIB}
 fail 13 nvmlDeviceGetSamples 3 0
+fail 13 nvmlDeviceGetNvLinkState 10 1 1
+set 13 nvlinks 2
 """
 
 

@@ -53,6 +53,17 @@ def test_links_whose_errors_are_not_told_are_still_counted(fleet: Fleet) -> None
     assert why(row, "nvlink_errors") == "the driver tells none of its counters"
 
 
+def test_links_that_could_not_be_counted_are_looked_for_again(fleet: Fleet) -> None:
+    """A call that failed once leaves the number open, not one too low; the next row has it."""
+    first, second = fleet.rows("gpu_health", 13)[:2]
+    assert (
+        why(first, "nvlinks_active")
+        == why(first, "nvlink_errors")
+        == "the driver did not answer in time (NVML error 10)"
+    )
+    assert (second["nvlinks_active"], second["nvlink_errors"], second["missing"]) == (2, 0, None)
+
+
 def test_each_field_is_missing_for_a_reason_of_its_own(fleet: Fleet) -> None:
     """No fan, a fan of unknown error, a value that is not there now, no fields at all."""
     assert why(fleet.rows("gpu_health", 5)[-1], "fan_ratio") == UNSUPPORTED
