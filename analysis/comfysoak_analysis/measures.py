@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.exporters import samples
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import as_measured, judged
 from comfysoak_core.rows import Outcome
@@ -132,6 +133,17 @@ class GpuFigures:
     memory_total_bytes: float
     utilisation_mean: float
     utilisation_max: float
+    instance: str | None = None
+    sm_active_mean: float = float("nan")
+    tensor_active_mean: float = float("nan")
+    throttled_s: float = float("nan")  # clocks lowered by power limit or heat, by the driver's counters
+
+    @property
+    def label(self) -> str:
+        """`0/2 · NVIDIA H100` as far as it is known: which of several of one name it is."""
+        number = f"{self.index}" if self.index is not None else ""
+        number += f"/{self.instance}" if number and self.instance else ""
+        return " · ".join(part for part in (number, self.name) if part) or self.uuid
 
     @property
     def memory_max_share(self) -> float:
@@ -256,12 +268,24 @@ def mean_over_time(run: Run, samples: pd.DataFrame, column: str) -> float:
     return float(np.average(values, weights=held_s)) if held_s.sum() > 0 else float(values.mean())
 
 
+def _mean_where_moved(run: Run, rows: pd.DataFrame, column: str) -> float:
+    """The mean over time of a share that was ever seen above 0; NaN otherwise."""
+    return mean_over_time(run, rows, column) if (rows[column] > 0).any() else float("nan")
+
+
+def _grown(rows: pd.DataFrame, columns: tuple[str, ...]) -> float:
+    """By how much these counters grew together, restarts of theirs left out; NaN where none is told, or none grew."""
+    grown = float(sum(rows[column].dropna().diff().clip(lower=0).sum() for column in columns))
+    return grown if grown > 0 else float("nan")
+
+
 def gpus(run: Run) -> tuple[GpuFigures, ...]:
     """Each GPU that was watched, in order of host and index; means are those over the time of load."""
     names = run.gpu_slow.dropna(subset=["name"]).drop_duplicates("uuid").set_index("uuid")["name"]
+    slow = dict(iter(run.gpu_slow.groupby("uuid")))
     found = []
     for uuid, part in run.gpu.groupby("uuid", sort=True):
-        first = part.iloc[0]
+        first, rarely = part.iloc[0], slow.get(uuid, run.gpu_slow.head(0))
         found.append(
             GpuFigures(
                 uuid=str(uuid),
@@ -269,12 +293,16 @@ def gpus(run: Run) -> tuple[GpuFigures, ...]:
                 index=None if pd.isna(first["index"]) else int(first["index"]),
                 source=str(first["source"]),
                 name=str(names.get(uuid, "")),
-                samples=len(part),
+                samples=samples(run, str(uuid), part),
                 memory_max_bytes=float(part["memory_used_bytes"].max()),
                 memory_mean_bytes=mean_over_time(run, part, "memory_used_bytes"),
                 memory_total_bytes=float(part["memory_total_bytes"].max()),
                 utilisation_mean=mean_over_time(run, part, "utilisation_ratio"),
                 utilisation_max=float(part["utilisation_ratio"].max()),
+                instance=None if pd.isna(first["instance"]) else str(first["instance"]),
+                sm_active_mean=_mean_where_moved(run, rarely, "sm_active_ratio"),
+                tensor_active_mean=_mean_where_moved(run, rarely, "tensor_active_ratio"),
+                throttled_s=_grown(rarely, ("power_throttled_s", "thermal_throttled_s")),
             )
         )
     return tuple(sorted(found, key=lambda gpu: (gpu.host, gpu.index if gpu.index is not None else 0)))

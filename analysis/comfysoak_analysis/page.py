@@ -62,6 +62,7 @@ def _environment() -> Environment:
         "size": _size,
         "varied": _varied,
     }
+    environment.tests |= {"nan": math.isnan}
     return environment
 
 

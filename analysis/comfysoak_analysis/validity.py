@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.exporters import exporter_doubts
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gaps import gaps
@@ -37,9 +38,13 @@ STATUS_SHARE = 4.0  # so many times what prompts heard: the rest was for everybo
 _PLANNED_SHARE = 0.9
 
 
-def doubts(run: Run, *, live: bool = False) -> tuple[Doubt, ...]:
-    """All that speaks against trusting the run, the gravest first."""
+def doubts(run: Run, *, live: bool = False, gpu_matters: bool = False) -> tuple[Doubt, ...]:
+    """All that speaks against trusting the run, the gravest first.
+
+    `gpu_matters`: goals or findings rest on what GPUs were seen to do.
+    """
     parts = [_prompts(run, live=live), _generator(run), _gpu(run), _clocks(run), _cached(run), _plan(run)]
+    parts += [exporter_doubts(run, gpu_matters=gpu_matters)]
     parts += [lost_workers(run), missing_journals(run), costly_watching(run)]
     if not live:
         parts = [_end(run), *parts]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from comfysoak_analysis import measures
+from comfysoak_analysis.exporters import refreshes
 from comfysoak_analysis.figures import gpu_states, gpus, incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.findings.finding import Finding
@@ -138,6 +139,7 @@ class View:
     loads: tuple[LoadFigures, ...]
     loads_words: tuple[str, ...]
     gpus: tuple[GpuFigures, ...]
+    gpu_words: tuple[str, ...]  # how fresh the values of exporters are
     sockets_words: str
     configuration: tuple[tuple[str, str], ...]
     workloads: tuple[Workload, ...]
@@ -178,6 +180,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         loads=figures_by_model(states.loads)[:MOST_MODELS],
         loads_words=told_by(run, states.loads),
         gpus=measures.gpus(run),
+        gpu_words=tuple(refresh.in_words() for refresh in refreshes(run)),
         sockets_words=_sockets(run),
         configuration=configuration(run),
         workloads=plan.workloads if plan is not None else (),

@@ -117,7 +117,7 @@ class DcgmSource:
             known = self._known.get(uuid)
             if known is None:
                 known = self._known[uuid] = _Known(Outage(uuid), pod=reading.pod)
-                yield _event(at_ns, "gpu", uuid, _described(reading))
+                yield _event(at_ns, "gpu", uuid, f"{_described(reading)}, by {self.name}")
             yield from known.outage.found(at_ns, "the exporter has it again")
             if reading.pod != known.pod:
                 known.pod = reading.pod

@@ -67,7 +67,8 @@ def test_a_scrape_gives_rows_and_tells_each_gpu_once(exporter: Exporter) -> None
     first = exporter.read(source)
     later = [[type(row) for row in exporter.read(source)] for _ in range(5)]
     assert [type(row) for row in first] == [Event, Gpu, GpuSlow, GpuHealth]
-    assert events(first)[0].detail == "GPU 0 of gpu-1, NVIDIA H100 80GB HBM3, driver 570.133.20"
+    words = f"GPU 0 of gpu-1, NVIDIA H100 80GB HBM3, driver 570.133.20, by {source.name}"
+    assert events(first)[0].detail == words
     assert [[kind for kind in kinds if kind is not Event] for kinds in later] == [
         *[[Gpu, GpuSlow]] * 4,
         [Gpu, GpuSlow, GpuHealth],

@@ -1,0 +1,86 @@
+"""How often GPU values of exporters are refreshed: between two refreshes the same values are told again and again.
+
+The sampler learns it and tells it by an event (`source_interval`). Rows carry the time of the scrape, so that without
+it a value of half a minute ago would be taken for one of now, and a hundred repetitions for a hundred samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.text import bounded
+from comfysoak_analysis.verdict import Doubt, Weight
+
+EXPORTER = "dcgm"
+COARSE_S = 2.0
+BUSY, ASLEEP = 0.5, 1e-6
+_REMEDY = "DCGM_EXPORTER_INTERVAL=1000 makes dcgm-exporter refresh its values every second."
+_ASLEEP_REMEDY = (
+    "Restart dcgm-exporter, or run `dcgmi dmon -e 1002 -c 1` beside it: its profiling module has gone to sleep."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """One exporter, and the seconds between two refreshes of its values; not `known`: at least so many."""
+
+    source: str
+    seconds: float
+    known: bool
+
+    @property
+    def host(self) -> str:
+        """The machine the exporter is asked at."""
+        try:
+            return urlsplit(self.source.removeprefix(EXPORTER).strip()).hostname or self.source
+        except ValueError:
+            return self.source
+
+    def in_words(self) -> str:
+        """For beside the figures of GPUs."""
+        every = f"every {self.seconds:.1f} s" if self.known else f"no more often than every {self.seconds:.0f} s"
+        missed = "a peak shorter than that may not be in them"
+        return f"GPU values of {bounded(self.host, 60)} are refreshed {every}: {missed}."
+
+
+def refreshes(run: Run) -> tuple[Refresh, ...]:
+    """Of each exporter the last interval that was told, if any was."""
+    events = run.events
+    told = events[(events["kind"] == "source_interval") & (events["seconds"] > 0)].dropna(subset=["subject"])
+    return tuple(
+        Refresh(str(row["subject"]), float(row["seconds"]), known="not changed" not in str(row["detail"]))
+        for _, row in told.drop_duplicates("subject", keep="last").sort_values("subject").iterrows()
+    )
+
+
+def samples(run: Run, uuid: str, rows: pd.DataFrame) -> int:
+    """How many of a GPU's rows can be new: all, or one for each refresh of its exporter."""
+    events = run.events[(run.events["kind"] == "gpu") & (run.events["subject"] == uuid)]
+    named = " ".join(events["detail"].fillna(""))
+    interval_s = next((one.seconds for one in refreshes(run) if f"by {one.source}" in named), 0.0)
+    if not interval_s or rows["source"].iloc[0] != EXPORTER:
+        return len(rows)
+    lasted_s = float((rows["at"].max() - rows["at"].min()).total_seconds())
+    return min(len(rows), int(lasted_s / interval_s) + 1)
+
+
+def exporter_doubts(run: Run, *, gpu_matters: bool) -> Iterator[Doubt]:
+    """Coarse values, with weight where goals or findings rest on them, and profiling series that fell asleep."""
+    for refresh in refreshes(run):
+        weight = Weight.CAUTION if gpu_matters and refresh.seconds >= COARSE_S else Weight.NOTE
+        yield Doubt("exporter interval", weight, refresh.in_words(), _REMEDY if refresh.seconds >= COARSE_S else "")
+    for uuid, rows in run.gpu_slow[run.gpu_slow["source"] == EXPORTER].groupby("uuid"):
+        active = rows["sm_active_ratio"].fillna(rows["graphics_active_ratio"]).dropna()
+        busy = run.gpu.loc[run.gpu["uuid"] == uuid, "utilisation_ratio"].mean()
+        if len(active) and active.max() < ASLEEP and busy > BUSY:
+            yield Doubt(
+                "profiling asleep",
+                Weight.CAUTION,
+                f"{bounded(str(uuid), 60)} was busy {busy:.0%} of the time, and its profiling series always said 0.",
+                _ASLEEP_REMEDY,
+            )
