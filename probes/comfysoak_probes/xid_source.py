@@ -60,6 +60,11 @@ class XidSource:
         """Hear this GPU, too, from the next reading on; may be called by any thread."""
         self._wanted[device.uuid] = device
 
+    @property
+    def heard(self) -> frozenset[str]:
+        """The uuids of the GPUs that are listened to."""
+        return frozenset(device.uuid for device in self._set.heard.values()) if self._set else frozenset()
+
     def read(self, tick: Tick) -> list[Row]:
         """Wait for an event: its row, if there was one."""
         rows: list[Row] = list(self._repeats.due(tick.began_ns))
@@ -85,8 +90,7 @@ class XidSource:
         if self._set is not None and self._set.generation != self._gate.generation:
             self._set = None  # it went with its driver
             self._unheard.clear()
-        heard = {device.uuid for device in self._set.heard.values()} if self._set else set()
-        now_ns = tick.began_ns
+        heard, now_ns = self.heard, tick.began_ns
         new = [
             d for uuid, d in list(self._wanted.items()) if uuid not in heard and self._unheard.get(uuid, 0) <= now_ns
         ]
