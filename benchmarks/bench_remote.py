@@ -155,7 +155,7 @@ class Samples:
 
     @classmethod
     def of(cls, folder: Path) -> Samples:
-        """Count by the grid on which each table is sampled: a moment less its lateness is a multiple of the period.
+        """Count by the grid on which each table is sampled: moments less their lateness lie whole periods apart.
 
         A reading that a busy machine skips is skipped for one GPU or another; one that was lost is missing for all.
         """
@@ -163,8 +163,10 @@ class Samples:
         longest_s = 0.0
         for table, every_s in (("gpu", EVERY_S), ("gpu_slow", 1.0)):
             grids: dict[str, list[int]] = {}
-            for at_ns, late_ns, key in _rows(folder, table):
-                grids.setdefault(key, []).append(round((at_ns - late_ns) / 1e9 / every_s))
+            rows = _rows(folder, table)
+            began_ns = min((at_ns - late_ns for at_ns, late_ns, _ in rows), default=0)
+            for at_ns, late_ns, key in rows:
+                grids.setdefault(key, []).append(round((at_ns - late_ns - began_ns) / 1e9 / every_s))
             there = set().union(*grids.values()) if grids else set()
             count += sum(map(len, grids.values()))
             doubled += sum(len(moments) - len(set(moments)) for moments in grids.values())

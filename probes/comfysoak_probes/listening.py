@@ -25,6 +25,7 @@ ANSWER_BYTES = 256 * 1024
 TOKEN_VARIABLE = "COMFYSOAK_PROBE_TOKEN"  # noqa: S105  # the name of a variable
 PORT = 9410
 LOOPBACK = "127.0.0.1"
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # to tell that somebody asked for it
 _EXAMPLES = "9410, 127.0.0.1:9410, [::1]:9410 or 0.0.0.0:9410"
 
 
@@ -140,7 +141,7 @@ class Listening:
         """What a person wants to know at the start: where it listens, and what to write into a scenario."""
         here = ListenAddress(self.on.address.host, self.port)
         loopback = is_loopback(self.listener)
-        name = f"{LOOPBACK}:{self.port}" if loopback else f"{self.host}:{self.port}"
+        name = f"{self.host}:{self.port}" if self.on.address.host in _EVERYWHERE else str(here)
         token = f", token_variable: {self.on.variable}" if self.on.token is not None else ""
         hints = [
             f"listening on http://{here}, metrics for Prometheus on /metrics",

@@ -24,7 +24,7 @@ _LISTENS = re.compile(r"listening on http://(\S+):(\d+),")
 class FarProbe:
     """One that listens; `said` are its first lines."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     port: int
     said: list[str] = field(default_factory=list)
 
@@ -43,10 +43,13 @@ class FarProbe:
         variables = {**os.environ, "STANDIN_NVML": str(folder / "far_script"), **(environment or {})}
         variables["LD_LIBRARY_PATH"] = str(driver or folder)
         command = [sys.executable, "-m", "comfysoak", "probe", "--listen", listen, "--every", "50ms", *options]
-        process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            bufsize=0,  # nothing is read ahead: `end` tells the rest
+        )  # fmt: skip
         probe = cls(process, 0)
         assert process.stdout is not None
-        for line in process.stdout:
+        while line := process.stdout.readline().decode():
             probe.said.append(line)
             match = _LISTENS.search(line)
             if match:
@@ -80,7 +83,7 @@ class FarProbe:
         if self.process.poll() is None:
             self.process.terminate()
         said, _ = self.process.communicate(timeout=WAIT_S)
-        return self.process.returncode, said
+        return self.process.returncode, said.decode()
 
 
 def ended(*options: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[int, str]:

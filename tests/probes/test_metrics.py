@@ -181,8 +181,6 @@ def test_every_metric_has_a_unit_or_none_to_have(row_type: type[Row]) -> None:
 
 def test_a_host_row_is_valid_whole() -> None:
     """All columns at once."""
-    row = Host(
-        **{each.name: 1 for each in fields(Host) if each.name not in {"host", "missing", "core_ratios"}}
-        | {"at_ns": NOW_NS, "host": "h"}
-    )  # type: ignore[arg-type]  # numbers all
+    numbers = dict.fromkeys((each.name for each in fields(Host)), 1)
+    row = Host(**{**numbers, "at_ns": NOW_NS, "host": "h", "missing": None, "core_ratios": None})  # type: ignore[arg-type]  # columns of a row
     assert shown(row).value("comfysoak_host_network_sent_bytes_total") == 1

@@ -53,7 +53,8 @@ def of_gpu(rows: list[Record]) -> list[Record]:
 def assert_whole(rows: list[Record]) -> None:
     """Each reading of every GPU is there once."""
     assert rows
-    deadlines = Counter((row["uuid"], round((row["at_ns"] - row["late_ns"]) / 1e6 / 50)) for row in rows)
+    began_ns = min(row["at_ns"] - row["late_ns"] for row in rows)
+    deadlines = Counter((row["uuid"], round((row["at_ns"] - row["late_ns"] - began_ns) / 50e6)) for row in rows)
     assert set(deadlines.values()) == {1}
     for uuid in {row["uuid"] for row in rows}:
         moments = sorted(moment for found, moment in deadlines if found == uuid)
