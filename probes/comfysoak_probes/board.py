@@ -79,7 +79,7 @@ class Note:
 
     def __str__(self) -> str:
         again = f" ({self.times} times)" if self.times > 1 else ""
-        return f"{clock_time(self.at_ns)} {printable(self.text)}{again}"
+        return f"{clock_time(self.at_ns)} {self.text}{again}"
 
 
 @dataclass(slots=True)
@@ -165,7 +165,8 @@ class Board:
         if row.kind not in UNREMARKABLE:
             self._note(row.at_ns, row.kind, f"{row.kind.replace('_', ' ')} {row.server}: {row.text}")
 
-    def _note(self, at_ns: int, kind: str, text: str) -> None:
+    def _note(self, at_ns: int, kind: str, words: str) -> None:
+        text = printable(words)
         if self.notes and self.notes[-1].text == text:
             self.notes[-1].times += 1
             self.notes[-1].at_ns = at_ns

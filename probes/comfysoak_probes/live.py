@@ -181,7 +181,7 @@ class _Printed:
 
     def _print(self) -> None:
         while self._board.notes:
-            self._console.print(self._board.notes.popleft().text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(str(self._board.notes.popleft()), markup=False, highlight=False, soft_wrap=True)
         line = self._board.line(self._clock.now_ns())
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
