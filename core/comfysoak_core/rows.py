@@ -285,7 +285,7 @@ class GpuProcess(Row):
     name: str | None = None
     memory_bytes: int | None = None
     utilisation_ratio: float | None = None  # of the SMs, by the driver's last samples of this process
-    is_server: bool | None = None  # or one it started; None: pids cannot be matched here
+    is_server: bool | None = None  # or one it started; None: pids cannot be matched here, or one of the harness's own
     missing: str | None = None
 
 

@@ -17,6 +17,7 @@ from comfysoak_probes.gpu_processes import (
     HIDDEN,
     NO_MEMORY,
     NOT_HERE,
+    OWN,
     GpuProcesses,
     Holder,
     Holdings,
@@ -171,7 +172,7 @@ class HealthReader:
         if user.utilisation_ratio is None:
             reasons.append(self._processes.no_utilisation())
         if holder.server is None:
-            reasons.append(f"is_server: {found.why}")
+            reasons.append(f"is_server: {OWN if holder.own else found.why}")
         return GpuProcess(
             at_ns=moment.at_ns,
             read_cost_ns=moment.cost_ns,

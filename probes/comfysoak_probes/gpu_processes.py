@@ -20,6 +20,7 @@ HIDDEN: Final = "the driver's process ids are those of another namespace (contai
 NOT_HERE: Final = f"no such process is here: it has ended, or {HIDDEN}"
 NOT_TOLD: Final = "the driver does not tell who is on the GPU"
 NO_SERVER: Final = "no process of a server under test is known on this host"
+OWN: Final = "one of the harness's own, neither the server's nor foreign"
 NO_MEMORY: Final = "the driver does not tell the memory of processes here (as under WDDM)"
 NO_SAMPLE: Final = "utilisation_ratio: the driver has no sample of it since the row before"
 EMPTY: Final = f"the driver names none, as it does where {HIDDEN}"
@@ -194,7 +195,7 @@ class Holder:
 
     user: User
     name: str | None = None  # None: there is no such process here
-    server: bool | None = None  # None: it cannot be told
+    server: bool | None = None  # None: it cannot be told, or is one of ours
     own: bool = False
 
 
@@ -232,4 +233,5 @@ def _holder(user: User, names: ProcessNames) -> Holder:
     known = names.find(user.pid)
     if known is None:
         return Holder(user)
-    return Holder(user, known.name, names.serves(known), user.pid in names.own)
+    server, own = names.serves(known), user.pid in names.own
+    return Holder(user, known.name, None if own and not server else server, own)

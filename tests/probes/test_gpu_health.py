@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
+from comfysoak_core.rows import Gpu, GpuHealth, GpuProcess, GpuSlow, Row
 from tests.probes.fleet import Fleet, why
 
 pytestmark = pytest.mark.compiler
 
+NO_REASON_NEEDED = {"late_ns", "instance", "missing", "xid"}  # xid is an exporter's
 UNSUPPORTED = "not supported by this GPU (NVML error 3)"
+
+
+@pytest.mark.parametrize("row_type", [Gpu, GpuSlow, GpuHealth, GpuProcess])
+def test_every_column_has_a_value_or_a_reason(fleet: Fleet, row_type: type[Row]) -> None:
+    """Of sixteen GPUs with many a trait no row is silent about a column, nor tells a reason beside a value."""
+    columns = [field.name for field in fields(row_type) if field.name not in NO_REASON_NEEDED]
+    for row in fleet.sampling.rows(row_type.TABLE):
+        assert [column for column in columns if row[column] is None and why(row, column) is None] == []
+        assert all(why(row, column) is None or row[column] is None for column in columns)
 
 
 def test_errors_are_counted_apart(fleet: Fleet) -> None:

@@ -102,8 +102,16 @@ def test_a_gpu_that_nobody_is_on_has_zeros(fleet: Fleet) -> None:
 
 def test_our_own_processes_are_never_foreign() -> None:
     """A process of the harness on a GPU is neither the server's nor foreign."""
-    found = holdings([User(HERE, "compute", 5), User(PARENT, "compute", 7)], names(1, own=frozenset({HERE, PARENT})))
+    found = holdings(
+        [User(HERE, "compute", 5), User(PARENT, "compute", 7)], names(NOBODY, own=frozenset({HERE, PARENT}))
+    )
     assert (found.processes, found.foreign_processes, found.foreign_bytes) == (2, 0, 0)
+    assert {holder.server for holder in found.holders} == {None}
+
+
+def test_a_server_of_our_own_making_is_the_server() -> None:
+    """The simulator under test is both: what it holds is the server's."""
+    assert holdings([User(HERE, "compute", 5)], names(HERE, own=frozenset({HERE}))).server_bytes == 5
 
 
 def test_a_descendant_of_the_server_is_the_server_before_anybody_has_looked_for_it() -> None:
