@@ -114,6 +114,8 @@ def _metric(row_type: type[Row], family: Family, column: str) -> _Metric:
             break
     if column == "started_ns":
         name = "start_time_seconds"
+    if name.endswith("_count"):  # Prometheus keeps that ending for histograms
+        name = name.removesuffix("_count") + "s"
     words = _HELP.get(column) or " ".join(
         _WORDS.get(word, word) for word in column.removesuffix("_ns").removesuffix("_s").split("_")
     )
