@@ -39,6 +39,9 @@ DURATIONS = frozenset(
         "read_cost_ns",
         "late_ns",
         "queue_answer_ns",
+        "canary_answer_ns",
+        "running_age_ns",
+        "oldest_pending_age_ns",
         "stats_answer_ns",
         "lag_max_ns",
         "lateness_max_ns",
@@ -177,6 +180,11 @@ class Run:
     def processes(self) -> pd.DataFrame:
         """The server's processes and ours."""
         return self.frame("processes").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def containers(self) -> pd.DataFrame:
+        """Containers and control groups that servers live in."""
+        return self.frame("containers").sort_values("at", ignore_index=True)
 
     @cached_property
     def server(self) -> pd.DataFrame:

@@ -196,7 +196,8 @@ def _queue_max(evidence: Evidence) -> Measured:
 
 
 def _answer_p99(evidence: Evidence) -> Measured:
-    found = spread(evidence.run.server["queue_answer_s"])
+    """Of each reading the slower answer: a loop that was blocked holds up the one that is asked first."""
+    found = spread(evidence.run.server[["canary_answer_s", "queue_answer_s"]].max(axis=1))
     return Measured(found.p99, found.count, "the queue was never read")
 
 

@@ -12,7 +12,7 @@ from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.findings.detectors import find_all
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_core.rows import Event, Gpu, GpuProcess, GpuSlow, Row, Server, ServerLog, Session
+from comfysoak_core.rows import Container, Event, Gpu, GpuProcess, GpuSlow, Row, Server, ServerLog, Session
 from tests.analysis.planted import GIB, SERVER, START_NS, plant
 from tests.analysis.test_frames import S, prompt
 
@@ -241,3 +241,39 @@ def test_without_samples_the_state_of_the_gpu_is_unknown(directory: Path) -> Non
     assert found(run)["OOM"].states[0].unknown == "no sample within 2 s"
     without = open_run(plant(directory.with_name("b"), oom_at_s=(30,), gpu=False))
     assert found(without)["OOM"].states[0].unknown == "no GPU was watched"
+
+
+def _container_event(at_s: float, kind: str, detail: str, server: str = SERVER) -> Event:
+    return Event(at_ns=START_NS + round(at_s * S), source="sampler", kind=kind, server=server, subject="4f4f4f4f4f4f",
+                 code="CGROUP_OOM", detail=detail)  # fmt: skip
+
+
+def test_a_container_killed_for_memory_is_told_with_its_limit(directory: Path) -> None:
+    """The kernel's word and the engine's about one end count once; the last reading before stands beside them."""
+    reading = Container(
+        at_ns=START_NS + 9 * S, read_cost_ns=1, host="h", server=SERVER, container="4f4f4f4f4f4f",
+        memory_limit_bytes=16 * GIB, memory_used_bytes=12 * GIB, limit_hits=7,
+    )  # fmt: skip
+    rows = [
+        reading,
+        replace(reading, at_ns=START_NS + 11 * S, memory_used_bytes=1),
+        _container_event(10, "container_oom_kill", "oom_kill rose from 0 to 1"),
+        _container_event(12, "container_exited", "killed for memory, exit code 137"),
+        _container_event(12.5, "container_exited", "killed for memory elsewhere", server="http://other:8188"),
+        _container_event(25, "container_oom_kill", "oom_kill rose from 1 to 2"),
+    ]
+    finding = with_rows(directory, *rows)["CGROUP_OOM"]
+    assert finding.count == 3
+    assert finding.evidence.startswith(
+        f"{SERVER}: oom_kill rose from 0 to 1. {SERVER}: killed for memory, exit code 137."
+    )
+    assert finding.evidence.endswith(
+        "And 1 event more. The last reading, 1.0 s before the first, had 12.00 GiB of 16.00 GiB in use, "
+        "the limit had been hit 7 times."
+    )
+
+
+def test_a_container_without_a_reading_is_told_by_the_event_alone(directory: Path) -> None:
+    """The sampler came too late for a row, or its memory could not be read."""
+    finding = with_rows(directory, _container_event(10, "container_exited", "killed for memory"))["CGROUP_OOM"]
+    assert (finding.count, finding.evidence) == (1, f"{SERVER}: killed for memory.")

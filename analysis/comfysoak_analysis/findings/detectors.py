@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from comfysoak_analysis.findings import (
     cache,
+    cgroup_oom,
     cold_start,
     corrupt,
     degraded,
@@ -38,6 +39,7 @@ DETECTORS: tuple[Detector, ...] = (
     restarts.find,
     cold_start.find,
     gpu_lost.find,
+    cgroup_oom.find,
     poisoned.find,
     thrash.find,
     degraded.find,
