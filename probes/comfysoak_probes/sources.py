@@ -44,7 +44,7 @@ def add_sources(
         add(disk, "disk", Kind.HOST)
         add(HostSource(every_s=config.host_every_s, host=host, clock=clock, disk=disk), "host", Kind.HOST)
         processes = ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names)
-        add(processes, "host", Kind.HOST)
+        add(processes, "processes", Kind.HOST)
         for server in config.servers:
             add(ContainerSource(server, host=host, clock=clock), "containers", Kind.HOST)
             add(FolderSource(server, host=host, clock=clock), "folders", Kind.HOST)

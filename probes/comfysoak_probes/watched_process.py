@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psutil
@@ -12,13 +12,14 @@ from comfysoak_core.rows import Process
 from comfysoak_probes.connections import Connections
 from comfysoak_probes.endings import Ending, in_words
 from comfysoak_probes.process_reading import GoneError, ProcessReading, age_ns, read_process
-from comfysoak_probes.source import Cadence, Tick
+from comfysoak_probes.source import Tick
 
 COUNTED_EVERY_S = 10.0  # open files and connections
-MEMORY_EVERY_S = 60.0  # the kernel walks all pages of the process, under its lock, for uss and swap
+MEMORY_EVERY_S = 60.0  # the kernel walks all pages of the process for uss and swap: 14 ms a GiB
+MEMORY_COST_MOST = 0.002  # of a core: a process of 100 GiB is walked more rarely
 NOT_COUNTED = "handles,connections,connections_half_closed: counted every 10 s"
 NO_PORT = "connections,connections_half_closed: counted for a server's own process"
-NOT_WALKED = "uss_bytes,swap_bytes: read every 60 s"
+NOT_WALKED = "uss_bytes,swap_bytes: read once a minute, of large processes more rarely"
 
 HANDLES = "num_handles" if psutil.WINDOWS else "num_fds"
 
@@ -56,7 +57,7 @@ class WatchedProcess:
     ending: Ending | None
     _cpu_before: tuple[float, int] | None = None
     _counted: bool = False
-    _walk_due: Cadence = field(default_factory=lambda: Cadence(MEMORY_EVERY_S))
+    _walk_due_ns: int = 0
 
     @classmethod
     def follow(
@@ -82,7 +83,7 @@ class WatchedProcess:
             raise GoneError
         missing: list[str] = []
         counted = self._count(connections, missing)
-        walked = self._walk(tick, missing)
+        walked = self._walk(tick, clock, missing)
         if reading.missing:
             missing.append(reading.missing)
         return Process(
@@ -160,15 +161,21 @@ class WatchedProcess:
             missing.append(f"handles: {type(error).__name__}")
             return None
 
-    def _walk(self, tick: Tick, missing: list[str]) -> Walked:
-        if not self._walk_due.due(tick.deadline_ns):
+    def _walk(self, tick: Tick, clock: Clock, missing: list[str]) -> Walked:
+        if tick.deadline_ns < self._walk_due_ns:
             missing.append(NOT_WALKED)
             return Walked()
+        began_ns = clock.now_ns()
         try:
             memory = psutil.Process(self.pid).memory_full_info()
         except (psutil.Error, OSError) as error:
             missing.append(f"uss_bytes,swap_bytes: {type(error).__name__}")
             return Walked()
+        finally:
+            cost_ns = clock.now_ns() - began_ns
+            self._walk_due_ns = tick.deadline_ns + max(
+                round(MEMORY_EVERY_S * NS_PER_S), round(cost_ns / MEMORY_COST_MOST)
+            )
         swap = getattr(memory, "swap", None)
         if swap is None:
             missing.append("swap_bytes: this system does not tell")

@@ -102,6 +102,15 @@ def test_a_lost_gpu_shows_what_is_wrong_and_no_value() -> None:
     assert "\x1b[1;31mthe GPU is lost" in shown(board, colour=True)
 
 
+def test_colours_can_be_refused() -> None:
+    """NO_COLOR: weights stay, colours go."""
+    console = Console(file=io.StringIO(), width=80, height=20, force_terminal=True, no_color=True)
+    console.print(board_of(gpu(missing="all: the GPU is lost")).panel(0))
+    assert isinstance(console.file, io.StringIO)
+    assert "the GPU is lost" in console.file.getvalue()
+    assert "31m" not in console.file.getvalue()
+
+
 def test_old_values_are_said_to_be_old() -> None:
     """A GPU that is no longer read does not look alive; one that is read every 30 s is not old after 31."""
     board = board_of(gpu(memory_used_bytes=GIB))

@@ -24,6 +24,7 @@ from comfysoak_probes.process_reading import GoneError, read_process
 from comfysoak_probes.process_tree import role_of
 from comfysoak_probes.processes import ProcessSource
 from comfysoak_probes.source import Tick
+from comfysoak_probes.watched_process import WatchedProcess
 from tests.probes.answering import free_port
 
 # Listens on a port and forks so many children that hold the socket too; each says its id on a line of its own.
@@ -291,6 +292,26 @@ def test_connections_are_counted_by_the_server_s_port() -> None:
             pass  # until the kernel has told the other end
         for one in (kept, *accepted):
             one.close()
+
+
+class SlowClock:
+    """Each look at it takes a second."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def now_ns(self) -> int:
+        self.now += NS_PER_S
+        return self.now
+
+
+def test_memory_that_takes_long_to_walk_is_walked_more_rarely() -> None:
+    """A walk of a second comes every 500 s, so that it never costs more than 0.2 % of a core."""
+    clock = SlowClock()
+    watched = WatchedProcess.follow(os.getpid(), "load", clock)
+    seconds = (0, 61, 499, 500)
+    rows = [watched.row(Tick(at * NS_PER_S, 0), None, host="h", clock=clock) for at in seconds]
+    assert [row.uss_bytes is not None for row in rows] == [True, False, False, True]
 
 
 def test_a_process_that_is_not_there_is_gone() -> None:
