@@ -19,15 +19,15 @@ from tests.analysis.planted import SERVER, START_NS, plant
 S = 1_000_000_000
 
 
-def event(at_s: float, kind: str, subject: str | None = None, detail: str = "", **more: str) -> Event:
+def event(at_s: float, kind: str, subject: str | None = None, detail: str = "", code: str | None = None) -> Event:
     return Event(
         at_ns=START_NS + round(at_s * S), source="load-0", kind=kind, server=SERVER, subject=subject, detail=detail,
-        **more,
+        code=code,
     )  # fmt: skip
 
 
-def step(at_s: float, name: str, detail: str = "", **more: str) -> Event:
-    return event(at_s, "cold_start", name, detail, **more)
+def step(at_s: float, name: str, detail: str = "", code: str | None = None) -> Event:
+    return event(at_s, "cold_start", name, detail, code)
 
 
 FAILED = step(30, "failed", "it was not ready, within 10 s", code="COLD_START_FAILED")
