@@ -1,8 +1,8 @@
 """The virtual GPU as Prometheus text, as dcgm-exporter writes it.
 
 Series stand in the order of DCGM's field numbers; a label's place is: which GPU, host, what is told as a label, then
-what only this series has. Beside what it publishes where nobody chose stand those its files of counters offer behind a
-comment sign and that a run can use: why clocks are low, how long in all, how busy the SMs were.
+what only this series has. Beside what it publishes where nobody chose stand those that are worth choosing: why clocks
+are low, and how long in all; how busy the SMs were.
 """
 
 from __future__ import annotations

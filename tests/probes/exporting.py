@@ -30,7 +30,7 @@ USUAL = {  # what it publishes where nobody chose
     "DCGM_FI_PROF_PCIE_TX_BYTES": "1500000",
     "DCGM_FI_PROF_PCIE_RX_BYTES": "2500000",
 }
-CHOSEN = {  # further ones that its files of counters have, behind a comment sign
+CHOSEN = {  # further ones, by a file of counters of one's own
     "DCGM_FI_DEV_CLOCKS_EVENT_REASONS": "5",
     "DCGM_FI_DEV_PSTATE": "0",
     "DCGM_FI_DEV_ENFORCED_POWER_LIMIT": "700.000000",
