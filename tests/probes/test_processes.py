@@ -15,7 +15,7 @@ import pytest
 
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import Event, Process, Row
-from comfysoak_probes import processes, watched_process
+from comfysoak_probes import process_reading, processes, watched_process
 from comfysoak_probes.connections import Connections
 from comfysoak_probes.endings import in_words
 from comfysoak_probes.gpu_processes import ProcessNames
@@ -292,6 +292,17 @@ def test_connections_are_counted_by_the_server_s_port() -> None:
             pass  # until the kernel has told the other end
         for one in (kept, *accepted):
             one.close()
+
+
+def test_other_systems_tell_the_same_of_a_process() -> None:
+    """By psutil: as large, as old, with as many threads as the kernel's own files say."""
+    here, there = read_process(os.getpid()), process_reading._read_portable(os.getpid())
+    assert (there.parent_pid, there.threads) == (here.parent_pid, here.threads)
+    assert 0.5 < there.rss_bytes / here.rss_bytes < 2
+    assert there.cpu_s >= here.cpu_s
+    assert there.written_bytes is not None
+    with pytest.raises(GoneError):
+        process_reading._read_portable(2**22 - 1)
 
 
 class SlowClock:
