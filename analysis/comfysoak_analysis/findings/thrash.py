@@ -76,12 +76,17 @@ def _cost(again: list[ModelLoad]) -> str:
 
 
 def _first_of_each_prompt(loads: list[ModelLoad], executed: pd.DataFrame) -> list[tuple[ModelLoad, str | None]]:
-    """The first load within each prompt that had one, and the prompt's id (None: before the first prompt)."""
+    """The first load within each prompt that had one, and the prompt's id (None: before the first prompt).
+
+    By the node it happened in; where none was seen by the prompt that ran then.
+    """
     executed = executed.sort_values("start_received")
     starts, ids = executed["start_received"].to_numpy(), [None, *executed["id"]]
     moments = np.array([load.known_until.to_datetime64() for load in loads], dtype="datetime64[ns]")
-    within, first = np.unique(np.searchsorted(starts, moments, side="right"), return_index=True)
-    return [(loads[index], ids[position]) for position, index in zip(within, first, strict=True)]
+    first: dict[str | None, ModelLoad] = {}
+    for load, position in zip(loads, np.searchsorted(starts, moments, side="right"), strict=True):
+        first.setdefault(ids[position] if load.place is None else load.place.prompt_id, load)
+    return [(load, prompt_id) for prompt_id, load in first.items()]
 
 
 def _by_model(loads: list[ModelLoad]) -> str:

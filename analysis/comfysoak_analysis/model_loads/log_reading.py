@@ -80,10 +80,10 @@ def _why_not_by_log(run: Run, server: str, loads: Sequence[ModelLoad]) -> str | 
     """Why the best source did not tell of some loads, or may not have."""
     if run.plan is not None and run.plan.probes.log == "off":
         return "its log was not read (probes.log: off)"
-    missing = _events(run, server)
-    missing = missing[missing["kind"] == "log_missing"]
-    if not missing.empty:
-        return f"its log could not be read {_times(len(missing))}, last: {missing['detail'].iloc[-1]}"
+    if away := outages(run, server):
+        missing = _events(run, server)
+        why = missing.loc[missing["kind"] == "log_missing", "detail"].iloc[-1]
+        return f"its log could not be read {_times(len(away))}, and its lines not be read up afterwards, last: {why}"
     if any(load.server == server and load.source is not Source.LOG for load in loads):
         heard = (run.server_log["server"] == server).any()
         return "its log tells of no load" if heard else "no line of its log was read"
