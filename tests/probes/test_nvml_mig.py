@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.probes.conftest import Sample
+from tests.probes.fleet import why
 from tests.probes.sampling import Record, at_least, has
 
 pytestmark = pytest.mark.compiler
@@ -33,7 +34,7 @@ def test_each_instance_has_rows_of_its_own_beside_its_gpu(sample: Sample, driver
     assert "utilisation_ratio: the driver tells no utilisation of MIG instances" in first["missing"]
     slow = of(run.wait_for("gpu_slow", has(uuid=SECOND)), SECOND)[0]
     assert (slow["instance"], slow["name"], slow["power_watts"]) == ("2/0", "Stand-in GPU 0 MIG 1g.10gb", None)
-    assert "power_watts: " in slow["missing"]
+    assert why(slow, "power_watts") == "told of the whole GPU only, in its own rows"
     told = {row["subject"]: row["detail"] for row in run.rows("events") if row["kind"] == "gpu"}
     assert told[SECOND] == "GPU 0 MIG 2/0, Stand-in GPU 0 MIG 1g.10gb, driver 580.95.05"
 
@@ -42,8 +43,7 @@ def test_memory_of_an_instance_may_be_refused(sample: Sample, driver: Path) -> N
     """Without permission its memory is missing with that reason; its GPU's is there."""
     run = sample(driver=driver, script="mig 0 1\nfail 100 nvmlDeviceGetMemoryInfo_v2 4 0\n")
     row = of(run.wait_for("gpu", has(uuid=FIRST)), FIRST)[0]
-    assert row["memory_used_bytes"] is None
-    assert "memory_used_bytes: no permission (NVML error 4)" in row["missing"]
+    assert why(row, "memory_used_bytes") == "no permission (NVML error 4)"
     assert of(run.wait_for("gpu", has(uuid=GPU)), GPU)[0]["memory_used_bytes"] == 2 * GIB
 
 
