@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from comfysoak_probes.fetch import Fetcher
+from comfysoak_probes.history_length import HistoryLength
 from tests.probes.answering import free_port
 from tests.probes.conftest import Sample
 from tests.probes.sampling import at_least, has
@@ -90,6 +93,47 @@ def test_a_restart_is_noticed_and_the_log_is_read_on(sample: Sample, serve: Serv
     submit(url, recorded("basic_image"))
     kinds = [row["kind"] for row in run.wait_for("server_log", has(kind="prompt_executed"))]
     assert kinds == ["ready", "prompt_got", "prompt_executed"]
+
+
+def test_canary_history_and_folders_are_watched_by_the_sampler(sample: Sample, serve: Serve) -> None:
+    """Canary and history length in the rows of the server; a reason in those of folders, which the simulator lacks."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    serve(port)
+    run = sample(gpu=[], servers=[url], server_every_s=0.2, log="off")
+    run.wait_for("server", lambda rows: any(row["canary_answer_ns"] and row["history_length"] == 0 for row in rows))
+    folders = run.wait_for("folders", at_least(2))
+    assert {(row["kind"], row["missing"]) for row in folders} == {
+        (kind, "all: its command line names neither its folders nor main.py") for kind in ("output", "temp")
+    }
+
+
+@pytest.mark.parametrize("version", ["0.3.64", "0.33.0"])
+def test_the_length_of_a_simulators_history_is_that_of_its_history(serve: Serve, version: str) -> None:
+    """Asked entry by entry it is as long as when it is fetched whole: empty, after some prompts, and cleared."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    serve(port, version)
+    length = HistoryLength(Fetcher(url))
+    assert length.read() == 0
+    for number in range(5):
+        submit(url, recorded("basic_image"))
+        wait_for_history(url, number + 1)
+    assert length.read() == 5
+    clear = urllib.request.Request(f"{url}/history", data=b'{"clear": true}')
+    urllib.request.urlopen(clear, timeout=20).close()
+    assert length.read() == 0
+    length.close()
+
+
+def wait_for_history(url: str, count: int) -> None:
+    """Until so many entries are there when it is fetched whole."""
+    deadline_s = time.monotonic() + 20
+    while time.monotonic() < deadline_s:
+        with urllib.request.urlopen(f"{url}/history", timeout=20) as answer:
+            if len(json.load(answer)) == count:
+                return
+    raise AssertionError(f"history has not {count} entries")
 
 
 @pytest.mark.real
