@@ -17,7 +17,7 @@ import pynvml
 
 T = TypeVar("T")
 
-DRAIN_S: Final = 0.4  # for calls under way to end before a shutdown; the wait for Xids is shorter
+DRAIN_S: Final = 0.8  # for calls under way to end before a shutdown; the wait for Xids is shorter
 
 
 class Fault(StrEnum):

@@ -486,18 +486,28 @@ static int next_event(const struct event_set *set, struct event_data *data) {
     return 0;
 }
 
+/* When there may be something new to tell, at the latest `until_s`. */
+static double next_moment(double until_s) {
+    double now = now_s();
+    for (int i = 0; i < event_count; i++) {
+        double at_s = events[i].at_s + loaded_at;
+        if (!events[i].told && at_s > now && at_s < until_s) until_s = at_s;
+    }
+    return until_s;
+}
+
 nvmlReturn_t nvmlEventSetWait_v2(struct event_set *set, struct event_data *data, unsigned timeout_ms) {
     ENTER(-1);
     if (check_set(set)) return INVALID_ARGUMENT;
     double until_s = now_s() + timeout_ms / 1e3;
-    int found = 0, over = 0;
+    int found = 0;
     pthread_mutex_lock(&lock);
     inside++;
-    while (!(found = next_event(set, data)) && !over) {
+    while (!(found = next_event(set, data)) && now_s() < until_s) {
+        double sleep_s = next_moment(until_s) - now_s();
         pthread_mutex_unlock(&lock);
-        nanosleep(&(struct timespec){0, 10000000L}, NULL);
+        if (sleep_s > 0) nanosleep(&(struct timespec){(long)sleep_s, (long)(sleep_s * 1e9) % 1000000000L + 1}, NULL);
         pthread_mutex_lock(&lock);
-        over = now_s() >= until_s;
     }
     inside--;
     pthread_mutex_unlock(&lock);

@@ -49,7 +49,7 @@ def test_memory_of_an_instance_may_be_refused(sample: Sample, driver: Path) -> N
 
 def test_instances_come_and_go(sample: Sample, driver: Path) -> None:
     """One made during the run is watched from then on; one taken away has vanished, and its GPU is read on."""
-    run = sample(driver=driver, script="mig 0 1\nmig 0 2 1\nmig 0 1 3\n")
+    run = sample(driver=driver, script="mig 0 1\nmig 0 2 1\nmig 0 1 2.5\n")
     run.wait_for("events", has(kind="gpu", subject=SECOND))
     gone = next(row for row in run.wait_for("events", has(kind="gpu_vanished")) if row["kind"] == "gpu_vanished")
     assert (gone["subject"], gone["code"]) == (SECOND, "GPU_VANISHED")

@@ -72,7 +72,7 @@ def test_an_old_driver_without_event_sets_says_so(sample: Sample, old_driver: Pa
 @pytest.mark.compiler
 def test_a_set_that_broke_is_freed_and_built_anew(sample: Sample, driver: Path) -> None:
     """An unknown error of the wait: after it another set hears the Xid, and nothing says that none can be heard."""
-    run = sample(driver=driver, script="fail * nvmlEventSetWait_v2 999 1 1\nxid 0 13 2.5\n")
+    run = sample(driver=driver, script="fail * nvmlEventSetWait_v2 999 0 1\nxid 0 13 2\n")
     assert "graphics engine exception" in run.event("xid")["detail"]
     assert not any(row["kind"] == "xid_unheard" for row in run.rows("events"))
     assert complaints(run) == []
@@ -81,7 +81,7 @@ def test_a_set_that_broke_is_freed_and_built_anew(sample: Sample, driver: Path) 
 @pytest.mark.compiler
 def test_xids_are_heard_after_the_driver_was_initialised_again(sample: Sample, driver: Path) -> None:
     """A GPU is lost and found while a thread waits for Xids: nothing is shut down under it, and a new set hears."""
-    run = sample(driver=driver, script="gpus 2\ngone 0 0.5 1\nxid 1 45 4\n")
+    run = sample(driver=driver, script="gpus 2\ngone 0 0.3 1\nxid 1 45 3\n")
     assert run.event("xid")["subject"] == UUID(1)
     found = run.event("source_found")
     assert found["subject"] == UUID(0)
