@@ -9,36 +9,42 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 from tests.probes.cuttable import Cut, Network
 from tests.probes.far_probe import FarProbe
 
-from benchmarks.bench_probes import _build as build_driver
 from benchmarks.figure import Figure
+from benchmarks.standin_driver import build as build_driver
 from comfysoak_core.clock import ANCHOR_VARIABLE, Anchor
 from comfysoak_core.recording.journal import read_batches, stretches
 
 EVERY_S = 0.1
 GPUS = 8
-KEEP = "20s"
+KEEP = "3m"  # all that is sampled in a part of the benchmark, so that the journal can be compared with it
 TIMES = 20
 SECONDS_LOST_MOST = 2.0
 MEMORY_GOAL = 60.0
 SETTLE_S = 3.0
+TABLES = ("gpu", "gpu_slow")
+Key = tuple[str, int, int]
 
 
 def measure(*, full: bool) -> Iterator[Figure]:
     """Samples lost over cuts, seconds lost over kills, and memory of the probe."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        driver = folder if build_driver(folder) else None
+        if not build_driver(folder):
+            return
         probe = FarProbe.start(
-            folder, "--keep", KEEP, "--every", f"{EVERY_S * 1000:.0f}ms", driver=driver, script=f"gpus {GPUS}\n"
+            folder, "--keep", KEEP, "--every", f"{EVERY_S * 1000:.0f}ms", driver=folder, script=f"gpus {GPUS}\n"
         )
         try:
             yield _cuts(folder, probe, 3.0 if full else 1.2)
@@ -63,7 +69,7 @@ def _cuts(folder: Path, probe: FarProbe, away_s: float) -> Figure:
             network.mend()
             time.sleep(1.0)
         _wait_until_caught_up(run)
-    found = Samples.of(run.folder)
+    found = Samples.of(run.folder, probe)
     name = f"samples lost over {TIMES} cuts of the network, of {found.count}"
     lost = found.lost + found.doubled
     return Figure(name, lost, "samples", "0", lost == 0, spread=f"{found.doubled} doubled", runs=TIMES)
@@ -81,7 +87,7 @@ def _kills(folder: Path, probe: FarProbe, away_s: float) -> Figure:
             run.start()
             time.sleep(1.0 + number % 7 / 10)  # at another point of its round each time
         _wait_until_caught_up(run)
-    found = Samples.of(run.folder)
+    found = Samples.of(run.folder, probe)
     name = f"longest stretch lost over {TIMES} kills of the run's side, of {found.count} samples"
     met = found.longest_s <= SECONDS_LOST_MOST and not found.doubled
     return Figure(
@@ -122,65 +128,67 @@ def _wait_until_caught_up(run: _Run) -> None:
     """Until rows come that are as good as new."""
     deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
-        moments = [row[0] for row in _rows(run.folder, "gpu")[-50:]]
+        moments = [at_ns for at_ns, _ in _journalled(run.folder, "gpu")]
         if moments and time.time_ns() - max(moments) < 1.5e9:
             return
         time.sleep(1.0)
 
 
-def _rows(folder: Path, table: str) -> list[tuple[int, int, str]]:
-    """Moment, lateness, and which GPU or host, of each row of a table from the probe."""
-    found = []
-    for stretch in stretches(folder / "journal"):
-        if stretch.table != table:
-            continue
-        for batch in read_batches(stretch.path):
-            at, late, key = (batch.columns.index(name) for name in ("at_ns", "late_ns", _key(table)))
-            found += [(row[at], row[late] or 0, row[key]) for row in batch.rows]
-    return sorted(found)
-
-
-def _key(table: str) -> str:
-    return "host" if table == "host" else "uuid"
-
-
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What a journal has of the grid of each GPU: how many samples, how many are not there, how many twice."""
+    """What a journal has of the rows a probe sampled: how many, how many are not there, how many twice."""
 
     count: int
     lost: int
     doubled: int
-    longest_s: float
+    longest_s: float  # without a row of some GPU that the probe has
 
     @classmethod
-    def of(cls, folder: Path) -> Samples:
-        """Count by the grid on which each table is sampled: moments less their lateness lie whole periods apart.
+    def of(cls, folder: Path, probe: FarProbe) -> Samples:
+        """Compare with the ring, which has all of it; from the first row the journal has to the last.
 
-        A reading that a busy machine skips is skipped for one GPU or another; one that was lost is missing for all.
+        Moments are moved to the run's clock: rows are known by what they cost and how late they were, in nanoseconds.
         """
+        sampled = _sampled(probe)
         count = lost = doubled = 0
         longest_s = 0.0
-        for table, every_s in (("gpu", EVERY_S), ("gpu_slow", 1.0)):
-            grids: dict[str, list[int]] = {}
-            rows = _rows(folder, table)
-            began_ns = min((at_ns - late_ns for at_ns, late_ns, _ in rows), default=0)
-            for at_ns, late_ns, key in rows:
-                grids.setdefault(key, []).append(round((at_ns - late_ns - began_ns) / 1e9 / every_s))
-            there = set().union(*grids.values()) if grids else set()
-            count += sum(map(len, grids.values()))
-            doubled += sum(len(moments) - len(set(moments)) for moments in grids.values())
-            missing = [moment for moment in range(min(there), max(there)) if moment not in there] if there else []
-            lost += len(missing) * len(grids)
-            longest_s = max([longest_s, *(length * every_s for length in _lengths(missing))])
+        for table in TABLES:
+            journalled = Counter(key for _, key in _journalled(folder, table))
+            count += journalled.total()
+            doubled += journalled.total() - len(journalled)
+            for rows in sampled[table].values():
+                there = [index for index, (_, key) in enumerate(rows) if key in journalled]
+                lost += there[-1] - there[0] + 1 - len(there)
+                gaps = ((rows[late][0] - rows[early][0]) / 1e9 for early, late in pairwise(there) if late > early + 1)
+                longest_s = max(longest_s, *gaps, 0.0)
         return cls(count, lost, doubled, longest_s)
 
 
-def _lengths(missing: list[int]) -> list[int]:
-    lengths: list[int] = []
-    for index, moment in enumerate(missing):
-        if index and missing[index - 1] == moment - 1:
-            lengths[-1] += 1
-        else:
-            lengths.append(1)
-    return lengths
+def _journalled(folder: Path, table: str) -> list[tuple[int, Key]]:
+    """Moment and key of each row of a table."""
+    found: list[tuple[int, Key]] = []
+    for stretch in stretches(folder / "journal"):
+        if stretch.table == table:
+            for batch in read_batches(stretch.path):
+                found += _keyed(batch.columns, batch.rows)
+    return found
+
+
+def _sampled(probe: FarProbe) -> dict[str, dict[str, list[tuple[int, Key]]]]:
+    """The same of all rows in the ring, by table and GPU."""
+    found: dict[str, dict[str, list[tuple[int, Key]]]] = {table: defaultdict(list) for table in TABLES}
+    after = 0
+    while True:
+        head, batches = probe.batches(after)
+        if not batches:
+            return found
+        for table, first, rows in batches:
+            after = first + len(rows) - 1
+            for at_ns, key in _keyed(head["columns"][table], rows) if table in TABLES else ():
+                found[table][key[0]].append((at_ns, key))
+
+
+def _keyed(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Key]]:
+    at, uuid, cost, late = (columns.index(name) for name in ("at_ns", "uuid", "read_cost_ns", "late_ns"))
+    for row in rows:
+        yield row[at], (row[uuid], row[cost], row[late])
