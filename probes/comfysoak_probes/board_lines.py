@@ -131,7 +131,7 @@ def _gpu_trouble(seen: Seen[Gpu], slow: GpuSlow | None, now_ns: int) -> Span:
     if "permission" in missing.lower():
         return Span("no permission", RED)
     told = seen.row.missing if seen.row.instance is None else None  # of an instance the driver never tells all
-    return Span.of(f"without {told}" if told else "", DIM)
+    return Span.of("MIG is on" if told and "MIG" in told else f"without {told}" if told else "", DIM)
 
 
 def _temperature_style(slow: GpuSlow, health: GpuHealth | None) -> str:
@@ -304,7 +304,8 @@ def _notes(board: Board) -> list[Line]:
 
 
 def _short(name: str | None) -> str:
-    return (name or "").removeprefix("NVIDIA ").replace("GeForce ", "")[:24]
+    whole = (name or "").removeprefix("NVIDIA ").replace("GeForce ", "")
+    return whole.rpartition(" MIG ")[2][:24]  # its GPU stands above it
 
 
 def _tenths(size: int | None) -> str:

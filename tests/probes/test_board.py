@@ -138,6 +138,10 @@ def test_mig_instances_stand_under_their_gpu() -> None:
     ]
     starts = [line[:6].rstrip() for line in shown(board_of(*rows)).splitlines()[2:]]
     assert starts == ["0", " └ 1/0", " └ 2/0", "1"]
+    named = slow(0, uuid="MIG-1", instance="1/0", name="NVIDIA H100 80GB HBM3 MIG 1g.10gb")
+    told = board_of(*rows, named, gpu(0, missing="utilisation_ratio: not told while MIG is on"))
+    assert " └ 1/0  1g.10gb" in shown(told)
+    assert "MIG is on" in line_of(shown(told), "0")
 
 
 def test_a_host_shows_rates_between_its_last_two_rows() -> None:
