@@ -82,6 +82,7 @@ class ContainerSource:
     def _watch(self, home: Home, tick: Tick) -> list[Row]:
         if self._limits_due.due(tick.deadline_ns):
             home.look_again(self._root, self._proc)
+        self.every_s = EVERY_S if home.is_bounded else LIMITS_EVERY_S
         began_ns = self._clock.now_ns()
         rows = self._reading(home, began_ns, tick) if home.is_bounded and not home.groups.hidden else []
         if not home.process.lives:

@@ -99,10 +99,8 @@ class FolderSource:
             return Nowhere(f"the command line of process {found.pid} cannot be read: {type(error).__name__}")
         if paths is None:
             return Nowhere("its command line names neither its folders nor main.py")
-        if not (os.path.isabs(paths.output) and os.path.isabs(paths.temp)):
-            return Nowhere(
-                f"the folder that process {found.pid} works in cannot be read, and others are named from there"
-            )
+        if not (Path(paths.output).is_absolute() and Path(paths.temp).is_absolute()):
+            return Nowhere(f"process {found.pid} names folders by its working folder, which cannot be read")
         try:
             root = self._root_of(found)
             named = (("output", paths.output), ("temp", paths.temp))
@@ -159,7 +157,7 @@ class FolderSource:
 
 
 def _working_folder(process: psutil.Process) -> str:
-    """ "" where another user's may not be read."""
+    """Where it works; empty where that of another user's process may not be read."""
     try:
         return process.cwd()
     except psutil.AccessDenied:

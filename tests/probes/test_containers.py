@@ -262,11 +262,16 @@ class TestNotThere:
     """Where there is nothing to tell, nothing is told; where something hides it, the reason, once."""
 
     def test_no_rows_without_container_and_limits(self, machine: Machine) -> None:
-        """An ordinary process of a user."""
+        """An ordinary process of a user, looked at rarely; from then on that somebody sets a limit it has rows."""
         source = machine.source()
         with listening(machine.port) as pid:
             machine.live_in(pid, "user.slice/session-2.scope", memory__max="max\n", cpu__max="max 100000\n")
             assert machine.read(source, 12) == []
+            assert source.every_s == 10.0
+            machine.live_in(pid, "user.slice/session-2.scope")
+            rows = machine.read(source, 11)
+            assert containers(rows)[-1].memory_limit_bytes == 8 * GIB
+            assert source.every_s == 1.0
         source.close()
 
     def test_no_rows_for_a_process_in_no_group(self, machine: Machine) -> None:
