@@ -14,7 +14,8 @@ from comfysoak_analysis.goals import Evidence, evaluate, measure
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.verdict import GoalResult, Standing
 from comfysoak_core.scenario.goals import MEASURES
-from tests.analysis.planted import GIB, plant
+from comfysoak_core.rows import Server
+from tests.analysis.planted import GIB, SERVER, START_NS, plant
 
 
 def judged(directory: Path, *goals: str, **changes: Any) -> tuple[GoalResult, ...]:
@@ -44,6 +45,17 @@ def test_measures_have_the_units_of_the_goal_language(story: Run) -> None:
     assert measure("gpu.memory.max", evidence).value == pytest.approx(0.985 * 8 * GIB, rel=0.01)
     assert measure("failures.OOM", evidence).value == 1
     assert measure("findings.critical", evidence).value == 2
+
+
+def test_the_answer_of_a_server_is_the_slower_of_two(directory: Path) -> None:
+    """A blocked loop holds up GET /prompt, which is asked first, a long queue GET /queue; older rows have but one."""
+    pairs = ((3_000_000_000, 1_000_000), (1_000_000, 3_000_000_000), (None, 3_000_000_000)) * 40
+    rows = [
+        Server(at_ns=START_NS + number, server=SERVER, canary_answer_ns=canary_ns, queue_answer_ns=queue_ns)
+        for number, (canary_ns, queue_ns) in enumerate(pairs)
+    ]
+    run = open_run(plant(directory, other_rows=tuple(rows)))
+    assert measure("server.answer.p99", Evidence(run, ())).value == pytest.approx(3.0)
 
 
 def test_no_failure_in_few_prompts_proves_nothing(directory: Path) -> None:
