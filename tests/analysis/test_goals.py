@@ -13,8 +13,8 @@ from comfysoak_analysis.findings.detectors import find_all
 from comfysoak_analysis.goals import Evidence, evaluate, measure
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.verdict import GoalResult, Standing
-from comfysoak_core.scenario.goals import MEASURES
 from comfysoak_core.rows import Server
+from comfysoak_core.scenario.goals import MEASURES
 from tests.analysis.planted import GIB, SERVER, START_NS, plant
 
 
@@ -47,14 +47,13 @@ def test_measures_have_the_units_of_the_goal_language(story: Run) -> None:
     assert measure("findings.critical", evidence).value == 2
 
 
-def test_the_answer_of_a_server_is_the_slower_of_two(directory: Path) -> None:
+@pytest.mark.parametrize(
+    ("canary_ns", "queue_ns"), [(3_000_000_000, 1_000_000), (1_000_000, 3_000_000_000), (None, 3_000_000_000)]
+)
+def test_the_answer_of_a_server_is_the_slower_of_two(directory: Path, canary_ns: int | None, queue_ns: int) -> None:
     """A blocked loop holds up GET /prompt, which is asked first, a long queue GET /queue; older rows have but one."""
-    pairs = ((3_000_000_000, 1_000_000), (1_000_000, 3_000_000_000), (None, 3_000_000_000)) * 40
-    rows = [
-        Server(at_ns=START_NS + number, server=SERVER, canary_answer_ns=canary_ns, queue_answer_ns=queue_ns)
-        for number, (canary_ns, queue_ns) in enumerate(pairs)
-    ]
-    run = open_run(plant(directory, other_rows=tuple(rows)))
+    row = Server(at_ns=START_NS, server=SERVER, canary_answer_ns=canary_ns, queue_answer_ns=queue_ns)
+    run = open_run(plant(directory, other_rows=(row,) * 40))
     assert measure("server.answer.p99", Evidence(run, ())).value == pytest.approx(3.0)
 
 
