@@ -142,6 +142,15 @@ def test_activity_is_shown_where_it_is_told(directory: Path) -> None:
     assert max(chart.series[0].values) == pytest.approx(60)
 
 
+def test_rows_a_little_late_make_no_wider_steps(directory: Path) -> None:
+    """A row each 1.0001 s is drawn as one each second."""
+    late = [slow(second, sm_active_ratio=0.6) for second in range(SECONDS)]
+    late = [replace(row, at_ns=row.at_ns + place * 100_000) for place, row in enumerate(late)]
+    chart = gpus.activity(planted(directory, *late))
+    assert chart is not None
+    assert chart.series[0].grid.width_s == 2.0
+
+
 def test_activity_that_never_moved_is_no_chart(calm: Run) -> None:
     """A source that tells none has no chart of it, nor one that always says 0."""
     assert gpus.activity(calm) is None

@@ -84,7 +84,8 @@ def _line(
     """A line at twice the pace of the source at most, so that a sample late by chance leaves no hole."""
     seconds = run.since_start_s(rows["at"])
     pace_s = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.1
-    grid = Grid.over(run.duration_s, least_s=max(2 * pace_s, least_s))
+    even_s = float(f"{pace_s:.1g}")  # or a millisecond above a second would take buckets of five
+    grid = Grid.over(run.duration_s, least_s=max(2 * even_s, least_s))
     values = rows[column].to_numpy(dtype=float) * scale
     return line(gpu.name + what, gpu.colour, bucketed(grid, seconds, values, hold_s=max(2.0, 3 * pace_s)))
 
