@@ -22,6 +22,7 @@ from comfysoak_analysis.tiles import tiles
 from comfysoak_core.errors import ExitCode, RecordingError
 from comfysoak_core.recording.recording import Recording
 from tests.analysis.planted import plant
+from tests.analysis.server_lines import said
 from tests.analysis.test_frames import only, prompt
 
 FILES = {"report.html", "summary.md", "junit.xml", "verdict.json"}
@@ -304,3 +305,15 @@ def test_the_prompts_of_a_table_are_those_its_figures_are_about(directory: Path)
     row = re.search(r"<tr><td>sketch-sd15</td>(.*?)</tr>", files["report.html"].decode())
     assert row is not None
     assert re.findall(r">([^<]+)</td>", row[1])[:2] == ["2", "50 %"]
+
+
+def test_loads_of_which_little_is_known_are_in_the_table(directory: Path) -> None:
+    """A staged model has no end, one whose request was lost no name: dashes in the table, and words why."""
+    staged = "Requested to load Flux\nModel Flux prepared for dynamic VRAM loading. 9000MB Staged. 0 patches attached."
+    evil = f"Requested to load {EVIL.replace(' ', '')}\nloaded partially 1 2 3"
+    page = documents(only(directory, prompt(1), *said(staged), *said(evil, from_s=9)))[1]["report.html"].decode()
+    table = page[page.index("By model") : page.index("<h3>Sockets")]
+    assert "<code>Flux</code>" in table
+    assert "—" in table
+    assert "1 with dynamic VRAM: weights were staged" in table
+    assert "<script>" not in table

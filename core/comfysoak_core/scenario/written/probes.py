@@ -11,6 +11,10 @@ from comfysoak_core.scenario.quantities import Seconds
 from comfysoak_core.scenario.written.section import Section, Url
 
 
+def _as_log(value: object) -> object:
+    return "off" if value is False else value  # what YAML makes of a bare `off`
+
+
 def _as_source(value: object) -> object:
     return {"nvml": True} if value == "nvml" else value
 
@@ -86,7 +90,7 @@ class ProbesSection(Section):
     every: Seconds = Field(0.1, ge=0.01, le=60, description="between two GPU samples", examples=["100ms"])
     host: Seconds = Field(1.0, ge=0.1, le=600, description="between two samples of host and processes", examples=["1s"])
     server: Seconds = Field(1.0, ge=0.1, le=600, description="between two looks at /queue", examples=["1s"])
-    log: str = Field(
+    log: Annotated[str, BeforeValidator(_as_log)] = Field(
         "socket", description="the server's log lines: socket, off, or a log file on this host", examples=["socket"]
     )
     pause: Pause | None = Field(
