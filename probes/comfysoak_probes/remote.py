@@ -15,7 +15,7 @@ import orjson
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.distant_clock import Exchange
-from comfysoak_core.rows import ClockReading, Event, Process, Row, Server, ServerLog
+from comfysoak_core.rows import ClockReading, Event, Gpu, Process, Row, Server, ServerLog
 from comfysoak_core.value import replaced
 from comfysoak_probes.config import LOG_OFF, RemoteProbe, SamplerConfig
 from comfysoak_probes.cursors import Bookmark, Cursor
@@ -43,6 +43,7 @@ MEASURE_EVERY_NS = 10 * NS_PER_S
 EXCHANGES = 5
 FIRST_EXCHANGES = 10
 AHEAD_NS_MOST = NS_PER_S  # a row is no younger than the answer it came with
+NO_GPU_AFTER_NS = 10 * NS_PER_S
 AGE_NS_MOST = 24 * 3600 * NS_PER_S
 _OF_THE_RUN_ITSELF = frozenset({
     "server_down", "server_silent", "canary_silent", "bad_answer", "server_restarted", "source_found", "log_missing",
@@ -103,6 +104,8 @@ class ProbeSource:
         self._measure_due_ns = 0
         self._last_ns = self._started_ns  # of our clock, of the last row
         self._told: set[str] = set()
+        self._no_gpu_ns: int | None = None  # when it is time to say that there is none
+        self._sees_gpus = False
 
     def read(self, tick: Tick) -> list[Row]:  # noqa: ARG002  # rows have moments of their own
         """The rows that have come since the last call, at most about a second of them."""
@@ -127,6 +130,7 @@ class ProbeSource:
         if not self._fetched:
             rows += self._fetch()
         rows += self._piece()
+        rows += self._without_gpu()
         position, head = self._position, self._head
         behind = bool(self._fetched) or (head is not None and (position.after or 0) < head.next - 1)
         self.every_s = BEHIND_EVERY_S if behind else EVERY_S
@@ -237,6 +241,16 @@ class ProbeSource:
             for row in batch.rows:
                 yield from self._placed(row)
 
+    def _without_gpu(self) -> Iterator[Event]:
+        """That there is no GPU over there, which the probe told only when it was started."""
+        now_ns = self._clock.now_ns()
+        if self._no_gpu_ns is None:
+            self._no_gpu_ns = now_ns + NO_GPU_AFTER_NS
+        if not self._sees_gpus and now_ns > self._no_gpu_ns and self._head is not None:
+            self._sees_gpus = True
+            detail = f"the probe on {self._head.host} sees no GPU: look at what it says in its terminal"
+            yield Event(at_ns=now_ns, source=SAMPLER, kind="source_missing", subject=self.name, detail=detail)
+
     def _placed(self, row: Row) -> Iterator[Row]:
         """The row in the run's time and names; nothing when the run sees the same itself."""
         assert self._head is not None  # noqa: S101  # rows come with one
@@ -251,6 +265,7 @@ class ProbeSource:
             changes["server"] = name = self._names.of(server)
             if name in self._servers and self._is_seen_here(row):
                 return
+        self._sees_gpus = self._sees_gpus or isinstance(row, Gpu)
         if isinstance(row, Process) and row.started_ns is not None:
             changes["started_ns"] = row.started_ns - self._position.ahead_ns
         if isinstance(row, Event):
