@@ -75,10 +75,11 @@ class DcgmSource:
         """A row for each GPU when the exporter has news, and at least every second."""
         began_ns = self._clock.now_ns()
         try:
-            self._take(self._fetcher.get(self._path))
+            answer = self._fetcher.get(self._path)
+            ended_ns = self._clock.now_ns()
+            self._take(answer)
         except (FetchError, NotPrometheusError) as error:
             return self._lost(error)
-        ended_ns = self._clock.now_ns()
         rows: list[Row] = [*self._outage.found(ended_ns), *self._news(ended_ns)]
         changed = self._freshness.saw(ended_ns, self._gpus)
         if changed or ended_ns >= self._row_due_ns:

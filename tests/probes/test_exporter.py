@@ -13,6 +13,7 @@ from comfysoak_probes.fetch import Fetcher
 from comfysoak_probes.source import Tick
 from tests.probes import exporting
 from tests.probes.answering import Answering, answering, free_port, http
+from tests.probes.conftest import Sample
 from tests.probes.exporting import USUAL, exported
 
 Exported = exporting.Gpu
@@ -234,6 +235,39 @@ def test_a_value_that_stays_is_a_row_a_second_at_most(exporter: Exporter) -> Non
     source = exporter.source()
     rows = [row for _ in range(30) for row in exporter.read(source, 0.1) if isinstance(row, Gpu)]
     assert len(rows) == 3
+    source.close()
+
+
+def test_the_sampler_goes_on_beside_an_exporter_that_misbehaves(exporter: Exporter, sample: Sample) -> None:
+    """A process that watches a good exporter and one that sends a web page: rows of the one, one event of the other."""
+    with answering(lambda method, path: http("<html>login</html>\n")) as other:
+        assert exporter.server is not None
+        urls = [f"{exporter.server.url}/metrics", f"{other.url}/metrics"]
+        run = sample(gpu=[{"kind": "dcgm", "url": url} for url in urls], host_every_s=5.0)
+        run.wait_for("gpu", lambda rows: len(rows) >= 3)
+        run.wait_for("gpu_health", lambda rows: len(rows) >= 1)
+        missing = run.event("source_missing")
+        assert missing["subject"] == f"dcgm {urls[1]}"
+        assert "web page" in missing["detail"]
+        assert run.end() == 0
+    assert sum(row["kind"] == "source_missing" for row in run.rows("events")) == 1
+    assert {row["uuid"] for row in run.rows("gpu")} == {"GPU-abc"}
+    assert run.rows("gpu_slow")[0]["tensor_active_ratio"] == 0.412
+
+
+class SlowClock(ManualClock):
+    """Each look at it takes 20 ms, as work does on a machine that has little time."""
+
+    def now_ns(self) -> int:
+        return self.advance(0.02)
+
+
+def test_an_exporter_that_is_much_work_is_asked_less_often(exporter: Exporter) -> None:
+    """What takes 20 ms to read is read no more often than leaves nineteen twentieths of a core."""
+    exporter.clock = SlowClock()
+    source = exporter.source()
+    exporter.read(source)
+    assert source.every_s == pytest.approx(0.4)
     source.close()
 
 
