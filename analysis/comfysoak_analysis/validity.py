@@ -214,7 +214,7 @@ def _gpu(run: Run) -> Iterator[Doubt]:
 def why_no_gpu(run: Run) -> str:
     """What the sampler said about GPUs it could not read, as `: reason`; empty when it said nothing."""
     events = run.events
-    of_gpu = events["subject"].fillna("").str.startswith(("nvml", "dcgm"))
+    of_gpu = events["subject"].fillna("").str.startswith(("nvml", "dcgm", "probe"))
     lost = events[of_gpu & events["kind"].isin(["source_lost", "source_missing"]) & (events["detail"].fillna("") != "")]
     said = list(lost["detail"].drop_duplicates().head(2))
     return f": {'; '.join(said)}" if said else ""
