@@ -66,10 +66,14 @@ def test_a_server_of_either_version_is_watched_whole(sample: Sample, serve: Serv
     run = sample(gpu=[{"kind": "dcgm", "url": f"{url}/metrics"}], servers=[url], server_every_s=0.2, host_every_s=0.2)
     assert run.event("log_source")["detail"] == "log lines come by socket"
     submit(url, recorded("ksampler_tiny"))
-    lines = run.wait_for("server_log", has(kind="prompt_executed"))
-    assert [row["kind"] for row in lines] == ["prompt_got", "model_requested", "model_loaded", "prompt_executed"]
-    assert lines[1]["model"]
-    assert lines[2]["loaded_bytes"] > 0
+    kept = run.wait_for("server_log", has(kind="prompt_executed"))
+    assert [row["text"] for row in kept if row["kind"] == "setting"][1:2] == ["Set vram state to: NORMAL_VRAM"]
+    lines = [row for row in kept if row["kind"] != "setting"]  # those it printed before we came
+    assert [row["kind"] for row in lines] == [
+        "prompt_got", "model_read", "model_requested", "model_loaded", "prompt_executed",
+    ]  # fmt: skip
+    assert lines[2]["model"]
+    assert lines[3]["loaded_bytes"] > 0
     assert [row["at_ns"] for row in lines] == sorted(row["at_ns"] for row in lines)
     gpu = run.wait_for("gpu", lambda rows: any((row["memory_used_bytes"] or 0) > 0 for row in rows))[-1]
     assert (gpu["source"], gpu["missing"]) == ("dcgm", None)
@@ -92,7 +96,7 @@ def test_a_restart_is_noticed_and_the_log_is_read_on(sample: Sample, serve: Serv
     run.wait_for("events", has(kind="source_found", subject="log"))
     submit(url, recorded("basic_image"))
     kinds = [row["kind"] for row in run.wait_for("server_log", has(kind="prompt_executed"))]
-    assert kinds == ["ready", "prompt_got", "prompt_executed"]
+    assert kinds == [*["setting"] * 8, "cache_emptied", "ready", "prompt_got", "prompt_executed"]  # settings of both
 
 
 def test_canary_history_and_folders_are_watched_by_the_sampler(sample: Sample, serve: Serve) -> None:

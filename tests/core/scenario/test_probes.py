@@ -47,3 +47,11 @@ def test_mistakes_are_told_with_what_is_right(written: object, words: str) -> No
     with pytest.raises(ValidationError) as told:
         ProbesSection.model_validate(written)
     assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "log"), [(False, "off"), ("off", "off"), ("socket", "socket"), ("/c.log", "/c.log")]
+)
+def test_a_bare_off_turns_the_log_off(written: object, log: str) -> None:
+    """YAML reads `log: off` as false."""
+    assert ProbesSection.model_validate({"log": written}).log == log
