@@ -112,7 +112,8 @@ class XidSource:
         except DriverError as error:
             if error.fault in {Fault.UNKNOWN, Fault.CLOSED}:
                 raise
-            return self._not_heard(device, error, now_ns)
+            self._put_off(device, error, now_ns)
+            return [] if error.fault in TOLD_BY_THE_READER else self._tell(device, error, now_ns)
         events.heard[_address(device.handle)] = device
         return []
 
@@ -126,11 +127,13 @@ class XidSource:
             raise
         return int(XID | (supported & DOUBLE_BIT))
 
-    def _not_heard(self, device: Device, error: DriverError, now_ns: int) -> list[Event]:
-        """One GPU is not heard, the others are; said once."""
-        for_good = error.fault in LASTING
-        self._unheard[device.uuid] = 2**63 if for_good else now_ns + AGAIN_NS
-        if device.uuid in self._told or error.fault in TOLD_BY_THE_READER:
+    def _put_off(self, device: Device, error: DriverError, now_ns: int) -> None:
+        """One GPU is not heard, the others are."""
+        self._unheard[device.uuid] = 2**63 if error.fault in LASTING else now_ns + AGAIN_NS
+
+    def _tell(self, device: Device, error: DriverError, now_ns: int) -> list[Event]:
+        """Why a GPU is not heard, once."""
+        if device.uuid in self._told:
             return []
         self._told.add(device.uuid)
         detail = f"Xids of {device.title} cannot be heard: {error}"
@@ -169,7 +172,10 @@ class XidSource:
         self.every_s = self._backoff.next_s()
         if error.fault not in LASTING and self._backoff.tries < TRIES_BEFORE_TOLD:
             return []
-        return [event for device in list(self._wanted.values()) for event in self._not_heard(device, error, now_ns)]
+        wanted = list(self._wanted.values())
+        for device in wanted:
+            self._put_off(device, error, now_ns)
+        return [event for device in wanted for event in self._tell(device, error, now_ns)]
 
     def _free(self, events: EventSet) -> None:
         try:
