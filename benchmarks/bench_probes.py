@@ -168,10 +168,15 @@ def _peers(folder: Path, *, full: bool) -> Iterator[Figure]:
     python = interpreter()
     if python is None:
         return
-    runs, readings = (15, 5000) if full else (5, 1500)
-    for ours, peer, fields in (
-        ("comfysoak", "nvitop", "memory and utilisation"),
-        ("comfysoak-all", "gpustat", "all that gpustat reads (ours: all tables)"),
+    runs, times = (15, 3) if full else (5, 1)
+    for ours, peer, fields, readings in (
+        ("comfysoak", "nvitop", "memory and utilisation", 1500 * times),
+        (
+            "comfysoak-all",
+            "gpustat",
+            "all that gpustat reads (ours: all tables)",
+            30 * times,
+        ),  # it sleeps 0.1 s in each
     ):
         pairs = [
             (_reading_us(folder, Path(sys.executable), ours, readings), _reading_us(folder, python, peer, readings))
