@@ -11,10 +11,10 @@ import time
 def comfysoak(*, rest):
     """A row of each table that is due: the fast one alone, or all of them each time."""
     from comfysoak_core.clock import Anchor, AnchoredClock
-    from comfysoak_probes.driver import Gate
-    from comfysoak_probes.gpu import GpuSource, Rates
-    from comfysoak_probes.gpu_processes import ProcessNames
-    from comfysoak_probes.source import Tick
+    from comfysoak_probes.nvml.driver import Gate
+    from comfysoak_probes.nvml.gpu import GpuSource, Rates
+    from comfysoak_probes.nvml.processes import ProcessNames
+    from comfysoak_probes.sampling.source import Tick
 
     clock, gate = AnchoredClock(Anchor.take()), Gate()
     gate.open()

@@ -7,7 +7,7 @@ import pandas as pd
 from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.model_loads.by_log import by_log
 from comfysoak_core.rows import NodeRun, ServerLog
-from comfysoak_probes.logs import parse_line
+from comfysoak_probes.log.lines import parse_line
 from tests.analysis.planted import SERVER, START_NS
 
 S = 1_000_000_000

@@ -15,7 +15,7 @@ from comfysoak_analysis.model_loads.by_memory import rises
 from comfysoak_analysis.model_loads.log_reading import told_by
 from comfysoak_analysis.model_loads.table import figures_by_model
 from comfysoak_core.rows import Event, Row, ServerLog
-from comfysoak_probes.logs import parse_line
+from comfysoak_probes.log.lines import parse_line
 from tests.analysis.planted import GIB, SERVER, START_NS, plant
 from tests.analysis.server_lines import node, said
 from tests.analysis.test_frames import only, prompt

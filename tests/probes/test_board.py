@@ -21,8 +21,8 @@ from comfysoak_core.rows import (
     ServerLog,
 )
 from comfysoak_core.terminal import printable
-from comfysoak_probes.board import KEPT_MOST, NOTES, Board
-from comfysoak_probes.board_text import Column, Line, Span, bar, duration, fitted, rate, table
+from comfysoak_probes.shown.board import KEPT_MOST, NOTES, Board
+from comfysoak_probes.shown.text import Column, Line, Span, bar, duration, fitted, rate, table
 
 GIB = 1024**3
 URL = "http://127.0.0.1:8188"

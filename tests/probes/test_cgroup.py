@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from comfysoak_probes.cgroup import groups_of, limits_of
-from comfysoak_probes.cgroup_usage import read_cpu, read_memory
-from comfysoak_probes.server_process import container_of
+from comfysoak_probes.containers.cgroup import groups_of, limits_of
+from comfysoak_probes.containers.usage import read_cpu, read_memory
+from comfysoak_probes.server.server_process import container_of
 from tests.probes.server_processes import write_tree
 
 ID = "4f" * 32

@@ -11,11 +11,11 @@ import pytest
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import Event, Row
-from comfysoak_probes import worker
-from comfysoak_probes.crew import Crew, Grids
-from comfysoak_probes.pauses import Off, Pauses
-from comfysoak_probes.sampler import Outbox
-from comfysoak_probes.source import Kind, Tick
+from comfysoak_probes.sampling import worker
+from comfysoak_probes.sampling.crew import Crew, Grids
+from comfysoak_probes.sampling.pauses import Off, Pauses
+from comfysoak_probes.sampling.sampler import Outbox
+from comfysoak_probes.sampling.source import Kind, Tick
 from tests.probes.test_worker import Scripted
 
 
@@ -116,7 +116,7 @@ def test_all_of_a_group_may_hang_and_come_back(watched: Watched) -> None:
 
 def test_a_hang_is_told_once_and_so_is_its_end(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often one looks at it."""
-    monkeypatch.setattr("comfysoak_probes.crew.HUNG_FIRST_TOLD_S", 0.05)
+    monkeypatch.setattr("comfysoak_probes.sampling.crew.HUNG_FIRST_TOLD_S", 0.05)
     source = Gated("bad", patience_s=0.02)
     source.gate.clear()
     watched.crew.add(source, "group", Kind.GPU)

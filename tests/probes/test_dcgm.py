@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from comfysoak_core.scenario.embedded import VirtualGpu
-from comfysoak_probes.dcgm import GPUS_MOST, Reading, by_gpu, gpu_parser
-from comfysoak_probes.dcgm_rows import MIB, When, gpu_health_row, gpu_row, gpu_slow_row
-from comfysoak_probes.prometheus import NotPrometheusError
+from comfysoak_probes.dcgm.prometheus import NotPrometheusError
+from comfysoak_probes.dcgm.rows import MIB, When, gpu_health_row, gpu_row, gpu_slow_row
+from comfysoak_probes.dcgm.series import GPUS_MOST, Reading, by_gpu, gpu_parser
 from comfysoak_simulator.gpu import Gpu as Virtual
 from comfysoak_simulator.metrics import as_prometheus_text
 from tests.probes.exporting import CHOSEN, USUAL, Gpu, exported

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_probes.dcgm import Identity, Reading
-from comfysoak_probes.freshness import IDLE_POLL_S, Freshness
+from comfysoak_probes.dcgm.freshness import IDLE_POLL_S, Freshness
+from comfysoak_probes.dcgm.series import Identity, Reading
 
 Values = Callable[[float], dict[str, float]]  # what is exported at a moment
 MOVING = ("power", "clock", "used")

@@ -6,9 +6,9 @@ import pynvml
 import pytest
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_probes.driver import DriverError, Gate
-from comfysoak_probes.driver_samples import FORGET_AFTER, Newest
-from comfysoak_probes.fields import Fields, Rate
+from comfysoak_probes.nvml.driver import DriverError, Gate
+from comfysoak_probes.nvml.fields import Fields, Rate
+from comfysoak_probes.nvml.samples import FORGET_AFTER, Newest
 
 
 class Scripted(Gate):

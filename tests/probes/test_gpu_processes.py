@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from comfysoak_probes.gpu_processes import (
+from comfysoak_probes.nvml.processes import (
     EMPTY,
     HIDDEN,
     NO_SERVER,

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from comfysoak_probes import listeners as under_test
-from comfysoak_probes.listeners import (
+from comfysoak_probes.processes import listeners as under_test
+from comfysoak_probes.processes.listeners import (
     Held,
     ListeningSocket,
     Place,

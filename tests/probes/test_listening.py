@@ -19,7 +19,7 @@ import pytest
 
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.errors import UsageError
-from comfysoak_probes.listening import ListenAddress, Listening, ListenOn, token_in
+from comfysoak_probes.remote.listening import ListenAddress, Listening, ListenOn, token_in
 from tests.probes.far_probe import FarProbe, ended
 from tests.probes.sampling import WAIT_S
 from tests.probes.test_metrics import Exposition

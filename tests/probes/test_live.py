@@ -11,7 +11,7 @@ from rich.console import Console
 
 from comfysoak_core.errors import ExitCode, UsageError
 from comfysoak_probes.config import SamplerConfig
-from comfysoak_probes.live import probe
+from comfysoak_probes.shown.live import probe
 
 
 @pytest.mark.parametrize("terminal", [True, False])

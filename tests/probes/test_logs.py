@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_probes.logs import TEXT_CHARACTERS, Lines, LogKind, LogLine, parse_line
+from comfysoak_probes.log.lines import TEXT_CHARACTERS, Lines, LogKind, LogLine, parse_line
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 MIB = 1024 * 1024

@@ -10,7 +10,7 @@ import pytest
 
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Event, Gpu, GpuHealth, GpuProcess, GpuSlow, Host, Process, Row, Server
-from comfysoak_probes.metrics import COUNTERS, FAMILIES, METRICS, Metrics
+from comfysoak_probes.remote.metrics import COUNTERS, FAMILIES, METRICS, Metrics
 
 NOW_NS = 1_764_000_000 * 10**9
 _SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)')

@@ -10,7 +10,7 @@ import pytest
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Event
-from comfysoak_probes.repeats import Repeats
+from comfysoak_probes.nvml.repeats import Repeats
 from comfysoak_probes.xids import xid_code, xid_words
 from tests.probes.conftest import Sample
 from tests.probes.sampling import Sampling, at_least

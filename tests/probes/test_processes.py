@@ -15,16 +15,16 @@ import pytest
 
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import Event, Process, Row
-from comfysoak_probes import process_reading, processes, watched_process
-from comfysoak_probes.connections import Connections
-from comfysoak_probes.endings import in_words
-from comfysoak_probes.gpu_processes import ProcessNames
-from comfysoak_probes.listeners import Held, Place
-from comfysoak_probes.process_reading import GoneError, read_process
-from comfysoak_probes.process_tree import role_of
-from comfysoak_probes.processes import ProcessSource
-from comfysoak_probes.source import Tick
-from comfysoak_probes.watched_process import WatchedProcess
+from comfysoak_probes.nvml.processes import ProcessNames
+from comfysoak_probes.processes import reading, source, watched
+from comfysoak_probes.processes.connections import Connections
+from comfysoak_probes.processes.endings import in_words
+from comfysoak_probes.processes.listeners import Held, Place
+from comfysoak_probes.processes.reading import GoneError, read_process
+from comfysoak_probes.processes.source import ProcessSource
+from comfysoak_probes.processes.tree import role_of
+from comfysoak_probes.processes.watched import WatchedProcess
+from comfysoak_probes.sampling.source import Tick
 from tests.probes.answering import free_port
 
 # Listens on a port and forks so many children that hold the socket too; each says its id on a line of its own.
@@ -208,7 +208,7 @@ def test_an_id_that_another_process_has_now_is_no_longer_the_server(
     """The start time tells: the row of the new one is not written into the old one's line."""
     listen(port)
     follower.read()
-    monkeypatch.setattr(watched_process, "read_process", lambda pid: replace(read_process(pid), born=1.0))
+    monkeypatch.setattr(watched, "read_process", lambda pid: replace(read_process(pid), born=1.0))
     assert next(kind for kind, _ in follower.events()) == "server_process_gone"
 
 
@@ -222,7 +222,7 @@ def test_the_search_is_made_less_and_less_often(follower: Follower, monkeypatch:
         return dict.fromkeys(places, Held())
 
     looks_at: list[int] = []
-    monkeypatch.setattr(processes, "holders", nobody)
+    monkeypatch.setattr(source, "holders", nobody)
     for second in range(100):
         looks_at.append(second)
         follower.read()
@@ -236,7 +236,7 @@ def test_a_process_of_another_user_is_told_once_with_the_rights_it_takes(
     server, _ = listen(port)
     hidden = Held(hidden="port 1 is held by a process of user comfy that cannot be seen from here: run the probe as it")
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "holders", lambda places: dict.fromkeys(places, hidden))
+        patch.setattr(source, "holders", lambda places: dict.fromkeys(places, hidden))
         assert follower.events() == [("source_missing", hidden.hidden)]
         assert follower.events(after_s=60) == []
         assert follower.names.servers is None
@@ -261,12 +261,12 @@ def test_a_server_that_comes_up_behind_its_proxy_is_followed_then(
 ) -> None:
     """A container's proxy listens from its start, the server only when it is ready."""
     proxy, _ = listen(port)
-    monkeypatch.setattr(processes, "holders", lambda places: dict.fromkeys(places, Held(proxy=proxy.pid)))
+    monkeypatch.setattr(source, "holders", lambda places: dict.fromkeys(places, Held(proxy=proxy.pid)))
     assert [kind for kind, _ in follower.events()] == ["server_process"]
     assert follower.events(after_s=30) == []
     server, _ = listen(free_port())
     behind = Held((server.pid,), proxy=proxy.pid, contained=True)
-    monkeypatch.setattr(processes, "holders", lambda places: dict.fromkeys(places, behind))
+    monkeypatch.setattr(source, "holders", lambda places: dict.fromkeys(places, behind))
     ((_, detail),) = follower.events(after_s=30)
     assert detail.endswith(f"behind process {proxy.pid}, which listens for it, in the network of a container")
     assert {row.role for row in follower.rows().values()} == {"server"}
@@ -296,13 +296,13 @@ def test_connections_are_counted_by_the_server_s_port() -> None:
 
 def test_other_systems_tell_the_same_of_a_process() -> None:
     """By psutil: as large, as old, with as many threads as the kernel's own files say."""
-    here, there = read_process(os.getpid()), process_reading._read_portable(os.getpid())
+    here, there = read_process(os.getpid()), reading._read_portable(os.getpid())
     assert (there.parent_pid, there.threads) == (here.parent_pid, here.threads)
     assert 0.5 < there.rss_bytes / here.rss_bytes < 2
     assert there.cpu_s >= here.cpu_s
     assert there.written_bytes is not None
     with pytest.raises(GoneError):
-        process_reading._read_portable(2**22 - 1)
+        reading._read_portable(2**22 - 1)
 
 
 class SlowClock:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_probes.prometheus import SERIES_MOST, NotPrometheusError, Parser, Series, parse_series
+from comfysoak_probes.dcgm.prometheus import SERIES_MOST, NotPrometheusError, Parser, Series, parse_series
 
 TEXT = b"""# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
 # TYPE DCGM_FI_DEV_GPU_UTIL gauge

@@ -9,7 +9,7 @@ import pytest
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.distant_clock import Exchange
-from comfysoak_probes.remote_clock import Point, RemoteClock
+from comfysoak_probes.remote.clock import Point, RemoteClock
 
 HOUR_NS = 3600 * NS_PER_S
 START_NS = 1_764_000_000 * NS_PER_S

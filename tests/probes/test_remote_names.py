@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfysoak_probes.remote_names import ServerNames
+from comfysoak_probes.remote.names import ServerNames
 
 OURS = ("http://gpu-2:8188", "http://gpu-2:8189/comfy", "http://10.0.0.7:8188", "http://127.0.0.1:8190")
 

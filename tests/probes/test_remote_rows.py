@@ -10,7 +10,7 @@ import pytest
 
 from comfysoak_core.recording.journal import columns
 from comfysoak_core.rows import Host, Process, Row
-from comfysoak_probes.remote_rows import NotAProbeError, parse_answer
+from comfysoak_probes.remote.answers import NotAProbeError, parse_answer
 
 HOST = columns(Host)
 
@@ -117,7 +117,7 @@ def test_columns_that_are_none_give_no_rows(columns_: object) -> None:
 
 def test_every_table_of_a_probe_can_be_read() -> None:
     """Each column type there is has a check; a row of each table goes through and back."""
-    from comfysoak_probes.remote_rows import ROW_TYPES, RowReader
+    from comfysoak_probes.remote.answers import ROW_TYPES, RowReader
 
     for table, row_type in ROW_TYPES.items():
         assert RowReader.of(table, list(columns(row_type))) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfysoak_core.comfyui.answers import Queue, SystemStats
-from comfysoak_probes.restarts import RestartWatch
+from comfysoak_probes.server.restarts import RestartWatch
 
 
 def queue(*items: tuple[float, str]) -> Queue:

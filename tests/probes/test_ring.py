@@ -8,7 +8,7 @@ import pytest
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.recording.redaction import SECRET_VARIABLES
 from comfysoak_core.rows import Event, Host, Row
-from comfysoak_probes.ring import Ring
+from comfysoak_probes.remote.ring import Ring
 
 
 def host(at_ns: int) -> Host:

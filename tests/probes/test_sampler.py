@@ -21,7 +21,7 @@ from comfysoak_core.scenario import plan as scenario
 from comfysoak_core.scenario.plan import GpuSource, Plan, Probes
 from comfysoak_core.scenario.workload import Workload
 from comfysoak_probes.config import Pause, RemoteProbe, SamplerConfig
-from comfysoak_probes.sampler import Sampler, Stop
+from comfysoak_probes.sampling.sampler import Sampler, Stop
 from tests.probes.answering import answering, free_port, http
 from tests.probes.conftest import Sample
 from tests.probes.sampling import at_least, has

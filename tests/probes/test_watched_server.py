@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from comfysoak_probes.fetch import Fetcher
-from comfysoak_probes.history_length import HistoryLength
+from comfysoak_probes.server.history_length import HistoryLength
 from tests.probes.answering import free_port
 from tests.probes.conftest import Sample
 from tests.probes.sampling import at_least, has

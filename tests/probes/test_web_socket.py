@@ -11,7 +11,7 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from comfysoak_probes.fetch import FetchError, Trouble
-from comfysoak_probes.web_socket import ListeningSocket
+from comfysoak_probes.log.web_socket import ListeningSocket
 from tests.probes.answering import answering, free_port, http
 
 

@@ -62,8 +62,8 @@ def command(
     from comfysoak.commands.options import as_seconds, as_url
     from comfysoak_core.recording.redaction import hide_value_of
     from comfysoak_probes.config import RemoteProbe, SamplerConfig
-    from comfysoak_probes.listening import ListenAddress, ListenOn, token_in
-    from comfysoak_probes.live import probe
+    from comfysoak_probes.remote.listening import ListenAddress, ListenOn, token_in
+    from comfysoak_probes.shown.live import probe
 
     for variable in (token_variable, probe_token_variable):
         if variable:

@@ -1,0 +1,1 @@
+"""Containers and control groups that servers of this host live in."""

@@ -1,0 +1,1 @@
+"""GPUs of another host by an exporter of DCGM series."""

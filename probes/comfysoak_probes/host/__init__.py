@@ -1,0 +1,1 @@
+"""The host the sampler runs on."""

@@ -1,0 +1,1 @@
+"""A server's log: the ways to its lines, and what they say."""

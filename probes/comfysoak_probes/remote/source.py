@@ -1,0 +1,336 @@
+"""A probe on another machine as a source: its rows in the run's time and by the run's names, none lost, none doubled.
+
+The probe keeps its rows for some minutes, each with a number; here the number of the last one is remembered. What was
+sampled while the network was cut is fetched afterwards. After a long cut rows come in pieces of a second, five times as
+fast as they were sampled: what a kill may cost stays small.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from comfysoak_core.clock import NS_PER_S, Clock
+from comfysoak_core.distant_clock import Exchange
+from comfysoak_core.rows import ClockReading, Event, Gpu, Process, Row, Server, ServerLog
+from comfysoak_core.value import replaced
+from comfysoak_probes.config import LOG_OFF, RemoteProbe, SamplerConfig
+from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError
+from comfysoak_probes.remote.answers import (
+    IDENTITY_CHARACTERS,
+    NUMBER_MOST,
+    Head,
+    NotAProbeError,
+    RemoteAnswer,
+    RemoteBatch,
+    parse_answer,
+)
+from comfysoak_probes.remote.clock import RemoteClock
+from comfysoak_probes.remote.cursors import Bookmark, Cursor
+from comfysoak_probes.remote.names import ServerNames
+from comfysoak_probes.sampling.source import SAMPLER, Backoff, Outage, Tick
+
+EVERY_S = 0.5
+BEHIND_EVERY_S = 0.2
+PIECE_NS = NS_PER_S  # handed over at once
+TIMEOUT_S = 5.0
+BODY_BYTES = 4 * MIB
+RETRY_MOST_S = 5.0
+MEASURE_EVERY_NS = 10 * NS_PER_S
+EXCHANGES = 5
+FIRST_EXCHANGES = 10
+AHEAD_NS_MOST = NS_PER_S  # a row is no younger than the answer it came with
+NO_GPU_AFTER_NS = 10 * NS_PER_S
+AGE_NS_MOST = 24 * 3600 * NS_PER_S
+_OF_THE_RUN_ITSELF = frozenset({
+    "server_down", "server_silent", "canary_silent", "bad_answer", "server_restarted", "source_found", "log_missing",
+    "log_source",
+})  # fmt: skip  # events about a server that whoever asks it over the network tells as well
+
+
+class _AnotherRingError(Exception):
+    """The probe has been started again: its numbers and its clock are new."""
+
+
+@dataclass(slots=True)
+class _Position:
+    """How far we are in one ring; `after` None: not known yet."""
+
+    ring: str = ""
+    after: int | None = None
+    ahead_ns: int = 0  # at the first measurement: by this the start times of processes are moved, and stay the same
+    clock: RemoteClock = field(default_factory=RemoteClock)
+
+    @classmethod
+    def of(cls, cursor: Cursor) -> _Position:
+        return cls(cursor.ring, cursor.after, cursor.ahead_ns, RemoteClock(cursor.points))
+
+    def cursor(self) -> Cursor:
+        return Cursor(self.ring, self.after or 0, self.ahead_ns, self.clock.essence)
+
+
+class ProbeSource:
+    """One remote probe. `cursor`: where an earlier sampler of this run stopped. `marks`: it hands over bookmarks."""
+
+    patience_s = 30.0
+
+    def __init__(
+        self,
+        probe: RemoteProbe,
+        config: SamplerConfig,
+        *,
+        clock: Clock,
+        cursor: Cursor | None = None,
+        marks: bool = False,
+    ) -> None:
+        self.name = f"probe {probe.url}"
+        self.every_s = EVERY_S
+        self._url = probe.url
+        self._clock = clock
+        self._marks = marks
+        self._servers = frozenset(config.servers)
+        self._watches_logs = config.log != LOG_OFF
+        self._fetcher = Fetcher(probe.url, token=probe.token, timeout_s=TIMEOUT_S, bytes_most=BODY_BYTES)
+        self._names = ServerNames(probe.url, config.servers)
+        self._outage = Outage(self.name)
+        self._backoff = Backoff(first_s=EVERY_S, most_s=RETRY_MOST_S)
+        self._started_ns = clock.now_ns()
+        self._position = _Position.of(cursor) if cursor is not None else _Position()
+        self._head: Head | None = None
+        self._fetched: deque[RemoteBatch] = deque()
+        self._measure_due_ns = 0
+        self._last_ns = self._started_ns  # of our clock, of the last row
+        self._told: set[str] = set()
+        self._no_gpu_ns: int | None = None  # when it is time to say that there is none
+        self._sees_gpus = False
+
+    def read(self, tick: Tick) -> list[Row]:  # noqa: ARG002  # rows have moments of their own
+        """The rows that have come since the last call, at most about a second of them."""
+        try:
+            rows = self._read()
+        except _AnotherRingError:
+            rows = self._restarted()
+        except (FetchError, NotAProbeError) as error:
+            self.every_s = self._backoff.next_s()
+            self._measure_due_ns = 0
+            self._fetcher.close()
+            return list(self._outage.lost(self._clock.now_ns(), f"{error}"[:500]))
+        self._backoff.reset()
+        return [*self._outage.found(self._clock.now_ns()), *rows]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._fetcher.close()
+
+    def _read(self) -> list[Row]:
+        rows: list[Row] = list(self._measure())
+        if not self._fetched:
+            rows += self._fetch()
+        rows += self._piece()
+        rows += self._without_gpu()
+        position, head = self._position, self._head
+        behind = bool(self._fetched) or (head is not None and (position.after or 0) < head.next - 1)
+        self.every_s = BEHIND_EVERY_S if behind else EVERY_S
+        if self._marks and position.after is not None:
+            rows.append(Bookmark(at_ns=self._clock.now_ns(), url=self._url, cursor=position.cursor()))
+        return rows
+
+    def _measure(self) -> Iterator[Row]:
+        """Every ten seconds, and after each outage: where the probe's clock is."""
+        now_ns = self._clock.now_ns()
+        if now_ns < self._measure_due_ns:
+            return
+        exchanges = FIRST_EXCHANGES if self._measure_due_ns == 0 else EXCHANGES
+        for _ in range(exchanges):
+            step_ns = self._exchange()
+            if step_ns:
+                yield from self._stepped(step_ns)
+        self._measure_due_ns = now_ns + MEASURE_EVERY_NS
+        if self._head is not None:
+            yield self._reading(0)
+
+    def _exchange(self) -> int:
+        """One small question to its clock; by how much (ns) that has stepped."""
+        sent_ns = self._clock.now_ns()
+        answer = self._get("/clock")
+        received_ns = self._clock.now_ns()
+        try:
+            told = orjson.loads(answer.body)
+            ring, told_ns = told["ring"], told["clock_ns"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            ring = told_ns = None
+        if type(ring) is not str or type(told_ns) is not int or not 0 <= told_ns < NUMBER_MOST:
+            raise NotAProbeError(f"expected the clock of a comfysoak probe, got {answer.body[:60]!r}")
+        self._check_ring(ring[:IDENTITY_CHARACTERS])
+        return self._heard_clock(Exchange(sent_ns, told_ns, received_ns))
+
+    def _heard_clock(self, exchange: Exchange) -> int:
+        clock = self._position.clock
+        was_set = clock.is_set
+        step_ns = clock.add(exchange)
+        if step_ns or not was_set:
+            self._position.ahead_ns = clock.ahead_ns(exchange.told_ns)
+        return step_ns
+
+    def _check_ring(self, ring: str) -> None:
+        if not self._position.ring:
+            self._position.ring = ring
+        elif ring != self._position.ring:
+            raise _AnotherRingError
+
+    def _fetch(self) -> list[Row]:
+        """Ask for what comes after the last row we have, or has come since this run began."""
+        position = self._position
+        if position.after is None:
+            since_ns = max(self._started_ns + position.ahead_ns, 0)
+            path = f"/rows?since_ns={since_ns}"
+        else:
+            path = f"/rows?after={position.after}"
+        sent_ns = self._clock.now_ns()
+        answer = self._get(path)
+        received_ns = self._clock.now_ns()
+        found = parse_answer(answer.body, position.after or 0)
+        self._check_ring(found.head.ring)
+        step_ns = self._heard_clock(Exchange(sent_ns, found.head.clock_ns, received_ns))
+        rows = self._take(found)
+        return [*self._stepped(step_ns), *rows] if step_ns else rows
+
+    def _get(self, path: str) -> Answer:
+        answer = self._fetcher.get(path)
+        if answer.status == 401:
+            raise NotAProbeError("the token is missing or wrong (status 401): see token_variable")
+        if answer.status != 200:
+            raise NotAProbeError(f"expected a comfysoak probe, got status {answer.status}")
+        return answer
+
+    def _take(self, found: RemoteAnswer) -> list[Row]:
+        head, position = found.head, self._position
+        begins = self._head is None
+        self._head, self._names.host = head, head.host
+        rows: list[Row] = []
+        if begins:
+            detail = f"a probe on {head.host}, version {head.version}"
+            rows += [self._event("remote_probe", detail), self._reading(0)]
+        if position.after is None:
+            position.after = (found.batches[0].first if found.batches else head.next) - 1
+        elif head.first > position.after + 1:
+            lost = head.first - 1 - position.after
+            detail = f"{lost} rows of {head.host} were older than it keeps them when it could be reached again"
+            rows.append(self._event("rows_lost", detail))
+        self._fetched.extend(found.batches)
+        if not found.batches:
+            position.after = max(position.after, head.first - 1)
+        return rows
+
+    def _piece(self) -> Iterator[Row]:
+        """Batches of about a second, in the run's time."""
+        began_ns: int | None = None
+        while self._fetched:
+            batch = self._fetched[0]
+            if batch.rows:
+                at_ns = _at_ns(batch.rows[0])
+                began_ns = at_ns if began_ns is None else began_ns
+                if at_ns - began_ns > PIECE_NS:
+                    return
+            self._fetched.popleft()
+            self._position.after = batch.last
+            yield from self._complain(batch)
+            for row in batch.rows:
+                yield from self._placed(row)
+
+    def _without_gpu(self) -> Iterator[Event]:
+        """That there is no GPU over there, which the probe told only when it was started."""
+        now_ns = self._clock.now_ns()
+        if self._no_gpu_ns is None:
+            self._no_gpu_ns = now_ns + NO_GPU_AFTER_NS
+        if not self._sees_gpus and now_ns > self._no_gpu_ns and self._head is not None:
+            self._sees_gpus = True
+            detail = f"the probe on {self._head.host} sees no GPU: look at what it says in its terminal"
+            yield Event(at_ns=now_ns, source=SAMPLER, kind="source_missing", subject=self.name, detail=detail)
+
+    def _placed(self, row: Row) -> Iterator[Row]:
+        """The row in the run's time and names; nothing when the run sees the same itself."""
+        assert self._head is not None  # noqa: S101  # rows come with one
+        head, at_ns = self._head, _at_ns(row)
+        if not head.clock_ns - AGE_NS_MOST < at_ns < head.clock_ns + AHEAD_NS_MOST:
+            yield from self._once("a moment", f"rows of {head.host} with impossible moments were left out")
+            return
+        ours_ns = self._position.clock.ours_ns(at_ns)
+        changes: dict[str, object] = {"at_ns": ours_ns}
+        server = getattr(row, "server", None)
+        if server is not None:
+            changes["server"] = name = self._names.of(server)
+            if name in self._servers and self._is_seen_here(row):
+                return
+        self._sees_gpus = self._sees_gpus or isinstance(row, Gpu)
+        if isinstance(row, Process) and row.started_ns is not None:
+            changes["started_ns"] = row.started_ns - self._position.ahead_ns
+        if isinstance(row, Event):
+            changes["detail"] = f"{head.host}: {row.detail}"
+        self._last_ns = max(self._last_ns, ours_ns)
+        yield replaced(row, changes)
+
+    def _is_seen_here(self, row: Row) -> bool:
+        """Whether the run's own source of this server tells the same."""
+        match row:
+            case Server():
+                return True
+            case ServerLog():
+                return self._watches_logs
+            case Event():
+                return row.kind in _OF_THE_RUN_ITSELF
+            case _:
+                return False
+
+    def _complain(self, batch: RemoteBatch) -> Iterator[Event]:
+        if batch.unknown_table is not None:
+            what = f"its table {batch.unknown_table!r} is not known to this version, and is left out"
+            yield from self._once(f"table {batch.unknown_table}", what)
+        elif batch.bad:
+            yield from self._once(
+                "rows", f"{batch.bad} rows were not what a probe sends, and are left out, as any later"
+            )
+
+    def _once(self, subject: str, detail: str) -> Iterator[Event]:
+        if subject not in self._told and len(self._told) < 20:
+            self._told.add(subject)
+            yield self._event("bad_answer", detail)
+
+    def _restarted(self) -> list[Row]:
+        """Begin with the new ring; what the old one had and we had not is gone with it."""
+        away_s = (self._clock.now_ns() - self._last_ns) / NS_PER_S
+        self._position = _Position(after=0)
+        self._head = None
+        self._fetched.clear()
+        self._measure_due_ns = 0
+        self.every_s = BEHIND_EVERY_S
+        detail = f"the probe was started again: what it sampled in the last {away_s:.1f} s and was not fetched is lost"
+        return [self._event("rows_lost", detail)]
+
+    def _stepped(self, step_ns: int) -> Sequence[Row]:
+        detail = (
+            f"its clock is {abs(step_ns) / NS_PER_S:.2f} s further {'ahead' if step_ns > 0 else 'behind'} than it was: "
+            f"one of the two machines slept"
+        )
+        event = self._event("clock_step", detail)
+        return [event] if self._head is None else [event, self._reading(step_ns)]
+
+    def _reading(self, step_ns: int) -> ClockReading:
+        assert self._head is not None  # noqa: S101  # its host is known by then
+        clock, now_ns = self._position.clock, self._clock.now_ns()
+        ahead_ns = clock.ahead_ns(now_ns + self._position.ahead_ns)
+        return ClockReading(
+            at_ns=now_ns, host=self._head.host, offset_ns=ahead_ns, step_ns=step_ns, clock="probe",
+            error_ns=clock.error_ns, drift_ppm=clock.drift_ppm,
+        )  # fmt: skip
+
+    def _event(self, kind: str, detail: str) -> Event:
+        return Event(at_ns=self._clock.now_ns(), source=SAMPLER, kind=kind, subject=self.name, detail=detail)
+
+
+def _at_ns(row: Row) -> int:
+    at_ns: int = row.at_ns  # type: ignore[attr-defined]  # all tables of a probe have it
+    return at_ns

@@ -1,0 +1,69 @@
+"""All sources of a configuration, in groups that share a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from comfysoak_core.clock import Clock
+from comfysoak_core.errors import UsageError
+from comfysoak_probes.config import LOG_OFF, SamplerConfig
+from comfysoak_probes.containers.source import ContainerSource
+from comfysoak_probes.dcgm.exporter import DcgmSource
+from comfysoak_probes.host.host import DiskSpace, HostSource
+from comfysoak_probes.log.source import LogSource
+from comfysoak_probes.nvml.gpu import Rates
+from comfysoak_probes.nvml.host_driver import DriverSource
+from comfysoak_probes.nvml.processes import ProcessNames
+from comfysoak_probes.processes.source import ProcessSource
+from comfysoak_probes.remote.cursors import Cursor
+from comfysoak_probes.remote.source import ProbeSource
+from comfysoak_probes.sampling.source import Kind, Source
+from comfysoak_probes.server.folders import FolderSource
+from comfysoak_probes.server.source import ServerSource
+
+# A source, the group whose thread it shares, and with whom it is paused.
+Add = Callable[[Source, str, Kind], None]
+
+
+def add_sources(
+    add: Add, config: SamplerConfig, clock: Clock, *, host: str, cursors: Mapping[str, Cursor] | None = None
+) -> None:
+    """Hand over everything `config` names. What may wait for a network has a thread of its own.
+
+    `cursors`: how far this run has got with remote probes, by URL; None: nobody keeps that.
+    """
+    names = ProcessNames()
+    if config.nvml:
+        rates = Rates(config.every_s, config.slow_every_s, config.processes_every_s)
+        driver = DriverSource(
+            rates=rates, host=host, clock=clock, start=lambda source, group: add(source, group, Kind.GPU), names=names
+        )
+        add(driver, driver.name, Kind.GPU)
+    if config.host:
+        disk = DiskSpace(config.disk, clock)
+        add(disk, "disk", Kind.HOST)
+        add(HostSource(every_s=config.host_every_s, host=host, clock=clock, disk=disk), "host", Kind.HOST)
+        processes = ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names)
+        add(processes, "processes", Kind.HOST)
+        for server in config.servers:
+            add(ContainerSource(server, host=host, clock=clock), "containers", Kind.HOST)
+            add(FolderSource(server, host=host, clock=clock), "folders", Kind.HOST)
+    try:
+        _add_remote(add, config, clock)
+        for remote in config.probes:
+            cursor = cursors.get(remote.url) if cursors is not None else None
+            source = ProbeSource(remote, config, clock=clock, cursor=cursor, marks=cursors is not None)
+            add(source, remote.url, Kind.GPU)
+    except ValueError as error:
+        raise UsageError(str(error), "Give addresses with http:// or https://.") from error
+
+
+def _add_remote(add: Add, config: SamplerConfig, clock: Clock) -> None:
+    for url in config.dcgm:
+        dcgm = DcgmSource(url, every_s=config.every_s, slow_every_s=config.slow_every_s, clock=clock)
+        add(dcgm, url, Kind.GPU)
+    for server in config.servers:
+        add(ServerSource(server, every_s=config.server_every_s, clock=clock, token=config.token), server, Kind.SERVER)
+        if config.log != LOG_OFF:
+            log = LogSource.of(server, config.log, clock=clock, token=config.token)
+            add(log, f"log of {server}", Kind.LOG)

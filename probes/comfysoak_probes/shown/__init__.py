@@ -1,0 +1,1 @@
+"""`comfysoak probe`: what the sampler says, in the terminal."""
