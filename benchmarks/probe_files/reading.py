@@ -13,8 +13,8 @@ def comfysoak(*, rest):
     from comfysoak_core.clock import Anchor, AnchoredClock
     from comfysoak_probes.nvml.driver import Gate
     from comfysoak_probes.nvml.gpu import GpuSource, Rates
-    from comfysoak_probes.nvml.processes import ProcessNames
-    from comfysoak_probes.sampling.source import Tick
+    from comfysoak_probes.processes.names import ProcessNames
+    from comfysoak_probes.source import Tick
 
     clock, gate = AnchoredClock(Anchor.take()), Gate()
     gate.open()

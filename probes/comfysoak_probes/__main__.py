@@ -13,8 +13,8 @@ from comfysoak_core.lifeline import hold
 from comfysoak_core.recording.journal import Journal
 from comfysoak_probes.config import SamplerConfig
 from comfysoak_probes.remote.cursors import BookmarkSink, read_cursors
-from comfysoak_probes.sampling.all_sources import add_sources
 from comfysoak_probes.sampling.sampler import JournalSink, Sampler, Stop
+from comfysoak_probes.sources import add_sources
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Container, Event, Row
 from comfysoak_probes.containers.engine import ContainerEngine
 from comfysoak_probes.containers.source import ContainerSource
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 from tests.probes.answering import free_port
 from tests.probes.server_processes import listening, write_tree
 from tests.probes.standin_engine import StandinContainer, StandinEngine, standin_engine

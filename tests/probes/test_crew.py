@@ -15,7 +15,7 @@ from comfysoak_probes.sampling import worker
 from comfysoak_probes.sampling.crew import Crew, Grids
 from comfysoak_probes.sampling.pauses import Off, Pauses
 from comfysoak_probes.sampling.sampler import Outbox
-from comfysoak_probes.sampling.source import Kind, Tick
+from comfysoak_probes.source import Kind, Tick
 from tests.probes.test_worker import Scripted
 
 

@@ -10,7 +10,7 @@ from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Event, Gpu, GpuHealth, GpuSlow, Row
 from comfysoak_probes.dcgm.exporter import DcgmSource
 from comfysoak_probes.fetch import Fetcher
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 from tests.probes import exporting
 from tests.probes.answering import Answering, answering, free_port, http
 from tests.probes.conftest import Sample

@@ -9,9 +9,9 @@ import pytest
 
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Folder
-from comfysoak_probes.sampling.source import Tick
 from comfysoak_probes.server.folder_paths import FolderPaths, paths_of, seen_from
 from comfysoak_probes.server.folders import EVERY_S, FolderSource, size_of
+from comfysoak_probes.source import Tick
 from tests.probes.answering import free_port
 from tests.probes.server_processes import listening, write_tree
 

@@ -15,11 +15,11 @@ from comfysoak_probes.nvml.processes import (
     NOT_TOLD,
     Holder,
     Holdings,
-    ProcessNames,
     User,
     holdings,
     merged,
 )
+from comfysoak_probes.processes.names import ProcessNames
 from tests.probes.fleet import GIB, NOBODY, Fleet, why
 
 HERE, PARENT = os.getpid(), os.getppid()

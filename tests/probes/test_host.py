@@ -15,7 +15,7 @@ from comfysoak_probes.host.cpu import cpu_shares
 from comfysoak_probes.host.host import DiskSpace, HostSource
 from comfysoak_probes.host.kernel import KeptFile, Kernel, LinuxKernel, OtherKernel, Pressure, parse_pressure
 from comfysoak_probes.host.traffic import Totals, hardware
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 
 PRESSURE = "some avg10=12.50 avg60=3.00 avg300=1.00 total=19526571\nfull avg10=99.00 avg60=0.00 avg300=0.00 total=0\n"
 FILES = {

@@ -16,7 +16,7 @@ from comfysoak_core.rows import Event, Row, ServerLog
 from comfysoak_probes.fetch import FetchError, Trouble
 from comfysoak_probes.log.feeds import EntryClock, FileFeed, NewEntries, RawFeed, Stamped
 from comfysoak_probes.log.source import Budget, LogSource
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, http
 
 Entry = dict[str, Any]

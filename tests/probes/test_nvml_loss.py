@@ -164,9 +164,9 @@ import sys, time
 from pathlib import Path
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_probes.nvml.gpu import Rates
-from comfysoak_probes.nvml.processes import ProcessNames
+from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.nvml.host_driver import DriverSource
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 
 bus, clock, started = Path(sys.argv[1]), AnchoredClock(Anchor.from_environment()), []
 source = DriverSource(rates=Rates(), host="h", clock=clock, start=lambda one, _: started.append(one.name),

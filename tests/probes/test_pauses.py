@@ -7,7 +7,7 @@ import pytest
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_probes.config import Pause
 from comfysoak_probes.sampling.pauses import Pauses
-from comfysoak_probes.sampling.source import Kind
+from comfysoak_probes.source import Kind
 from tests.probes.conftest import Sample
 from tests.probes.sampling import at_least, has
 

@@ -15,16 +15,16 @@ import pytest
 
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import Event, Process, Row
-from comfysoak_probes.nvml.processes import ProcessNames
 from comfysoak_probes.processes import reading, source, watched
 from comfysoak_probes.processes.connections import Connections
 from comfysoak_probes.processes.endings import in_words
 from comfysoak_probes.processes.listeners import Held, Place
+from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.processes.reading import GoneError, read_process
 from comfysoak_probes.processes.source import ProcessSource
 from comfysoak_probes.processes.tree import role_of
 from comfysoak_probes.processes.watched import WatchedProcess
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 from tests.probes.answering import free_port
 
 # Listens on a port and forks so many children that hold the socket too; each says its id on a line of its own.

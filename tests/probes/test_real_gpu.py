@@ -19,7 +19,7 @@ from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.rows import Gpu, GpuHealth, GpuSlow, Row
 from comfysoak_probes.nvml.driver import Device, Gate
 from comfysoak_probes.nvml.xid_source import XidSource
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 from tests.probes.fleet import why
 from tests.probes.sampling import Record, Sampling
 

@@ -16,7 +16,7 @@ from comfysoak_core.clock import ANCHOR_VARIABLE, NS_PER_S, Anchor, AnchoredCloc
 from comfysoak_core.rows import Event
 from comfysoak_probes.config import RemoteProbe, SamplerConfig
 from comfysoak_probes.remote.source import ProbeSource
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, http
 from tests.probes.conftest import Sample
 from tests.probes.cuttable import Cut, Network

@@ -7,8 +7,8 @@ import pytest
 
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Event, Row, Server
-from comfysoak_probes.sampling.source import Tick
 from comfysoak_probes.server.source import ServerSource
+from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, free_port, http
 
 STATS = {

@@ -14,8 +14,8 @@ from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import ClockReading, Event, Row
 from comfysoak_probes.sampling.pauses import Pauses
 from comfysoak_probes.sampling.sampler import Outbox
-from comfysoak_probes.sampling.source import Backoff, Cadence, Kind, Outage, Source, Tick
 from comfysoak_probes.sampling.worker import Grid, Scheduled, Worker
+from comfysoak_probes.source import Backoff, Cadence, Kind, Outage, Source, Tick
 
 EVERY = st.sampled_from([0.01, 0.1, 0.25, 1.0, 5.0])
 

@@ -15,8 +15,8 @@ from comfysoak_probes.containers.engine import ContainerEngine, EngineError
 from comfysoak_probes.containers.home import Home, gib
 from comfysoak_probes.containers.usage import MemoryUse, identity_of, oom_kills_of, read_cpu, read_memory
 from comfysoak_probes.host.kernel import PROC
-from comfysoak_probes.sampling.source import SAMPLER, Backoff, Cadence, Outage, Tick
 from comfysoak_probes.server.server_process import Finder, Nowhere, ServerProcess
+from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
 
 EVERY_S = 1.0
 LIMITS_EVERY_S = 10.0  # they change when somebody changes them

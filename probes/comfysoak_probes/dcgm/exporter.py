@@ -18,7 +18,7 @@ from comfysoak_probes.dcgm.prometheus import NotPrometheusError
 from comfysoak_probes.dcgm.rows import When, gpu_health_row, gpu_row, gpu_slow_row
 from comfysoak_probes.dcgm.series import GPUS_MOST, XID_SERIES, Reading, by_gpu, gpu_parser
 from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError
-from comfysoak_probes.sampling.source import SAMPLER, Cadence, Outage, Tick
+from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
 from comfysoak_probes.xids import xid_code, xid_words
 
 METRICS = "/metrics"  # where an address without a path leads

@@ -13,7 +13,7 @@ from comfysoak_core.rows import Host
 from comfysoak_probes.host.cpu import CpuShares, cpu_shares
 from comfysoak_probes.host.kernel import Kernel, Pressure, this_kernel
 from comfysoak_probes.host.traffic import SYS, Totals, disk_counts, hardware, network_counts
-from comfysoak_probes.sampling.source import Cadence, Tick
+from comfysoak_probes.source import Cadence, Tick
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from comfysoak_probes.config import LOG_SOCKET
 from comfysoak_probes.fetch import FetchError, Trouble
 from comfysoak_probes.log.feeds import Feed, FileFeed, NewEntries, RawFeed, SocketFeed, Stamped
 from comfysoak_probes.log.lines import LogKind, parse_line
-from comfysoak_probes.sampling.source import SAMPLER, Backoff, Outage, Tick
+from comfysoak_probes.source import SAMPLER, Backoff, Outage, Tick
 
 TOLD_EVERY_NS = 60 * NS_PER_S  # a flood that goes on is told of once a minute
 ROWS_PER_WINDOW = 500  # kept lines in 10 s; a server that floods its log does not flood the recording

@@ -18,9 +18,9 @@ from comfysoak_probes.nvml.driver import Device, DriverError, Gate
 from comfysoak_probes.nvml.fields import Fields, memory_of
 from comfysoak_probes.nvml.health import HealthReader
 from comfysoak_probes.nvml.presence import Presence
-from comfysoak_probes.nvml.processes import ProcessNames
 from comfysoak_probes.nvml.slow import SlowReader
-from comfysoak_probes.sampling.source import Cadence, Tick
+from comfysoak_probes.processes.names import ProcessNames
+from comfysoak_probes.source import Cadence, Tick
 
 SOURCE: Final = "nvml"
 UTILISATION: Final = "utilisation_ratio,memory_utilisation_ratio"

@@ -22,10 +22,10 @@ from comfysoak_probes.nvml.processes import (
     GpuProcesses,
     Holder,
     Holdings,
-    ProcessNames,
     holdings,
 )
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.processes.names import ProcessNames
+from comfysoak_probes.source import Tick
 
 REMAPPED: Final = "rows_remapped_corrected,rows_remapped_uncorrected,remapping_pending,remapping_failed"
 FOREIGN: Final = "server_bytes,foreign_processes,foreign_bytes"

@@ -11,9 +11,9 @@ from comfysoak_core.codes import Code
 from comfysoak_core.rows import Event, Row
 from comfysoak_probes.nvml.driver import Device, DriverError, Fault, Gate, Refusal
 from comfysoak_probes.nvml.gpu import GpuSource, Rates
-from comfysoak_probes.nvml.processes import ProcessNames
 from comfysoak_probes.nvml.xid_source import XidSource
-from comfysoak_probes.sampling.source import SAMPLER, Backoff, Outage, Source, Tick
+from comfysoak_probes.processes.names import ProcessNames
+from comfysoak_probes.source import SAMPLER, Backoff, Outage, Source, Tick
 
 LOOK_EVERY_S: Final = 2.0  # for a driver, a GPU or an instance that was not there before; 0.2 ms with eight GPUs
 GROUP: Final = "nvml"

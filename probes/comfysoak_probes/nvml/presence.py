@@ -10,7 +10,7 @@ from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Event
 from comfysoak_probes.nvml.driver import Device, DriverError, Fault, Gate
-from comfysoak_probes.sampling.source import Backoff, Outage, Tick
+from comfysoak_probes.source import Backoff, Outage, Tick
 
 CLOSED_NS: Final = 5 * NS_PER_S  # a driver that is closed for longer is not just being initialised by somebody else
 

@@ -14,7 +14,7 @@ from comfysoak_probes.nvml.fields import WHOLE_ONLY, Fields, Rate, hertz, reason
 from comfysoak_probes.nvml.gpm import Gpm
 from comfysoak_probes.nvml.samples import UtilisationSamples
 from comfysoak_probes.reasons import event_reasons
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 
 MILLI: Final = 1e-3
 NANO: Final = 1e-9

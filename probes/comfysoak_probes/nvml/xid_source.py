@@ -17,7 +17,7 @@ from comfysoak_core.codes import Code
 from comfysoak_core.rows import Event, Row
 from comfysoak_probes.nvml.driver import LASTING, Device, DriverError, Fault, Gate
 from comfysoak_probes.nvml.repeats import Repeats
-from comfysoak_probes.sampling.source import SAMPLER, Backoff, Tick
+from comfysoak_probes.source import SAMPLER, Backoff, Tick
 from comfysoak_probes.xids import xid_code, xid_words
 
 XID: Final = pynvml.nvmlEventTypeXidCriticalError

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
-from comfysoak_probes.nvml.processes import ProcessNames
 from comfysoak_probes.processes.connections import Connections
 from comfysoak_probes.processes.listeners import Held, Place, holders, own_addresses, place_of
+from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.processes.reading import GoneError
 from comfysoak_probes.processes.tree import Parents, family
 from comfysoak_probes.processes.watched import CHILD, COUNTED_EVERY_S, PROXY, SERVER, WatchedProcess
-from comfysoak_probes.sampling.source import SAMPLER, Backoff, Cadence, Outage, Tick
+from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
 
 SEARCH_FIRST_S, SEARCH_MOST_S = 5.0, 30.0
 TREE_EVERY_S = 10.0

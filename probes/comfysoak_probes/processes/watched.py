@@ -12,7 +12,7 @@ from comfysoak_core.rows import Process
 from comfysoak_probes.processes.connections import Connections
 from comfysoak_probes.processes.endings import Ending, in_words
 from comfysoak_probes.processes.reading import GoneError, ProcessReading, age_ns, read_process
-from comfysoak_probes.sampling.source import Tick
+from comfysoak_probes.source import Tick
 
 COUNTED_EVERY_S = 10.0  # open files and connections
 MEMORY_EVERY_S = 60.0  # the kernel walks all pages of the process for uss and swap: 14 ms a GiB

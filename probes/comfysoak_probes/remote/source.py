@@ -31,7 +31,7 @@ from comfysoak_probes.remote.answers import (
 from comfysoak_probes.remote.clock import RemoteClock
 from comfysoak_probes.remote.cursors import Bookmark, Cursor
 from comfysoak_probes.remote.names import ServerNames
-from comfysoak_probes.sampling.source import SAMPLER, Backoff, Outage, Tick
+from comfysoak_probes.source import SAMPLER, Backoff, Outage, Tick
 
 EVERY_S = 0.5
 BEHIND_EVERY_S = 0.2

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
 from comfysoak_probes.sampling.pauses import Pauses
-from comfysoak_probes.sampling.source import SAMPLER, Kind, Source
 from comfysoak_probes.sampling.worker import Grid, Scheduled, Worker
+from comfysoak_probes.source import SAMPLER, Kind, Source
 
 HUNG_FIRST_TOLD_S = 2.0
 FIRST_WITHIN_NS = 100 * NS_PER_MS  # a new source is asked at once, however rarely after that

@@ -12,7 +12,7 @@ from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event
 from comfysoak_core.value import value
 from comfysoak_probes.config import Pause
-from comfysoak_probes.sampling.source import SAMPLER, Kind
+from comfysoak_probes.source import SAMPLER, Kind
 
 
 @value()

@@ -20,8 +20,8 @@ from comfysoak_core.terminal import printable
 from comfysoak_probes.config import Pause
 from comfysoak_probes.sampling.crew import Crew, Grids
 from comfysoak_probes.sampling.pauses import Pauses
-from comfysoak_probes.sampling.source import SAMPLER, Cadence, Kind, Source
 from comfysoak_probes.sampling.suspension import suspended_ns
+from comfysoak_probes.source import SAMPLER, Cadence, Kind, Source
 
 LOOK_NS = 250 * NS_PER_MS  # so long others may wait behind a reading that has just been found to hang
 WRITE_S = 0.5  # each write wakes cold code and the disk

@@ -13,9 +13,9 @@ import psutil
 from comfysoak_core.clock import Clock
 from comfysoak_core.rows import Folder
 from comfysoak_probes.host.kernel import PROC
-from comfysoak_probes.sampling.source import Tick
 from comfysoak_probes.server.folder_paths import paths_of, seen_from
 from comfysoak_probes.server.server_process import Finder, Nowhere, ServerProcess
+from comfysoak_probes.source import Tick
 
 EVERY_S = 60.0
 RARELY_S = 600.0  # where the folders cannot be reached

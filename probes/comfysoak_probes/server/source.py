@@ -17,10 +17,10 @@ from comfysoak_core.comfyui.answers import (
 )
 from comfysoak_core.rows import Event, Row, Server
 from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError, Trouble
-from comfysoak_probes.sampling.source import SAMPLER, Cadence, Outage, Tick
 from comfysoak_probes.server.history_length import ENTRY_BYTES, LENGTH_EVERY_S, HistoryLength
 from comfysoak_probes.server.queue_ages import QueueAges
 from comfysoak_probes.server.restarts import RestartWatch
+from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
 
 QUEUE_BYTES = 64 * MIB  # each entry carries its whole prompt
 STATS_EVERY_S = 1.0  # never more often: it makes the server ask its driver

@@ -21,9 +21,9 @@ from comfysoak_core.recording.journal import Journal
 from comfysoak_core.rows import Row
 from comfysoak_probes.config import SamplerConfig
 from comfysoak_probes.remote.listening import Listening, ListenOn
-from comfysoak_probes.sampling.all_sources import add_sources
 from comfysoak_probes.sampling.sampler import JournalSink, Sampler, Sink, Stop
 from comfysoak_probes.shown.board import Board
+from comfysoak_probes.sources import add_sources
 
 SHOW_EVERY_NS = NS_PER_S // 2
 LINE_EVERY_NS = 10 * NS_PER_S

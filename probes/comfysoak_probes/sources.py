@@ -13,13 +13,13 @@ from comfysoak_probes.host.host import DiskSpace, HostSource
 from comfysoak_probes.log.source import LogSource
 from comfysoak_probes.nvml.gpu import Rates
 from comfysoak_probes.nvml.host_driver import DriverSource
-from comfysoak_probes.nvml.processes import ProcessNames
+from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.processes.source import ProcessSource
 from comfysoak_probes.remote.cursors import Cursor
 from comfysoak_probes.remote.source import ProbeSource
-from comfysoak_probes.sampling.source import Kind, Source
 from comfysoak_probes.server.folders import FolderSource
 from comfysoak_probes.server.source import ServerSource
+from comfysoak_probes.source import Kind, Source
 
 # A source, the group whose thread it shares, and with whom it is paused.
 Add = Callable[[Source, str, Kind], None]
