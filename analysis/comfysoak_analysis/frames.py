@@ -59,6 +59,8 @@ _EDGES = (
     ("sessions", "closed_ns"),
     ("gpu", "at_ns"),
 )
+_WATCHED_EDGES = tuple((table, "at_ns") for table in ("gpu", "gpu_slow", "host", "processes", "server", "events"))
+_OF_LOAD = (("prompts", "id"), ("sessions", "id"), ("generator", "at_ns"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ class Run:
             return Plan.model_validate(stored)
         except ValidationError:
             return None
+
+    @cached_property
+    def is_watching(self) -> bool:
+        """Whether nothing was to be sent: a recording of `comfysoak probe`, without a plan and a row of any load."""
+        return not self.recording.run.plan and all(self.frame(table, (one,)).empty for table, one in _OF_LOAD)
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
@@ -276,7 +283,8 @@ class Run:
 
     def _edge(self, *, first: bool) -> int | None:
         """The earliest or latest moment any row tells of."""
-        columns = (self.frame(table, (column,)).iloc[:, 0].dropna() for table, column in _EDGES)
+        edges = _WATCHED_EDGES if self.is_watching else _EDGES
+        columns = (self.frame(table, (column,)).iloc[:, 0].dropna() for table, column in edges)
         moments = [int((column.min() if first else column.max()).value) for column in columns if len(column)]
         return (min(moments) if first else max(moments)) if moments else None
 

@@ -86,9 +86,10 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     facts = run.recording.run
     yield "Sealed", "yes: all rows are in the tables" if facts.sealed else "no: read from the journal"
     yield "Ended", _ended(run)
-    yield "Rows", ", ".join(f"{len(frame):,} {name}" for name, frame in _frames(run))
+    yield "Rows", ", ".join(f"{len(frame):,} {name}" for name, frame in _frames(run)) or "none"
     yield from _generator(run.generator)
-    yield "Ends of prompts known", _late(run.prompts["end_error_s"], "within ")
+    if not run.is_watching:
+        yield "Ends of prompts known", _late(run.prompts["end_error_s"], "within ")
     if not run.gpu.empty:
         gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds()
         yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
@@ -136,6 +137,14 @@ def _ended(run: Run) -> str:
 
 
 def _frames(run: Run) -> list[tuple[str, pd.DataFrame]]:
+    """Tables by what a row of them is; of a recording of watching those with rows, and of hosts and processes, too."""
+    if run.is_watching:
+        told = [*_of_load(run), ("host readings", run.host), ("readings of processes", run.processes)]
+        return [(name, frame) for name, frame in told if not frame.empty]
+    return _of_load(run)
+
+
+def _of_load(run: Run) -> list[tuple[str, pd.DataFrame]]:
     return [
         ("prompts", run.prompts),
         ("nodes", run.nodes),

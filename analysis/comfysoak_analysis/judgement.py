@@ -10,6 +10,7 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measures import Group, whole
 from comfysoak_analysis.validity import doubts
 from comfysoak_analysis.verdict import EXIT_CODES, Conclusion, Doubt, GoalResult, Standing, Verdict, Weight, conclude
+from comfysoak_analysis.watched import headline, said, story
 from comfysoak_core.codes import Severity
 from comfysoak_core.scenario.quantities import format_duration
 
@@ -17,17 +18,19 @@ from comfysoak_core.scenario.quantities import format_duration
 def judge(run: Run, states: GpuStates, *, live: bool = False) -> Verdict:
     """The verdict on `run`; of a run in progress (`live`) that on what there is so far."""
     findings = find_all(run, states)
-    goals = evaluate(run, findings)
+    goals = () if run.is_watching else evaluate(run, findings)
     gpu_matters = any(goal.measure.startswith("gpu.") for goal in goals) or any(finding.states for finding in findings)
     against = doubts(run, live=live, gpu_matters=gpu_matters)
     on_undecided = run.plan.on_undecided if run.plan is not None else "fail"
-    conclusion = conclude(goals, against, on_undecided)
+    conclusion = Conclusion.WATCHED if run.is_watching else conclude(goals, against, on_undecided)
     return Verdict(
         run=run.recording.run.name,
         conclusion=conclusion,
         exit_code=EXIT_CODES[conclusion],
-        sentence=_sentence(conclusion, goals, against),
-        story=_story(run, whole(run), findings),
+        sentence=f"{headline(run)}: {said(run, findings)}"
+        if run.is_watching
+        else _sentence(conclusion, goals, against),
+        story=story(findings) if run.is_watching else _story(run, whole(run), findings),
         started_ns=run.start_ns,
         ended_ns=run.end_ns,
         ended_how=_ended_how(run, live=live),

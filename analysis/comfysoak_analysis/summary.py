@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
-from comfysoak_analysis import measures
+from comfysoak_analysis import measures, watched
 from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.model_loads import model_loads
+from comfysoak_analysis.model_loads.table import figures_by_model
 from comfysoak_analysis.text import for_markdown as md
 from comfysoak_analysis.tiles import number_text, seconds_text
 from comfysoak_analysis.verdict import Conclusion, Standing, Verdict, Weight
+from comfysoak_core.scenario.quantities import format_size
 
-_MARKS = {Conclusion.PASSED: "✅", Conclusion.FAILED: "❌", Conclusion.UNDECIDED: "❔", Conclusion.NOT_VALID: "⚠️"}
+_MARKS = {
+    Conclusion.PASSED: "✅",
+    Conclusion.FAILED: "❌",
+    Conclusion.UNDECIDED: "❔",
+    Conclusion.NOT_VALID: "⚠️",
+    Conclusion.WATCHED: "👁️",
+}
 _GOAL_MARKS = {Standing.MET: "✅ met", Standing.MISSED: "❌ missed", Standing.UNDECIDED: "❔ undecided"}
 MOST_FAILURES = 10
 
@@ -25,7 +35,7 @@ def summary(run: Run, verdict: Verdict) -> str:
         f"{md(verdict.sentence, 600)} {md(verdict.story, 600)}",
         _goals(verdict),
         _capacity(run),
-        _figures(run),
+        *(_watched(run) if run.is_watching else [_figures(run)]),
         _findings(verdict),
         _failures(run),
         _cold_starts(run),
@@ -35,6 +45,8 @@ def summary(run: Run, verdict: Verdict) -> str:
 
 
 def _goals(verdict: Verdict) -> str:
+    if verdict.conclusion is Conclusion.WATCHED:
+        return ""
     rows = [
         (_GOAL_MARKS[goal.standing], md(goal.text), md(goal.value_text), md(goal.limit_text), md(goal.reason))
         for goal in verdict.goals
@@ -58,6 +70,40 @@ def _figure(group: measures.Group) -> tuple[str, ...]:
     times = (group.latency.p50, group.latency.p95, group.service.p50, group.service.p95)
     counts = (f"{group.judged:,}", f"{group.failed:,}", number_text(group.per_minute))
     return (md(group.name, 80), *counts, *(seconds_text(time) for time in times))
+
+
+def _watched(run: Run) -> Iterator[str]:
+    """A table for each kind of thing that was watched."""
+    of_gpus = [
+        (md(one.label, 80), md(one.host, 60), _size(one.memory_max_bytes), _size(one.memory_total_bytes),
+         _share(one.utilisation_mean))
+        for one in measures.gpus(run)
+    ]  # fmt: skip
+    yield _table(("GPU", "Host", "VRAM peak", "of", "Utilisation mean"), of_gpus) if of_gpus else ""
+    of_hosts = [
+        (md(one.host, 60), _share(one.cpu_mean), _share(one.cpu_most), _size(one.memory_most_bytes),
+         _size(one.memory_total_bytes))
+        for one in watched.hosts(run)
+    ]  # fmt: skip
+    yield _table(("Host", "CPU mean", "at most", "Memory peak", "of"), of_hosts) if of_hosts else ""
+    of_processes = [
+        (md(f"{one.name} {one.pid}", 80), md(one.host, 60), number_text(one.cpu_mean), _size(one.memory_most_bytes))
+        for one in watched.processes(run)[:MOST_FAILURES]
+    ]
+    yield _table(("Process", "Host", "Cores, mean", "Memory peak"), of_processes) if of_processes else ""
+    of_models = [
+        (md(one.model, 80), f"{one.count:,}", "—" if one.moved_median_s is None else seconds_text(one.moved_median_s))
+        for one in figures_by_model(model_loads(run))[:MOST_FAILURES]
+    ]
+    yield _table(("Model", "Loads", "Moved, median"), of_models) if of_models else ""
+
+
+def _size(value: float) -> str:
+    return "—" if math.isnan(value) else format_size(value)
+
+
+def _share(value: float) -> str:
+    return "—" if math.isnan(value) else f"{value:.0%}"
 
 
 def _findings(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from comfysoak_analysis import measures
+from comfysoak_analysis import measures, watched
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import GpuFigures
 from comfysoak_core.rows import Outcome
@@ -25,7 +25,10 @@ class Tile:
 
 
 def tiles(run: Run) -> Iterator[Tile]:
-    """The six figures people ask for first."""
+    """The six figures people ask for first; of a recording of watching those there are."""
+    if run.is_watching:
+        yield from _of_watching(run)
+        return
     group, sockets, gpus = measures.whole(run), measures.sockets(run), measures.gpus(run)
     yield Tile("Prompts measured", f"{group.judged:,}", "", _left_out(run))
     failed = "—" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
@@ -47,6 +50,30 @@ def tiles(run: Run) -> Iterator[Tile]:
         f" · longest silence {sockets.longest_silence_s:.0f} s" if sockets.longest_silence_s > 1 else ""
     )
     yield Tile("Sockets dropped", f"{sockets.dropped:,}", "", dropped, "warn" if sockets.dropped else "")
+
+
+def _of_watching(run: Run) -> Iterator[Tile]:
+    """What was watched at its most; nothing of what was not."""
+    gpus, hosts = measures.gpus(run), watched.hosts(run)
+    if gpus:
+        yield _memory_tile(gpus)
+    busy = [gpu for gpu in gpus if not math.isnan(gpu.utilisation_mean)]
+    if busy:
+        busiest = max(busy, key=lambda gpu: gpu.utilisation_mean)
+        note = "mean" if len(gpus) == 1 else f"mean of the busiest of {len(gpus)}"
+        yield Tile("GPU busy", f"{busiest.utilisation_mean * 100:.0f}", "%", note)
+    known = [host for host in hosts if not math.isnan(host.cpu_mean)]
+    if known:
+        busiest_host = max(known, key=lambda host: host.cpu_mean)
+        of = "" if len(known) == 1 else f" of {busiest_host.host}"
+        at_most = f"mean{of} · at most {busiest_host.cpu_most:.0%}"
+        yield Tile("Host CPU", f"{busiest_host.cpu_mean * 100:.0f}", "%", at_most)
+    waiting = (run.server["queue_running"] + run.server["queue_pending"]).dropna()
+    if len(waiting):
+        yield Tile("Queue at most", f"{int(waiting.max()):,}", "", f"{waiting.mean():.2g} on average")
+    answers = run.server[["canary_answer_s", "queue_answer_s"]].max(axis=1).dropna()
+    if len(answers):
+        yield Tile("Server answers", *_seconds(float(answers.quantile(0.99))), "p99 of what it was asked")
 
 
 def _left_out(run: Run) -> str:

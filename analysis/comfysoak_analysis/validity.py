@@ -5,7 +5,8 @@ An invalid run says nothing about the target; a caution tells which figures to r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -43,13 +44,31 @@ def doubts(run: Run, *, live: bool = False, gpu_matters: bool = False) -> tuple[
 
     `gpu_matters`: goals or findings rest on what GPUs were seen to do.
     """
+    if run.is_watching:
+        return _of_watching(run, live=live)
     parts = [_prompts(run, live=live), _generator(run), _gpu(run), _clocks(run), _cached(run), _plan(run)]
     parts += [exporter_doubts(run, gpu_matters=gpu_matters)]
     parts += [lost_workers(run), missing_journals(run), costly_watching(run)]
     if not live:
         parts = [_end(run), *parts]
+    return _gravest_first(doubt for part in parts for doubt in part)
+
+
+def _gravest_first(found: Iterable[Doubt]) -> tuple[Doubt, ...]:
     order = list(Weight)[::-1]
-    return tuple(sorted((doubt for part in parts for doubt in part), key=lambda doubt: order.index(doubt.weight)))
+    return tuple(sorted(found, key=lambda doubt: order.index(doubt.weight)))
+
+
+def _of_watching(run: Run, *, live: bool) -> tuple[Doubt, ...]:
+    """Nothing is judged by it, so nothing makes it invalid; people end it with Ctrl-C."""
+    parts = [_gpu(run), _clocks(run), exporter_doubts(run, gpu_matters=False)]
+    if not live:
+        ends = {"running", "cut off", "recording", "aborted"}
+        parts = [(doubt for doubt in _end(run) if doubt.name in ends), *parts]
+    found = (doubt for part in parts for doubt in part)
+    return _gravest_first(
+        replace(doubt, weight=Weight.CAUTION) if doubt.weight is Weight.INVALID else doubt for doubt in found
+    )
 
 
 def _end(run: Run) -> Iterator[Doubt]:

@@ -33,6 +33,7 @@ class Conclusion(StrEnum):
     FAILED = "failed"
     UNDECIDED = "undecided"
     NOT_VALID = "not valid"
+    WATCHED = "watched"  # nothing was to be judged: a recording of `comfysoak probe`
 
 
 class Weight(StrEnum):
@@ -136,6 +137,7 @@ EXIT_CODES = {
     Conclusion.FAILED: ExitCode.GOAL_MISSED,
     Conclusion.UNDECIDED: ExitCode.NOT_VALID,
     Conclusion.NOT_VALID: ExitCode.NOT_VALID,
+    Conclusion.WATCHED: ExitCode.OK,
 }
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from comfysoak_analysis import measures
+from comfysoak_analysis import measures, watched
 from comfysoak_analysis.exporters import refreshes
-from comfysoak_analysis.figures import gpu_states, gpus, incidents, machines, prompts
+from comfysoak_analysis.figures import gpu_states, gpus, hosts, incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
@@ -25,6 +25,7 @@ from comfysoak_analysis.resend import call
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.tiles import Tile, tiles
 from comfysoak_analysis.verdict import Conclusion, Doubt, GoalResult, Verdict
+from comfysoak_analysis.watched import ContainerFigures, Happened, HostFigures, ProcessFigures
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.codes import Severity
 from comfysoak_core.recording.redaction import redact_json
@@ -41,6 +42,7 @@ _HEADLINES = {
     Conclusion.FAILED: ("Failed", "✕"),
     Conclusion.UNDECIDED: ("Undecided", "?"),
     Conclusion.NOT_VALID: ("Not valid", "!"),
+    Conclusion.WATCHED: ("Watched", "●"),
 }
 _SECTIONS = (
     ("goals", "Goals"),
@@ -140,7 +142,12 @@ class View:
     loads_words: tuple[str, ...]
     gpus: tuple[GpuFigures, ...]
     gpu_words: tuple[str, ...]  # how fresh the values of exporters are
-    sockets_words: str
+    hosts: tuple[HostFigures, ...]
+    processes: tuple[ProcessFigures, ...]
+    containers: tuple[ContainerFigures, ...]
+    events: tuple[Happened, ...]  # of a recording of watching
+    events_words: str
+    sockets_words: str  # empty: nobody was to open one
     configuration: tuple[tuple[str, str], ...]
     workloads: tuple[Workload, ...]
     stages: tuple[Stage, ...]
@@ -151,27 +158,29 @@ class View:
 def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> View:
     """Everything the page says about `run`."""
     headline, mark = _HEADLINES[verdict.conclusion]
+    headline = watched.headline(run) if run.is_watching else headline
     plan = run.plan
     end_ns = max(run.end_ns or 0, (run.start_ns or 0) + NS_PER_S)
+    charts = charts_of(run, verdict, states)
     return View(
         run=bounded(verdict.run, 120),
         conclusion=verdict.conclusion.value,
         headline=f"{headline} so far" if live else headline,
         mark=mark,
-        sentence=verdict.sentence,
+        sentence=watched.said(run, verdict.findings) if run.is_watching else verdict.sentence,
         story=verdict.story,
         live=live,
         version=run.recording.run.harness_version,
         start_ms=(run.start_ns or 0) / NS_PER_MS,
         end_ms=end_ns / NS_PER_MS,
-        sections=_SECTIONS,
+        sections=tuple(_sections(run, verdict, charts)),
         facts=tuple(_facts(run, verdict)),
         tiles=tuple(tiles(run)),
         goals=verdict.goals,
         searches=levels_of(run),
         doubts=verdict.doubts,
         findings=tuple(_card(run, finding) for finding in verdict.findings),
-        charts=charts_of(run, verdict, states),
+        charts=charts,
         phases=tuple(_phases(run)),
         marks=_marks(run, verdict.findings),
         failures=tuple(_failure(run, row) for row in measures.failures(run)),
@@ -181,7 +190,12 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         loads_words=told_by(run, states.loads),
         gpus=measures.gpus(run),
         gpu_words=tuple(refresh.in_words() for refresh in refreshes(run)),
-        sockets_words=_sockets(run),
+        hosts=watched.hosts(run) if run.is_watching else (),
+        processes=watched.processes(run) if run.is_watching else (),
+        containers=watched.containers(run) if run.is_watching else (),
+        events=watched.happened(run) if run.is_watching else (),
+        events_words=watched.events_words(run) if run.is_watching else "",
+        sockets_words="" if run.is_watching else _sockets(run),
         configuration=configuration(run),
         workloads=plan.workloads if plan is not None else (),
         stages=plan.stages if plan is not None else (),
@@ -190,8 +204,28 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
     )
 
 
+def _sections(run: Run, verdict: Verdict, charts: tuple[Chart, ...]) -> Iterator[tuple[str, str]]:
+    """Key and name of each; of a recording of watching those that have something in them."""
+    if not run.is_watching:
+        yield from _SECTIONS
+        return
+    if verdict.doubts:
+        yield "goals", "Doubts"
+    if verdict.findings:
+        yield "findings", "Findings"
+    if charts:
+        yield "timeline", "Timeline"
+    if watched.what_was_watched(run) or not run.processes.empty or not run.server_log.empty:
+        yield "times", "Figures"
+    if watched.happened(run):
+        yield "events", "Events"
+    yield from _SECTIONS[-2:]
+
+
 def charts_of(run: Run, verdict: Verdict, states: GpuStates) -> tuple[Chart, ...]:
     """All charts, in the order they are shown; those few runs have anything for only where they do."""
+    if run.is_watching:
+        return _charts_of_watching(run, verdict, states)
     charts = (
         prompts.per_minute(run),
         incidents.incidents(run, states, verdict.findings),
@@ -207,6 +241,24 @@ def charts_of(run: Run, verdict: Verdict, states: GpuStates) -> tuple[Chart, ...
     return tuple(chart for chart in charts if chart is not None)
 
 
+def _charts_of_watching(run: Run, verdict: Verdict, states: GpuStates) -> tuple[Chart, ...]:
+    """Those with something in them."""
+    charts = (
+        incidents.incidents(run, states, verdict.findings),
+        gpus.memory(run),
+        gpus.utilisation(run),
+        gpus.activity(run),
+        gpu_states.states(run),
+        machines.loads(run, states.loads),
+        machines.queue(run),
+        hosts.cpu(run),
+        hosts.memory(run),
+        hosts.processes(run),
+        hosts.containers(run),
+    )
+    return tuple(chart for chart in charts if chart is not None and not chart.empty)
+
+
 def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
     if run.start_ns is not None:
         started = datetime.fromtimestamp(run.start_ns / NS_PER_S, UTC)
@@ -215,8 +267,10 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
     if verdict.ended_how != "finished":
         yield "Ended", verdict.ended_how
     servers = [server.url for server in run.recording.run.servers] or (list(run.plan.servers) if run.plan else [])
+    if run.is_watching:
+        servers = sorted({str(server) for server in run.server["server"]})
     if servers:
-        yield "Target", bounded(", ".join(servers), 160)
+        yield "Server" if run.is_watching else "Target", bounded(", ".join(servers), 160)
     versions = sorted({server.comfyui_version for server in run.recording.run.servers if server.comfyui_version})
     if versions:
         yield "ComfyUI", bounded(", ".join(versions), 80)

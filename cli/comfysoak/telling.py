@@ -22,6 +22,7 @@ _COLOURS = {
     "failed": "red",
     "undecided": "yellow",
     "not valid": "yellow",
+    "watched": "cyan",
     "met": "green",
     "missed": "red",
     "critical": "red",

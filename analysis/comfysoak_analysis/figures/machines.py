@@ -35,7 +35,8 @@ def queue(run: Run) -> Chart:
         seconds = run.since_start_s(users.index.to_series())
         means = bucketed(grid, seconds, users.to_numpy(dtype=float))
         series.append(Series("users", "users", "limit", grid, means.mean, offset_s=grid.width_s / 2))
-    note = "Prompts running and waiting, as the server tells it, beside the users who send them."
+    note = "Prompts running and waiting, as the server tells it"
+    note += "." if run.is_watching else ", beside the users who send them."
     empty = "" if series else "The server's queue was never read."
     return Chart("queue", "Queue length", note, series=tuple(series), empty=empty, decimals=",.2~f")
 

@@ -1,0 +1,106 @@
+"""Charts of hosts, of the processes of servers and of their containers; None of what was not watched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.buckets import Grid, bucketed
+from comfysoak_analysis.figures.chart import Chart, Series, line
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.text import for_chart
+from comfysoak_analysis.watched import SERVER_ROLES
+
+GIB = 1024**3
+MOST_LINES = 6
+_HOLD_S = 3.0
+
+Part = tuple[str, pd.DataFrame]
+
+
+def cpu(run: Run) -> Chart | None:
+    """How busy the cores of each host were, the busiest one beside them where there is one host."""
+    parts = list(_by_host(run.host))
+    series = list(_lines(run, parts, "cpu_ratio", 100))
+    if len(parts) == 1:
+        series += _lines(run, [("busiest core", parts[0][1])], "busiest_core_ratio", 100, kind="limit", colour="users")
+    note = "Share of all cores together."
+    return _chart("host-cpu", "Host CPU", note, series, unit="%", whole=True, decimals=".0f")
+
+
+def memory(run: Run) -> Chart | None:
+    """Memory of each host that is not available to a new program."""
+    rows = run.host.assign(used_bytes=run.host["memory_total_bytes"] - run.host["memory_available_bytes"])
+    parts = list(_by_host(rows))
+    series = list(_lines(run, parts, "used_bytes", 1 / GIB))
+    if series and len(parts) == 1:
+        series += _capacity(run, float(rows["memory_total_bytes"].max()))
+    return _chart("host-memory", "Host memory", "Not available to a new program.", series, unit="GiB")
+
+
+def processes(run: Run) -> Chart | None:
+    """Resident memory of the servers' processes."""
+    rows = run.processes[run.processes["role"].isin(SERVER_ROLES)]
+    most = rows.groupby(["host", "pid"])["rss_bytes"].max().sort_values(ascending=False).head(MOST_LINES)
+    several = rows["host"].nunique() > 1
+    parts = []
+    for host, pid in most.index:
+        part = rows[(rows["host"] == host) & (rows["pid"] == pid)]
+        named = part["name"].dropna()
+        name = f"{named.iloc[-1]} " if len(named) else ""
+        parts.append((f"{name}{pid}" + (f" on {host}" if several else ""), part))
+    note = "Resident memory of the servers' processes" + (
+        f", the {MOST_LINES} largest." if rows.groupby(["host", "pid"]).ngroups > MOST_LINES else "."
+    )
+    return _chart("processes", "Processes", note, list(_lines(run, parts, "rss_bytes", 1 / GIB)), unit="GiB")
+
+
+def containers(run: Run) -> Chart | None:
+    """Memory of the servers' containers, and the limit of a single one."""
+    keys = [run.containers[name].fillna("") for name in ("host", "server", "container")]
+    parts = [(_container_name(part), part) for _, part in run.containers.groupby(keys)]
+    series = list(_lines(run, parts, "memory_used_bytes", 1 / GIB))
+    if series and len(parts) == 1:
+        series += _capacity(run, float(run.containers["memory_limit_bytes"].max()))
+    return _chart("containers", "Containers", "Memory in use, page cache included.", series, unit="GiB")
+
+
+def _container_name(rows: pd.DataFrame) -> str:
+    last = rows.iloc[-1]
+    return next(str(one) for one in (last["name"], last["container"], last["server"]) if isinstance(one, str) and one)
+
+
+def _by_host(rows: pd.DataFrame) -> Iterator[Part]:
+    yield from ((str(name), part) for name, part in rows.groupby("host"))
+
+
+def _lines(
+    run: Run, parts: Iterable[Part], column: str, scale: float, *, kind: str = "line", colour: str = ""
+) -> Iterator[Series]:
+    """A line for each part that tells `column`; never more of them than there are colours."""
+    told = [(name, rows) for name, part in parts if len(rows := part.dropna(subset=[column]))]
+    for index, (name, rows) in enumerate(told[:MOST_LINES]):
+        seconds = run.since_start_s(rows["at"])
+        pace_s = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
+        grid = Grid.over(run.duration_s, least_s=max(2 * float(f"{max(pace_s, 0.05):.1g}"), 1.0))
+        values = rows[column].to_numpy(dtype=float) * scale
+        found = bucketed(grid, seconds, values, hold_s=max(_HOLD_S, 3 * pace_s))
+        yield line(for_chart(name, 60), colour or f"server-{index}", found, kind=kind)
+
+
+def _capacity(run: Run, whole: float) -> list[Series]:
+    if math.isnan(whole):
+        return []
+    ends = Grid(max(run.duration_s, 0.1), 2)
+    return [Series("capacity", "capacity", "limit", ends, np.array([whole / GIB, whole / GIB]))]
+
+
+def _chart(
+    key: str, title: str, note: str, series: list[Series], *, unit: str, whole: bool = False, decimals: str = ",.3~r"
+) -> Chart | None:
+    if not series:
+        return None
+    return Chart(key, title, note, unit=unit, series=tuple(series), whole=whole, decimals=decimals)

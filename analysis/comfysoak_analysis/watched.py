@@ -1,0 +1,212 @@
+"""What there is to tell of GPUs, hosts, processes, containers and events that were only watched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import counted
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.frames import Run
+from comfysoak_core.codes import Severity
+from comfysoak_core.scenario.quantities import format_duration
+
+MOST_EVENTS = 200
+MOST_ROWS = 50
+SERVER_ROLES = ("server", "server_child", "proxy")
+_NO_NEWS = frozenset({"host", "probe_paused", "probe_resumed"})
+
+
+@dataclass(frozen=True, slots=True)
+class HostFigures:
+    """One host over the time it was watched; NaN where it was not told."""
+
+    host: str
+    samples: int
+    cores: float
+    cpu_mean: float
+    cpu_most: float
+    memory_most_bytes: float
+    memory_total_bytes: float
+    pressure_most: float  # the largest share of ten seconds in which some task waited for CPU, memory or disk
+    disk_free_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """One process of a server; `cpu` in cores."""
+
+    name: str
+    host: str
+    pid: int
+    role: str
+    cpu_mean: float
+    cpu_most: float
+    memory_most_bytes: float
+    handles_most: float
+    connections_most: float
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFigures:
+    """The limits one server lived under, and how often they struck while it was watched."""
+
+    name: str
+    host: str
+    server: str
+    memory_most_bytes: float
+    memory_limit_bytes: float
+    cpu_limit_cores: float
+    throttled_s: float
+    oom_kills: float
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One event; `after_s` seconds after the start."""
+
+    after_s: float
+    kind: str
+    subject: str
+    detail: str
+
+
+def hosts(run: Run) -> tuple[HostFigures, ...]:
+    """Each host that was watched, by name."""
+    return tuple(_host(str(name), rows) for name, rows in run.host.groupby("host"))
+
+
+def _host(name: str, rows: pd.DataFrame) -> HostFigures:
+    pressures = rows[["cpu_pressure_ratio", "memory_pressure_ratio", "io_pressure_ratio"]]
+    return HostFigures(
+        host=name,
+        samples=len(rows),
+        cores=_most(rows["cpu_count"]),
+        cpu_mean=float(rows["cpu_ratio"].mean()),
+        cpu_most=_most(rows["cpu_ratio"]),
+        memory_most_bytes=_most(rows["memory_total_bytes"] - rows["memory_available_bytes"]),
+        memory_total_bytes=_most(rows["memory_total_bytes"]),
+        pressure_most=_most(pressures.max(axis=1)),
+        disk_free_bytes=float(rows["disk_free_bytes"].min()),
+    )
+
+
+def processes(run: Run) -> tuple[ProcessFigures, ...]:
+    """The processes of servers, those with most memory first; one that began anew under an old number is another."""
+    rows = run.processes[run.processes["role"].isin(SERVER_ROLES)]
+    keys = [rows["host"], rows["pid"], rows["started"].fillna(pd.Timestamp(0))]
+    found = [_process(part) for _, part in rows.groupby(keys)]
+    return tuple(sorted(found, key=lambda one: -_or_zero(one.memory_most_bytes))[:MOST_ROWS])
+
+
+def _process(rows: pd.DataFrame) -> ProcessFigures:
+    last = rows.iloc[-1]
+    return ProcessFigures(
+        name=str(last["name"]) if isinstance(last["name"], str) else "",
+        host=str(last["host"]),
+        pid=int(last["pid"]),
+        role=str(last["role"]).replace("_", " "),
+        cpu_mean=float(rows["cpu_ratio"].mean()),
+        cpu_most=_most(rows["cpu_ratio"]),
+        memory_most_bytes=_most(rows["rss_bytes"]),
+        handles_most=_most(rows["handles"]),
+        connections_most=_most(rows["connections"]),
+    )
+
+
+def containers(run: Run) -> tuple[ContainerFigures, ...]:
+    """The containers, or limits without one, of servers."""
+    rows = run.containers
+    keys = [rows["host"], rows["server"], rows["container"].fillna("")]
+    return tuple(_container(part) for _, part in rows.groupby(keys))[:MOST_ROWS]
+
+
+def _container(rows: pd.DataFrame) -> ContainerFigures:
+    last = rows.iloc[-1]
+    named = next((one for one in (last["name"], last["container"]) if isinstance(one, str) and one), "no container")
+    return ContainerFigures(
+        name=named,
+        host=str(last["host"]),
+        server=str(last["server"]),
+        memory_most_bytes=_most(rows["memory_used_bytes"]),
+        memory_limit_bytes=_last(rows["memory_limit_bytes"]),
+        cpu_limit_cores=_last(rows["cpu_limit_cores"]),
+        throttled_s=_grown(rows["cpu_throttled_s"]),
+        oom_kills=_grown(rows["oom_kills"]),
+    )
+
+
+def happened(run: Run) -> tuple[Happened, ...]:
+    """The events of a recording, the first of them where there are too many."""
+    rows = run.events[~run.events["kind"].isin(_NO_NEWS)].head(MOST_EVENTS)
+    told = rows[["kind", "subject", "server", "detail"]].fillna("").itertuples(index=False, name=None)
+    return tuple(
+        Happened(float(after), str(kind).replace("_", " "), str(subject or server), str(detail))
+        for after, (kind, subject, server, detail) in zip(run.since_start_s(rows["at"]), told, strict=True)
+    )
+
+
+def events_words(run: Run) -> str:
+    """A sentence where not all events are shown."""
+    count = int((~run.events["kind"].isin(_NO_NEWS)).sum())
+    return f"Of {count:,} events the first {MOST_EVENTS} are shown." if count > MOST_EVENTS else ""
+
+
+def what_was_watched(run: Run) -> str:
+    """`2 GPUs, 1 host, 1 server`; empty where nothing was."""
+    counts = (
+        (run.gpu["uuid"].nunique() or run.gpu_slow["uuid"].nunique(), "GPU"),
+        (run.host["host"].nunique(), "host"),
+        (run.server["server"].nunique(), "server"),
+        (run.containers["container"].nunique(), "container"),
+    )
+    return ", ".join(counted(int(count), what) for count, what in counts if count)
+
+
+def headline(run: Run) -> str:
+    """`Watched for 10m`."""
+    return f"Watched for {_in_words(run.duration_s)}"
+
+
+def said(run: Run, findings: Sequence[Finding]) -> str:
+    """What was watched and how much was found: with the headline before it, this stands for a verdict."""
+    found = ", ".join(
+        counted(count, f"{severity.value} finding")
+        for severity in (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
+        if (count := sum(one.severity is severity for one in findings))
+    )
+    watched = what_was_watched(run) or "nothing answered"
+    return f"{watched}; {found or 'no findings'}."
+
+
+def story(findings: Sequence[Finding]) -> str:
+    """What was found, by its codes."""
+    grave = [one.code.value for one in findings if one.severity is not Severity.INFO]
+    none = "No load was made and no prompt judged: this is a recording of watching."
+    return none + (f" Found: {', '.join(grave)}." if grave else "")
+
+
+def _in_words(seconds: float) -> str:
+    return format_duration(round(seconds) if seconds >= 10 else round(seconds, 1))
+
+
+def _most(values: pd.Series) -> float:
+    return float(values.max())
+
+
+def _last(values: pd.Series) -> float:
+    known = values.dropna()
+    return float(known.iloc[-1]) if len(known) else math.nan
+
+
+def _grown(values: pd.Series) -> float:
+    """By how much a counter grew, restarts of it left out; NaN where it was never told."""
+    known = values.dropna()
+    return float(known.diff().clip(lower=0).sum()) if len(known) else math.nan
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
