@@ -17,10 +17,11 @@ SAMPLER = "sampler"  # who says so, in events
 class Kind(StrEnum):
     """What a source watches: the sources of one kind are paused together."""
 
-    GPU = "gpu"  # also by exporters, and by probes on other machines
+    GPU = "gpu"  # also by exporters
     HOST = "host"
     SERVER = "server"
     LOG = "log"
+    PROBE = "probe"  # on another machine, never paused: not to ask it is not to stop it
 
 
 @value()
@@ -115,6 +116,17 @@ class Backoff:
     def reset(self) -> None:
         """It worked: the next failure waits `first_s` again."""
         self.tries = 0
+
+
+def doubled_s(every_s: float, wanted_s: float) -> float:
+    """`every_s`, doubled until it is at least `wanted_s`: for sources that are read more rarely while they cost more.
+
+    Readings lie on a grid of multiples. With a period that is a little other after each of them the next moment of
+    the grid would be anywhere, half the period away on average.
+    """
+    while every_s < wanted_s:
+        every_s *= 2
+    return every_s
 
 
 @dataclass(slots=True)

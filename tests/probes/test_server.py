@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from random import Random
+
 import orjson
 import pytest
 
@@ -40,6 +43,8 @@ class Comfy:
         route, _, query = path.partition("?")
         if route == "/history":
             return http(self.page(query))
+        if route.startswith("/history/"):
+            return http("{}")
         return {"/queue": self.queue, "/prompt": self.canary, "/system_stats": self.stats}[route]
 
     def page(self, query: str) -> bytes:
@@ -190,14 +195,14 @@ def test_a_server_that_stands_still_is_silent_not_down() -> None:
 
 
 def test_a_long_queue_is_asked_for_more_rarely() -> None:
-    """Three megabytes of waiting prompts are asked for every three seconds, and every second when they are gone."""
+    """Three megabytes of waiting prompts are asked for every four seconds, and every second when they are gone."""
     comfy = Comfy()
     short = comfy.queue
     comfy.queue = http(orjson.dumps({"queue_running": [], "queue_pending": [item(1, "a" * 3_000_000)]}))
     with answering(comfy.answer) as served:
         source = source_of(comfy, served.url)
         comfy.read(source)
-        assert source.every_s == pytest.approx(3_000_000 / (1 << 20), rel=0.01)
+        assert source.every_s == 4.0
         comfy.queue = short
         comfy.read(source)
         assert source.every_s == 1.0
@@ -403,3 +408,92 @@ def test_another_version_is_a_restart() -> None:
         said = [events(comfy.read(source)) for _ in range(4)]
         source.close()
     assert said == [[], [], [("server_restarted", "SERVER_RESTARTED")], []]
+
+
+class TestProxied:
+    """Two servers behind one address that answer in turn."""
+
+    @pytest.mark.parametrize("others", [0, 1], ids=["every other request", "with a client's requests between"])
+    def test_two_servers_in_turn_were_not_restarted(self, others: int) -> None:
+        """Their numbers, options and histories have nothing to do with each other: no restart, no length, no ages."""
+        one, two = Comfy(), Comfy()
+        one.clock = two.clock
+        one.queue = http(orjson.dumps({"queue_running": [item(140, "a")], "queue_pending": []}))
+        two.queue = http(orjson.dumps({"queue_running": [item(3, "b")], "queue_pending": []}))
+        one.history, two.history = many(90), many(4)
+        two.stats = http(orjson.dumps({**STATS, "system": {"argv": ["main.py", "--lowvram"]}}))
+        turns = itertools.count()
+
+        def answer(method: str, path: str) -> bytes:
+            if others and path == "/prompt":
+                next(turns)
+            return (one, two)[next(turns) % 2].answer(method, path)
+
+        with answering(answer) as served:
+            source = source_of(one, served.url)
+            rows = [one.read(source) for _ in range(60)]
+            source.close()
+        assert [kind for seen in rows for kind, _ in events(seen) if kind == "server_restarted"] == []
+        last = server_row(rows[-1])
+        assert (last.history_length, last.running_age_ns, last.oldest_pending_age_ns) == (None, None, None)
+        assert "several servers answer here in turn" in str(last.missing)
+
+    def test_answers_at_random_are_no_restarts_for_ever(self) -> None:
+        """An idle pair of servers with other options: three answers in a row come by chance, again and again."""
+        one, two = Comfy(), Comfy()
+        two.stats = http(orjson.dumps({**STATS, "system": {"argv": ["main.py", "--lowvram"]}}))
+        dice = Random(4)
+        with answering(lambda method, path: dice.choice((one, two)).answer(method, path)) as served:
+            source = source_of(one, served.url)
+            said = [kind for _ in range(200) for kind, _ in events(one.read(source)) if kind == "server_restarted"]
+            source.close()
+        assert len(said) <= 1
+
+
+def test_refused_by_what_stands_between_is_no_restart() -> None:
+    """A tunnel that was away for a while: the prompt that ran before is in history, or runs on with its number."""
+    comfy = Comfy()
+    comfy.queue = http(orjson.dumps({"queue_running": [item(40, "a")], "queue_pending": []}))
+
+    def answer(method: str, path: str) -> bytes:
+        return http('{"a": {}}' if ended else "{}") if path == "/history/a" else comfy.answer(method, path)
+
+    port = free_port()
+    source = source_of(comfy, f"http://127.0.0.1:{port}")
+    for ended in (False, True):
+        with answering(answer, port):
+            comfy.read(source)
+        comfy.read(source)
+        if ended:
+            comfy.queue = http(orjson.dumps({"queue_running": [], "queue_pending": []}))
+        with answering(answer, port):
+            assert events(comfy.read(source)) == [("source_found", None)]
+    source.close()
+
+
+def test_a_queue_too_large_to_be_read_is_asked_for_rarely() -> None:
+    """To tell it blocks the server's loop for a second, whoever reads it or not."""
+    comfy = Comfy()
+    comfy.queue = b"HTTP/1.1 200 OK\r\nContent-Length: 99000000\r\n\r\n"
+    with answering(comfy.answer) as served:
+        source = source_of(comfy, served.url)
+        rows = comfy.read(source)
+        assert "larger than" in str(server_row(rows).missing)
+        assert source.every_s == 64.0
+        source.close()
+
+
+def test_large_entries_of_history_are_asked_for_rarely() -> None:
+    """An entry of megabytes is told whole by the server's loop although we stop reading: once a minute is enough."""
+    comfy = Comfy()
+    comfy.history = [b'"' + b"x" * 2_000_000 + b'"'] * 3
+    with answering(comfy.answer) as served:
+        source = source_of(comfy, served.url)
+        comfy.read(source)
+        before = asked_of_history(served.asked)
+        for _ in range(59):
+            comfy.read(source)
+        assert asked_of_history(served.asked) == before
+        comfy.history = many(4)
+        assert 4 in [server_row(comfy.read(source)).history_length for _ in range(2)]
+        source.close()

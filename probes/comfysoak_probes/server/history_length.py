@@ -11,6 +11,7 @@ from comfysoak_core.comfyui.json_text import excerpt
 from comfysoak_probes.fetch import MIB, Fetcher, FetchError, Trouble
 
 LENGTH_EVERY_S = 10.0
+LARGE_EVERY_S = 60.0  # where entries are larger: the server tells them whole, in its loop, whatever we read of them
 ENTRY_BYTES = MIB // 4  # of a larger entry no more is read: that it is there is enough
 REQUESTS_MOST = 8  # a reading; a longer search goes on with the next one
 FAR = 1_000_000_000  # no history is that long: a server that answers with an entry does not read the parameters
@@ -59,12 +60,18 @@ class HistoryLength:
         self._search: Generator[int, bool, int] | None = None
         self._asking = 0
         self._reads_parameters = False
+        self._is_large = False
         self.refusal: str | None = None  # why it is asked no more
 
     @property
     def searching(self) -> bool:
         """A search was begun and goes on with the next reading."""
         return self._search is not None
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between two readings, by the size of the entries seen last."""
+        return LARGE_EVERY_S if self._is_large else LENGTH_EVERY_S
 
     def read(self) -> int | None:
         """The length; None while the search goes on, or where the server does not tell (`refusal`).
@@ -73,6 +80,7 @@ class HistoryLength:
         """
         for _ in range(REQUESTS_MOST if self.refusal is None else 0):
             if self._search is None:
+                self._is_large = False
                 self._search = search(self._known)
                 self._asking = next(self._search)
             there = self._is_there(self._asking)
@@ -107,6 +115,7 @@ class HistoryLength:
             answer = self._fetcher.get(f"/history?max_items=1&offset={offset}")
         except FetchError as error:
             if error.trouble is Trouble.TOO_LARGE:
+                self._is_large = True
                 return True
             self._search = None
             raise

@@ -17,14 +17,17 @@ class RestartWatch:
 
     The counter gives whole numbers; numbers that clients chose are floats, and priority ones negative. The highest
     number also falls when the last prompt is taken out of the queue, so a fall counts only when all prompts are new.
-    Behind a proxy two servers may answer in turn, and numbers rise and fall: so before a fall counts, `several` is
-    asked whether a prompt seen before is still known there. Once it is, numbers say nothing any more. The same holds
-    for another version or another command line in /system_stats, which is a restart with other options.
+    Behind a proxy two servers may answer in turn, and numbers rise and fall: so before a fall counts, `in_history`
+    and `in_queue` are asked whether a prompt seen before is still known there. Once it is, numbers say nothing any
+    more. The same holds for another version or another command line in /system_stats, which is a restart with other
+    options, unless the one before comes again. What refuses connections may be a tunnel: a history that is still
+    there was not lost.
     """
 
-    several: Callable[[str], bool] = lambda _prompt_id: False
+    in_history: Callable[[str], bool] = lambda _prompt_id: False
+    in_queue: Callable[[str], bool] = lambda _prompt_id: False
     highest: int = -1
-    _proxied: bool = False
+    proxied: bool = False  # several servers answer in turn
     _seen: frozenset[str] = field(default_factory=frozenset)
     _witness: str | None = None  # the prompt that ran when last one was seen to
     _answered: bool = False
@@ -42,9 +45,14 @@ class RestartWatch:
         ids = frozenset((*queue.running, *queue.pending))
         new = ids.isdisjoint(self._seen)
         counted = _counted(queue.highest_number)
-        told = "it refused connections and then answered again" if self._refused else None
-        if told is None and counted is not None and new and not self._proxied and self._fell(counted):
-            told = self._unless_proxied(f"queue numbers fell from {self.highest} to {counted}")
+        goes_on = not new and counted is not None and counted >= self.highest > COUNTER_SLACK
+        told = None
+        if self._refused:
+            kept = goes_on or (self._witness is not None and self.in_history(self._witness))
+            told = None if kept else "it refused connections and then answered again"
+        elif counted is not None and new and not self.proxied and self._fell(counted):
+            told = None if self._is_known() else f"queue numbers fell from {self.highest} to {counted}"
+            self.proxied = told is None and counted < self.highest - COUNTER_SLACK
         self._seen = ids
         self._refused, self._answered = False, True
         if told is not None:
@@ -58,21 +66,23 @@ class RestartWatch:
         """How it differs from before, once it has stayed so; None while it is the same."""
         now = Identity.of(stats)
         if self._identity is None or now == self._identity:
+            self.proxied = self.proxied or self._others > 0
             self._identity, self._others = now, 0
             return None
         self._others = self._others + 1 if now == self._other else 1
         self._other = now
-        if self._others < SAME_AGAIN or self._proxied:
+        if self._others < SAME_AGAIN or self.proxied:
             return None
-        told = self._unless_proxied(now.unlike(self._identity))
+        self.proxied = self._is_known()
+        told = None if self.proxied else now.unlike(self._identity)
         if told is not None:
             self._begin_anew()
-        self._identity = now
+        self._identity, self._others = now, 0
         return told
 
-    def _unless_proxied(self, told: str) -> str | None:
-        self._proxied = self._witness is not None and self.several(self._witness)
-        return None if self._proxied else told
+    def _is_known(self) -> bool:
+        """Whether some answer still has the prompt that ran before."""
+        return self._witness is not None and (self.in_history(self._witness) or self.in_queue(self._witness))
 
     def _begin_anew(self) -> None:
         self.highest = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from comfysoak_core.clock import Clock
+from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.answers import (
     Damaged,
@@ -20,14 +20,15 @@ from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError, Trouble
 from comfysoak_probes.server.history_length import ENTRY_BYTES, LENGTH_EVERY_S, HistoryLength
 from comfysoak_probes.server.queue_ages import QueueAges
 from comfysoak_probes.server.restarts import RestartWatch
-from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
+from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick, doubled_s
 
 QUEUE_BYTES = 64 * MIB  # each entry carries its whole prompt
 STATS_EVERY_S = 1.0  # never more often: it makes the server ask its driver
 QUEUE_BYTES_PER_S = 1 * MIB  # a queue of thousands is asked for more rarely: telling it blocks the server's loop
 RARELY_S = 60.0
-ASKED_AGAIN = 3  # times each, when numbers fell: through a proxy the next answer may come from another server
+ASKED_AGAIN = 3  # times in a row, when numbers fell: through a proxy the next answer may come from another server
 TIMEOUT_S = 5.0
+SEVERAL = "several servers answer here in turn"
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class ServerSource:
         self._down = Outage("queue", server)
         self._odd = Outage("queue", server)
         self._mute = Outage("canary", server)
-        self._restarts = RestartWatch(self._knows)
+        self._restarts = RestartWatch(self._in_history, self._in_queue)
         self._ages = QueueAges()
 
     def read(self, tick: Tick) -> list[Row]:
@@ -118,9 +119,11 @@ class ServerSource:
             answer = self._fetcher.get("/queue")
         except FetchError as error:
             said.lacks("queue", error)
+            if error.trouble is Trouble.TOO_LARGE:
+                self.every_s = doubled_s(self._every_s, RARELY_S)
             return error
         said.queue_ns = self._clock.now_ns() - began_ns
-        self.every_s = max(self._every_s, min(len(answer.body) / QUEUE_BYTES_PER_S, RARELY_S))
+        self.every_s = doubled_s(self._every_s, min(len(answer.body) / QUEUE_BYTES_PER_S, RARELY_S))
         queue = parse_queue(answer.status, answer.body)
         if isinstance(queue, Damaged):
             said.lacks("queue", queue)
@@ -144,6 +147,9 @@ class ServerSource:
             said.stats = stats
 
     def _read_history(self, tick: Tick, said: Said) -> None:
+        if self._restarts.proxied:
+            said.missing.append(f"history_length: {SEVERAL}")
+            return
         due = self._history_due.due(tick.deadline_ns) or self._history.searching
         if due and self._history.refusal is None:
             try:
@@ -151,8 +157,9 @@ class ServerSource:
             except FetchError as error:
                 said.lacks("history_length", error)
                 return
+            self._history_due.due_ns = tick.deadline_ns + round(self._history.every_s * NS_PER_S)
         if said.history_length is None:
-            between = "still searched for" if self._history.searching else f"read every {LENGTH_EVERY_S:.0f} s"
+            between = "still searched for" if self._history.searching else f"read every {self._history.every_s:.0f} s"
             said.missing.append(f"history_length: {self._history.refusal or between}")
 
     def _asked(self, path: str, what: str, said: Said) -> Answer | None:
@@ -162,9 +169,16 @@ class ServerSource:
             said.lacks(what, error)
             return None
 
-    def _knows(self, prompt_id: str) -> bool:
-        """Whether some answer still has this prompt: in history, or in the queue."""
-        for path in (f"/history/{quote(prompt_id, safe='')}", "/queue") * ASKED_AGAIN:
+    def _in_history(self, prompt_id: str) -> bool:
+        """Whether some server's history has this prompt."""
+        return self._is_told(prompt_id, f"/history/{quote(prompt_id, safe='')}")
+
+    def _in_queue(self, prompt_id: str) -> bool:
+        return self._is_told(prompt_id, "/queue")
+
+    def _is_told(self, prompt_id: str, path: str) -> bool:
+        """Asked several times in a row: a proxy that takes turns would send every second one to the same server."""
+        for _ in range(ASKED_AGAIN):
             try:
                 answer = self._fetcher.get(path)
             except FetchError:
@@ -215,6 +229,9 @@ class ServerSource:
         queue, stats = said.queue, said.stats
         device = stats.devices[0] if stats and stats.devices else None
         running_ns, pending_ns = self._ages.saw(queue, at_ns) if queue else (None, None)
+        if self._restarts.proxied:
+            running_ns = pending_ns = None
+            said.missing.append(f"running_age_ns,oldest_pending_age_ns: {SEVERAL}")
         return Server(
             at_ns=at_ns,
             late_ns=max(0, at_ns - tick.deadline_ns),
