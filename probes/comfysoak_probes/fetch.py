@@ -143,6 +143,8 @@ class Fetcher:
         reader = _Reader(self._socket, deadline_s, self._timeout_s, self._bytes_most, self._now_s)
         reader.send(self._head(method, path, body) + body)
         head = parse_head(reader.until(b"\r\n\r\n", HEAD_BYTES))
+        while head.status < 200:  # "early hints" and the like come before the answer
+            head = parse_head(reader.until(b"\r\n\r\n", HEAD_BYTES))
         text = _body(reader, head, method)
         if head.closes:
             self.close()
@@ -169,6 +171,7 @@ class Head:
     closes: bool
 
 
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: |$)")
 
 
@@ -206,10 +209,9 @@ def _chunked(reader: _Reader) -> bytes:
     parts: list[bytes] = []
     while True:
         line = reader.until(b"\r\n", 1024).split(b";")[0].strip()
-        try:
-            size = int(line, 16)
-        except ValueError:
-            raise FetchError(Trouble.NOT_HTTP, f"expected the size of a chunk, got {line[:20]!r}") from None
+        if _CHUNK_SIZE.fullmatch(line) is None:  # `int` would take -5 and 1_0 as well
+            raise FetchError(Trouble.NOT_HTTP, f"expected the size of a chunk, got {line[:20]!r}")
+        size = int(line, 16)
         if size == 0:
             while reader.until(b"\r\n", HEAD_BYTES):
                 pass  # trailers
@@ -231,6 +233,7 @@ class _Reader:
         self._left = bytes_most + HEAD_BYTES
         self._now_s = now_s
         self._buffer = b""
+        self._at = 0  # what comes before it was taken: cutting it off for each of many small chunks would cost seconds
 
     def send(self, data: bytes) -> None:
         try:
@@ -240,18 +243,22 @@ class _Reader:
             raise FetchError(Trouble.UNREACHABLE, f"the connection broke: {error}") from error
 
     def until(self, end: bytes, most: int) -> bytes:
-        while (index := self._buffer.find(end)) < 0:
-            if len(self._buffer) > most:
+        while (index := self._buffer.find(end, self._at)) < 0:
+            if len(self._buffer) - self._at > most:
                 raise FetchError(Trouble.NOT_HTTP, f"expected {end!r} within {most} bytes")
-            self._buffer += self._more()
-        found, self._buffer = self._buffer[:index], self._buffer[index + len(end) :]
+            self._buffer = self._taken() + self._more()
+        found = self._buffer[self._at : index]
+        self._at = index + len(end)
         return found
 
     def exactly(self, size: int) -> bytes:
         if size > self._bytes_most:
             raise self._too_large()
-        parts = [self._buffer]
-        length = len(self._buffer)
+        if len(self._buffer) - self._at >= size:
+            self._at += size
+            return self._buffer[self._at - size : self._at]
+        parts = [self._taken()]
+        length = len(parts[0])
         while length < size:
             parts.append(self._more())
             length += len(parts[-1])
@@ -260,10 +267,15 @@ class _Reader:
         return whole[:size]
 
     def rest(self) -> bytes:
-        parts = [self._buffer]
+        parts = [self._taken()]
         while part := self._receive():
             parts.append(part)
         return b"".join(parts)
+
+    def _taken(self) -> bytes:
+        """What was received and not used; the buffer is empty then."""
+        left, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        return left
 
     def _more(self) -> bytes:
         part = self._receive()

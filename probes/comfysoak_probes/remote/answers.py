@@ -123,9 +123,12 @@ def _batches(lines: Sequence[bytes], columns: dict[str, Any], after: int) -> Ite
             readers[table] = RowReader.of(table, columns.get(table))
         reader, last = readers[table], first + len(rows) - 1
         new = rows[max(after + 1 - first, 0) :]
+        if not new or last >= NUMBER_MOST:
+            continue
+        after = last
         if reader is None:
             yield RemoteBatch(first, last, (), unknown_table=table[:40])
-        elif new:
+        else:
             found = tuple(row for row in map(reader.read, new) if row is not None)
             yield RemoteBatch(first, last, found, bad=len(new) - len(found))
 

@@ -17,7 +17,8 @@ import orjson
 
 from comfysoak_core.rows import Row
 from comfysoak_core.value import value
-from comfysoak_probes.remote.clock import Point
+from comfysoak_probes.remote.answers import IDENTITY_CHARACTERS, NUMBER_MOST
+from comfysoak_probes.remote.clock import POINTS_MOST, Point
 from comfysoak_probes.sampling.sampler import Sink
 
 CURSOR_FILE = "probes.json"
@@ -96,6 +97,16 @@ class BookmarkSink:
 
 def _cursor(told: Any) -> Cursor:  # any JSON value; KeyError, TypeError or ValueError when it is none of ours
     points = tuple(
-        Point(int(point["probe_ns"]), int(point["ahead_ns"]), int(point["error_ns"])) for point in told["points"]
+        Point(_whole(point["probe_ns"]), _whole(point["ahead_ns"], -NUMBER_MOST), _whole(point["error_ns"]))
+        for point in told["points"][:POINTS_MOST]
     )
-    return Cursor(str(told["ring"]), int(told["after"]), int(told["ahead_ns"]), points)
+    ring = told["ring"]
+    if type(ring) is not str or not 0 < len(ring) <= IDENTITY_CHARACTERS:
+        raise ValueError(f"expected the identity of a ring, got {str(ring)[:40]!r}")
+    return Cursor(ring, _whole(told["after"]), _whole(told["ahead_ns"], -NUMBER_MOST), points)
+
+
+def _whole(number: object, least: int = 0) -> int:
+    if type(number) is not int or not least <= number < NUMBER_MOST:
+        raise ValueError(f"expected a whole number, got {str(number)[:40]!r}")
+    return number

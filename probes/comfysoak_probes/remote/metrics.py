@@ -166,6 +166,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._latest: dict[type[Row], dict[Labels, Row]] = {row_type: {} for row_type in FAMILIES}
         self._kinds: Counter[str] = Counter()
+        self._full_until_ns: dict[type[Row], int] = {}
 
     def take(self, rows: Iterable[Row]) -> None:
         """Keep the latest of each."""
@@ -176,8 +177,10 @@ class Metrics:
                     key = _KEYS[type(row)](row)
                     if key in latest or len(latest) < KEYS_MOST or self._made_room(type(row)):
                         latest[key] = row
-                elif isinstance(row, Event) and (row.kind in self._kinds or len(self._kinds) < KINDS_MOST):
-                    self._kinds[row.kind] += 1
+                elif isinstance(row, Event):
+                    kind = row.kind[:LABEL_CHARACTERS]
+                    if kind in self._kinds or len(self._kinds) < KINDS_MOST:
+                        self._kinds[kind] += 1
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -200,6 +203,10 @@ class Metrics:
         return text.encoded()
 
     def _made_room(self, row_type: type[Row]) -> bool:
+        now_ns = self._clock.now_ns()
+        if now_ns < self._full_until_ns.get(row_type, 0):
+            return False  # to look at all of them for each row that finds no room would cost seconds
+        self._full_until_ns[row_type] = now_ns + NS_PER_S
         self._forget(row_type)
         return len(self._latest[row_type]) < KEYS_MOST
 

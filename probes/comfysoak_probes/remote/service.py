@@ -146,7 +146,7 @@ class Service:
                 pass  # requests that came together
         except BlockingIOError:
             return
-        except OSError:
+        except Exception:  # noqa: BLE001  # whatever one client does, the thread goes on for the others
             self._drop(connection)
 
     def _hear(self, connection: _Connection) -> None:
@@ -173,7 +173,8 @@ class Service:
         except _RefusedError as refused:
             connection.closes = True
             allow = ("Allow: GET",) if refused.status == 405 else ()
-            reply = Reply(refused.status, f"{refused}\n".encode(), headers=allow)
+            why = b"" if head.startswith(b"HEAD ") else f"{refused}\n".encode()
+            reply = Reply(refused.status, why, headers=allow)
         except Exception as error:  # noqa: BLE001  # a mistake of ours in one answer must not end the service
             connection.closes = True
             reply = Reply(500, f"a mistake of ours: {type(error).__name__}\n".encode())
@@ -197,7 +198,8 @@ class Service:
 
     def _drop(self, connection: _Connection) -> None:
         self._connections.discard(connection)
-        self._selector.unregister(connection.socket)
+        with suppress(KeyError, ValueError):  # it may not be there, where the selector refused it
+            self._selector.unregister(connection.socket)
         connection.socket.close()
 
 

@@ -8,13 +8,13 @@ fast as they were sampled: what a kill may cost stays small.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import orjson
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.distant_clock import Exchange
+from comfysoak_core.recording.redaction import redact
 from comfysoak_core.rows import ClockReading, Event, Gpu, Process, Row, Server, ServerLog
 from comfysoak_core.value import replaced
 from comfysoak_probes.config import LOG_OFF, RemoteProbe, SamplerConfig
@@ -28,9 +28,9 @@ from comfysoak_probes.remote.answers import (
     RemoteBatch,
     parse_answer,
 )
-from comfysoak_probes.remote.clock import RemoteClock
 from comfysoak_probes.remote.cursors import Bookmark, Cursor
 from comfysoak_probes.remote.names import ServerNames
+from comfysoak_probes.remote.positions import Position, Positions
 from comfysoak_probes.source import SAMPLER, Backoff, Outage, Tick
 
 EVERY_S = 0.5
@@ -45,6 +45,7 @@ FIRST_EXCHANGES = 10
 AHEAD_NS_MOST = NS_PER_S  # a row is no younger than the answer it came with
 NO_GPU_AFTER_NS = 10 * NS_PER_S
 AGE_NS_MOST = 24 * 3600 * NS_PER_S
+STEP_TOLD_EVERY_NS = 10 * NS_PER_S
 _OF_THE_RUN_ITSELF = frozenset({
     "server_down", "server_silent", "canary_silent", "bad_answer", "server_restarted", "source_found", "log_missing",
     "log_source",
@@ -52,24 +53,11 @@ _OF_THE_RUN_ITSELF = frozenset({
 
 
 class _AnotherRingError(Exception):
-    """The probe has been started again: its numbers and its clock are new."""
+    """The probe has been started again, or it is another one: its numbers and its clock are others."""
 
-
-@dataclass(slots=True)
-class _Position:
-    """How far we are in one ring; `after` None: not known yet."""
-
-    ring: str = ""
-    after: int | None = None
-    ahead_ns: int = 0  # at the first measurement: by this the start times of processes are moved, and stay the same
-    clock: RemoteClock = field(default_factory=RemoteClock)
-
-    @classmethod
-    def of(cls, cursor: Cursor) -> _Position:
-        return cls(cursor.ring, cursor.after, cursor.ahead_ns, RemoteClock(cursor.points))
-
-    def cursor(self) -> Cursor:
-        return Cursor(self.ring, self.after or 0, self.ahead_ns, self.clock.essence)
+    def __init__(self, ring: str) -> None:
+        self.ring = ring
+        super().__init__(ring)
 
 
 class ProbeSource:
@@ -85,6 +73,7 @@ class ProbeSource:
         clock: Clock,
         cursor: Cursor | None = None,
         marks: bool = False,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self.name = f"probe {probe.url}"
         self.every_s = EVERY_S
@@ -93,16 +82,18 @@ class ProbeSource:
         self._marks = marks
         self._servers = frozenset(config.servers)
         self._watches_logs = config.log != LOG_OFF
-        self._fetcher = Fetcher(probe.url, token=probe.token, timeout_s=TIMEOUT_S, bytes_most=BODY_BYTES)
+        self._fetcher = fetcher or Fetcher(probe.url, token=probe.token, timeout_s=TIMEOUT_S, bytes_most=BODY_BYTES)
         self._names = ServerNames(probe.url, config.servers)
         self._outage = Outage(self.name)
         self._backoff = Backoff(first_s=EVERY_S, most_s=RETRY_MOST_S)
         self._started_ns = clock.now_ns()
-        self._position = _Position.of(cursor) if cursor is not None else _Position()
+        self._positions = Positions(Position.of(cursor) if cursor is not None else Position())
         self._head: Head | None = None
         self._fetched: deque[RemoteBatch] = deque()
         self._measure_due_ns = 0
-        self._last_ns = self._started_ns  # of our clock, of the last row
+        self._last_ns = self._begins_ns()  # of our clock, of the last row
+        self._said: list[Row] = []  # and not handed over yet: what an exchange that fails must not take with it
+        self._step_told_ns = 0
         self._told: set[str] = set()
         self._no_gpu_ns: int | None = None  # when it is time to say that there is none
         self._sees_gpus = False
@@ -110,50 +101,62 @@ class ProbeSource:
     def read(self, tick: Tick) -> list[Row]:  # noqa: ARG002  # rows have moments of their own
         """The rows that have come since the last call, at most about a second of them."""
         try:
-            rows = self._read()
-        except _AnotherRingError:
-            rows = self._restarted()
+            self._follow()
+        except _AnotherRingError as other:
+            self._turn_to(other.ring)
         except (FetchError, NotAProbeError) as error:
             self.every_s = self._backoff.next_s()
             self._measure_due_ns = 0
             self._fetcher.close()
-            return list(self._outage.lost(self._clock.now_ns(), f"{error}"[:500]))
-        self._backoff.reset()
-        return [*self._outage.found(self._clock.now_ns()), *rows]
+            self._said += self._outage.lost(self._clock.now_ns(), redact(str(error))[:500])
+        else:
+            self._backoff.reset()
+            self._said[:0] = self._outage.found(self._clock.now_ns())
+        said, self._said = self._said, []
+        return said
 
     def close(self) -> None:
         """Close the connection."""
         self._fetcher.close()
 
-    def _read(self) -> list[Row]:
-        rows: list[Row] = list(self._measure())
-        if not self._fetched:
-            rows += self._fetch()
-        rows += self._piece()
-        rows += self._without_gpu()
-        position, head = self._position, self._head
-        behind = bool(self._fetched) or (head is not None and (position.after or 0) < head.next - 1)
-        self.every_s = BEHIND_EVERY_S if behind else EVERY_S
-        if self._marks and position.after is not None:
-            rows.append(Bookmark(at_ns=self._clock.now_ns(), url=self._url, cursor=position.cursor()))
-        return rows
+    @property
+    def _here(self) -> Position:
+        return self._positions.here
 
-    def _measure(self) -> Iterator[Row]:
+    def _begins_ns(self) -> int:
+        """From when on a new ring is of this run: the last word of the one that an earlier sampler knew, or now."""
+        heard = [self._here.clock.ours_ns(point.probe_ns) for point in self._here.clock.essence]
+        return min(self._started_ns, heard[-1]) if heard else self._started_ns
+
+    def _follow(self) -> None:
+        self._measure()
+        if not self._fetched:
+            self._fetch()
+        self._said += self._piece()
+        self._said += self._without_gpu()
+        head = self._head
+        behind = bool(self._fetched) or (head is not None and (self._here.after or 0) < head.next - 1)
+        self.every_s = BEHIND_EVERY_S if behind else EVERY_S
+        self._mark()
+
+    def _mark(self) -> None:
+        """Behind the rows that are handed over: how far we are with them."""
+        if self._marks and self._here.after is not None:
+            self._said.append(Bookmark(at_ns=self._clock.now_ns(), url=self._url, cursor=self._here.cursor()))
+
+    def _measure(self) -> None:
         """Every ten seconds, and after each outage: where the probe's clock is."""
         now_ns = self._clock.now_ns()
         if now_ns < self._measure_due_ns:
             return
-        exchanges = FIRST_EXCHANGES if self._measure_due_ns == 0 else EXCHANGES
-        for _ in range(exchanges):
-            step_ns = self._exchange()
-            if step_ns:
-                yield from self._stepped(step_ns)
+        for _ in range(FIRST_EXCHANGES if self._measure_due_ns == 0 else EXCHANGES):
+            self._exchange()
         self._measure_due_ns = now_ns + MEASURE_EVERY_NS
         if self._head is not None:
-            yield self._reading(0)
+            self._said.append(self._reading(0))
 
-    def _exchange(self) -> int:
-        """One small question to its clock; by how much (ns) that has stepped."""
+    def _exchange(self) -> None:
+        """One small question to its clock."""
         sent_ns = self._clock.now_ns()
         answer = self._get("/clock")
         received_ns = self._clock.now_ns()
@@ -165,27 +168,28 @@ class ProbeSource:
         if type(ring) is not str or type(told_ns) is not int or not 0 <= told_ns < NUMBER_MOST:
             raise NotAProbeError(f"expected the clock of a comfysoak probe, got {answer.body[:60]!r}")
         self._check_ring(ring[:IDENTITY_CHARACTERS])
-        return self._heard_clock(Exchange(sent_ns, told_ns, received_ns))
+        self._heard_clock(Exchange(sent_ns, told_ns, received_ns))
 
-    def _heard_clock(self, exchange: Exchange) -> int:
-        clock = self._position.clock
+    def _heard_clock(self, exchange: Exchange) -> None:
+        clock = self._here.clock
         was_set = clock.is_set
         step_ns = clock.add(exchange)
         if step_ns or not was_set:
-            self._position.ahead_ns = clock.ahead_ns(exchange.told_ns)
-        return step_ns
+            self._here.ahead_ns = clock.ahead_ns(exchange.told_ns)
+        if step_ns:
+            self._said += self._stepped(step_ns)
 
     def _check_ring(self, ring: str) -> None:
-        if not self._position.ring:
-            self._position.ring = ring
-        elif ring != self._position.ring:
-            raise _AnotherRingError
+        if not self._here.ring:
+            self._here.ring = ring
+        elif ring != self._here.ring:
+            raise _AnotherRingError(ring)
 
-    def _fetch(self) -> list[Row]:
+    def _fetch(self) -> None:
         """Ask for what comes after the last row we have, or has come since this run began."""
-        position = self._position
+        position = self._here
         if position.after is None:
-            since_ns = max(self._started_ns + position.ahead_ns, 0)
+            since_ns = max(self._last_ns + position.ahead_ns, 0)
             path = f"/rows?since_ns={since_ns}"
         else:
             path = f"/rows?after={position.after}"
@@ -194,9 +198,8 @@ class ProbeSource:
         received_ns = self._clock.now_ns()
         found = parse_answer(answer.body, position.after or 0)
         self._check_ring(found.head.ring)
-        step_ns = self._heard_clock(Exchange(sent_ns, found.head.clock_ns, received_ns))
-        rows = self._take(found)
-        return [*self._stepped(step_ns), *rows] if step_ns else rows
+        self._heard_clock(Exchange(sent_ns, found.head.clock_ns, received_ns))
+        self._said += self._take(found)
 
     def _get(self, path: str) -> Answer:
         answer = self._fetcher.get(path)
@@ -206,24 +209,28 @@ class ProbeSource:
             raise NotAProbeError(f"expected a comfysoak probe, got status {answer.status}")
         return answer
 
-    def _take(self, found: RemoteAnswer) -> list[Row]:
-        head, position = found.head, self._position
-        begins = self._head is None
+    def _take(self, found: RemoteAnswer) -> Iterator[Row]:
+        head, position = found.head, self._here
         self._head, self._names.host = head, head.host
-        rows: list[Row] = []
-        if begins:
-            detail = f"a probe on {head.host}, version {head.version}"
-            rows += [self._event("remote_probe", detail), self._reading(0)]
+        if not position.is_told:
+            position.is_told = True
+            yield self._event("remote_probe", f"a probe on {head.host}, version {head.version}")
+            yield self._reading(0)
         if position.after is None:
             position.after = (found.batches[0].first if found.batches else head.next) - 1
         elif head.first > position.after + 1:
             lost = head.first - 1 - position.after
             detail = f"{lost} rows of {head.host} were older than it keeps them when it could be reached again"
-            rows.append(self._event("rows_lost", detail))
+            yield self._event("rows_lost", detail)
+            position.after = head.first - 1
+        elif position.after >= head.next:
+            yield self._event(
+                "rows_lost", f"{head.host} never gave number {position.after}: what is missing is unknown"
+            )
+            position.after = head.next - 1
+        if not found.batches and position.after < head.next - 1:
+            raise NotAProbeError("expected rows of a comfysoak probe, got none that can be read")
         self._fetched.extend(found.batches)
-        if not found.batches:
-            position.after = max(position.after, head.first - 1)
-        return rows
 
     def _piece(self) -> Iterator[Row]:
         """Batches of about a second, in the run's time."""
@@ -236,7 +243,7 @@ class ProbeSource:
                 if at_ns - began_ns > PIECE_NS:
                     return
             self._fetched.popleft()
-            self._position.after = batch.last
+            self._here.after = batch.last
             yield from self._complain(batch)
             for row in batch.rows:
                 yield from self._placed(row)
@@ -258,7 +265,7 @@ class ProbeSource:
         if not head.clock_ns - AGE_NS_MOST < at_ns < head.clock_ns + AHEAD_NS_MOST:
             yield from self._once("a moment", f"rows of {head.host} with impossible moments were left out")
             return
-        ours_ns = self._position.clock.ours_ns(at_ns)
+        ours_ns = self._here.clock.ours_ns(at_ns)
         changes: dict[str, object] = {"at_ns": ours_ns}
         server = getattr(row, "server", None)
         if server is not None:
@@ -267,7 +274,7 @@ class ProbeSource:
                 return
         self._sees_gpus = self._sees_gpus or isinstance(row, Gpu)
         if isinstance(row, Process) and row.started_ns is not None:
-            changes["started_ns"] = row.started_ns - self._position.ahead_ns
+            changes["started_ns"] = row.started_ns - self._here.ahead_ns
         if isinstance(row, Event):
             changes["detail"] = f"{head.host}: {row.detail}"
         self._last_ns = max(self._last_ns, ours_ns)
@@ -299,29 +306,38 @@ class ProbeSource:
             self._told.add(subject)
             yield self._event("bad_answer", detail)
 
-    def _restarted(self) -> list[Row]:
-        """Begin with the new ring; what the old one had and we had not is gone with it."""
+    def _turn_to(self, ring: str) -> None:
+        """Go on with another ring; what the old one had and was not fetched may be gone with it."""
+        while self._fetched:
+            self._said += self._piece()
+        self._mark()
         away_s = (self._clock.now_ns() - self._last_ns) / NS_PER_S
-        self._position = _Position(after=0)
+        if self._positions.turn_to(ring):
+            detail = (
+                f"the probe was started again: what it sampled in the last {away_s:.1f} s and was not fetched is lost"
+            )
+            self._said.append(self._event("rows_lost", detail))
+        else:
+            self._said += self._once(
+                "by turns", "several probes answer at this address by turns: give each an address of its own"
+            )
         self._head = None
-        self._fetched.clear()
         self._measure_due_ns = 0
         self.every_s = BEHIND_EVERY_S
-        detail = f"the probe was started again: what it sampled in the last {away_s:.1f} s and was not fetched is lost"
-        return [self._event("rows_lost", detail)]
 
-    def _stepped(self, step_ns: int) -> Sequence[Row]:
-        detail = (
-            f"its clock is {abs(step_ns) / NS_PER_S:.2f} s further {'ahead' if step_ns > 0 else 'behind'} than it was: "
-            f"one of the two machines slept"
-        )
-        event = self._event("clock_step", detail)
-        return [event] if self._head is None else [event, self._reading(step_ns)]
+    def _stepped(self, step_ns: int) -> Iterator[Row]:
+        now_ns = self._clock.now_ns()
+        if now_ns - self._step_told_ns >= STEP_TOLD_EVERY_NS:
+            self._step_told_ns = now_ns
+            size = f"{abs(step_ns) / NS_PER_S:.2f} s further {'ahead' if step_ns > 0 else 'behind'}"
+            yield self._event("clock_step", f"its clock is {size} than it was: one of the two machines slept")
+        if self._head is not None:
+            yield self._reading(step_ns)
 
     def _reading(self, step_ns: int) -> ClockReading:
         assert self._head is not None  # noqa: S101  # its host is known by then
-        clock, now_ns = self._position.clock, self._clock.now_ns()
-        ahead_ns = clock.ahead_ns(now_ns + self._position.ahead_ns)
+        clock, now_ns = self._here.clock, self._clock.now_ns()
+        ahead_ns = clock.ahead_ns(now_ns + self._here.ahead_ns)
         return ClockReading(
             at_ns=now_ns, host=self._head.host, offset_ns=ahead_ns, step_ns=step_ns, clock="probe",
             error_ns=clock.error_ns, drift_ppm=clock.drift_ppm,
