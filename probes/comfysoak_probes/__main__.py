@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     journal_dir.mkdir(exist_ok=True)
     journal = JournalSink(Journal(journal_dir, host=host, process="sampler", clock=clock))
     sampler = Sampler(BookmarkSink(journal, run_dir), clock, host=host, tell=_tell, pause=config.pause)
-    add_sources(sampler.add, config, clock, host=host, cursors=read_cursors(run_dir))
+    add_sources(sampler.add, sampler.remove, config, clock, host=host, cursors=read_cursors(run_dir))
     sampler.run(stop)
     return 0
 

@@ -26,8 +26,9 @@ Add = Callable[[Source, str, Kind], None]
 
 
 def add_sources(
-    add: Add, config: SamplerConfig, clock: Clock, *, host: str, cursors: Mapping[str, Cursor] | None = None
-) -> None:
+    add: Add, remove: Callable[[Source], object], config: SamplerConfig, clock: Clock, *, host: str,
+    cursors: Mapping[str, Cursor] | None = None,
+) -> None:  # fmt: skip
     """Hand over everything `config` names. What may wait for a network has a thread of its own.
 
     `cursors`: how far this run has got with remote probes, by URL; None: nobody keeps that.
@@ -36,8 +37,9 @@ def add_sources(
     if config.nvml:
         rates = Rates(config.every_s, config.slow_every_s, config.processes_every_s)
         driver = DriverSource(
-            rates=rates, host=host, clock=clock, start=lambda source, group: add(source, group, Kind.GPU), names=names
-        )
+            rates=rates, host=host, clock=clock, names=names,
+            start=lambda source, group: add(source, group, Kind.GPU), end=remove,
+        )  # fmt: skip
         add(driver, driver.name, Kind.GPU)
     if config.host:
         disk = DiskSpace(config.disk, clock)

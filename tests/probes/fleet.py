@@ -76,6 +76,7 @@ set 6 code_52 3
 set 6 code_59 3
 fail 7 nvmlDeviceGetFanSpeed 999 0
 fail 7 nvmlDeviceGetPowerUsage 999 0
+fail 7 nvmlDeviceGetUtilizationRates 999 0
 set 8 sample_type 0
 set 8 performance_state 32
 fail 9 nvmlDeviceGetFieldValues 3 0

@@ -147,7 +147,9 @@ def test_an_unknown_error_of_one_field_loses_no_gpu(fleet: Fleet) -> None:
     row = fleet.rows("gpu_slow", 7)[-1]
     assert why(row, "power_watts") == "unknown error of the driver (NVML error 999)"
     assert row["temperature_celsius"] == 51.0
-    assert fleet.rows("gpu", 7)[-1]["memory_used_bytes"]
+    fast = fleet.rows("gpu", 7)[-1]
+    assert fast["memory_used_bytes"]
+    assert why(fast, "utilisation_ratio") == "unknown error of the driver (NVML error 999)"
 
 
 def test_a_value_that_says_the_gpu_is_lost_is_believed(sample: Sample, driver: Path) -> None:

@@ -159,6 +159,19 @@ def test_nothing_is_initialised_under_a_thread_that_hangs(sample: Sample, driver
     assert "standin_nvml" not in words(run)
 
 
+def test_a_gpu_that_stays_lost_is_felt_by_no_other(sample: Sample, driver: Path) -> None:
+    """Each try to have it back initialises the driver: the other one keeps its rows and its rates all the while."""
+    run = sample(driver=driver, script="gpus 2\nrate 1 pcie_sent 5000000\nfail 0 * 15 60\n", slow_every_s=0.2)
+    lost_ns = run.event("gpu_lost")["at_ns"]
+    run.wait_for("gpu", lambda rows: sum(row["at_ns"] > lost_ns and row["missing"] is not None for row in rows) >= 4)
+    assert all(row["missing"] is None for row in of(run.rows("gpu"), 1))
+    rates = [row["pcie_sent_bytes_per_s"] for row in of(run.rows("gpu_slow"), 1)][1:]
+    assert None not in rates
+    assert {row["missing"] for row in of(run.rows("gpu"), 0)} == {None, "all: the GPU is lost (NVML error 15)"}
+    assert not any(row["kind"] in {"source_late", "source_hung"} for row in run.rows("events"))
+    assert "standin_nvml" not in words(run)
+
+
 BUS = """
 import sys, time
 from pathlib import Path
@@ -170,7 +183,7 @@ from comfysoak_probes.source import Tick
 
 bus, clock, started = Path(sys.argv[1]), AnchoredClock(Anchor.from_environment()), []
 source = DriverSource(rates=Rates(), host="h", clock=clock, start=lambda one, _: started.append(one.name),
-                      names=ProcessNames(), on_the_bus=bus)
+                      end=None, names=ProcessNames(), on_the_bus=bus)
 look = lambda: source.read(Tick(clock.now_ns(), clock.now_ns()))
 look(), time.sleep(0.3), look()
 print(started)

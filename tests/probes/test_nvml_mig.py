@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,32 @@ def test_a_broken_instance_does_not_touch_the_others(sample: Sample, driver: Pat
     rows = run.wait_for("gpu", at_least(20))
     assert {row["uuid"] for row in rows} == {GPU, FIRST}
     assert sum(row["kind"] == "source_missing" for row in run.rows("events")) == 1
+
+
+GONE = """
+import time
+from pathlib import Path
+from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
+from comfysoak_probes.nvml.gpu import Rates
+from comfysoak_probes.nvml.host_driver import FORGET_NS, DriverSource
+from comfysoak_probes.processes.names import ProcessNames
+from comfysoak_probes.source import Tick
+
+clock, sources = AnchoredClock(Anchor.from_environment()), []
+source = DriverSource(rates=Rates(), host="h", clock=clock, start=lambda one, _: sources.append(one),
+                      end=sources.remove, names=ProcessNames(), on_the_bus=Path("/nowhere"))
+def look(later_ns=0):
+    source.read(Tick(clock.now_ns() + later_ns, clock.now_ns() + later_ns))
+    print([one.name for one in sources])
+look(), time.sleep(0.3), look(), look(FORGET_NS // 2), look(FORGET_NS + NS_PER_S), time.sleep(0.3), look(FORGET_NS)
+"""
+
+
+def test_an_instance_taken_away_for_good_leaves_nothing_behind(driver: Path, tmp_path: Path) -> None:
+    """After ten minutes nobody asks for it any more; made again after that it is a new one."""
+    (tmp_path / "script").write_text("mig 0 1\nmig 0 0 0.2\nmig 0 1 0.5\n")
+    environment = {**os.environ, "STANDIN_NVML": str(tmp_path / "script"), "LD_LIBRARY_PATH": str(driver)}
+    command = [sys.executable, "-c", GONE]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    all_three = "['nvml GPU 0', 'nvml xids', 'nvml GPU 0 MIG 1/0']"
+    assert answer.stdout.splitlines() == [*[all_three] * 3, "['nvml GPU 0', 'nvml xids']", all_three]

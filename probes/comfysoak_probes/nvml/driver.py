@@ -17,7 +17,8 @@ import pynvml
 
 T = TypeVar("T")
 
-DRAIN_S: Final = 0.8  # for calls under way to end before a shutdown; the wait for Xids is shorter
+DRAIN_S: Final = 0.1  # for calls under way to end before a shutdown
+REFUSED_MOST: Final = 2  # waits that are not begun because somebody wants to initialise, should he not come back
 
 
 class Fault(StrEnum):
@@ -129,6 +130,8 @@ class Gate:
         self._open = False
         self._busy = False  # somebody initialises it, or waits to
         self._inside: set[int] = set()  # threads in a call
+        self._waiting: set[int] = set()  # those of them that wait for events, up to half a second
+        self._wanted = 0  # somebody wants to initialise it: so many waits are refused meanwhile
         self._stuck: set[int] = set()  # those of them that did not come out in time
 
     def open(self) -> None:
@@ -139,14 +142,18 @@ class Gate:
     def reopen(self, generation: int) -> bool:
         """Shut the driver down and initialise it again, if nobody has since `generation`.
 
-        False when another thread does so just now, or is in a call and does not come out of it: a shutdown would pull
-        the driver from under it. Raises DriverError.
+        False when another thread does so just now, or is in a call: a shutdown would pull the driver from under it.
+        One that waits for events is out half a second later, and all others are served until then. Raises DriverError.
         """
         with self._lock:
             if self._open and self.generation != generation:
                 return True
             if self._busy or self._stuck:
                 return False
+            if self._waiting and not self._wanted:
+                self._wanted = REFUSED_MOST
+                return False
+            self._wanted = 0
             self._busy, was_open, self._open = True, self._open, False
             if not self._left.wait_for(lambda: not self._inside, DRAIN_S):
                 self._stuck = set(self._inside)
@@ -180,11 +187,32 @@ class Gate:
 
     def ask(self, function: Callable[..., T], *arguments: object, generation: int | None = None) -> T:
         """The driver's answer. Raises DriverError; CLOSED when what is passed is of another `generation`."""
+        self._enter(generation)
+        return self._inside_of(function, arguments)
+
+    def wait(self, function: Callable[..., T], *arguments: object, generation: int) -> T:
+        """As `ask`, of a call that waits; CLOSED also while somebody wants to initialise the driver."""
+        me = threading.get_ident()
+        self._enter(generation, waits=True)
+        try:
+            return self._inside_of(function, arguments)
+        finally:
+            self._waiting.discard(me)
+
+    def _enter(self, generation: int | None, *, waits: bool = False) -> None:
         me = threading.get_ident()
         with self._lock:
             if not self._open or (generation is not None and generation != self.generation):
                 raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
+            if waits and self._wanted:
+                self._wanted -= 1
+                raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
             self._inside.add(me)
+            if waits:
+                self._waiting.add(me)
+
+    def _inside_of(self, function: Callable[..., T], arguments: tuple[object, ...]) -> T:
+        me = threading.get_ident()
         try:
             return _call(function, arguments)
         except DriverError as error:
@@ -209,6 +237,8 @@ class Gate:
             try:
                 gpu = self._gpu(index)
             except DriverError as error:
+                if error.fault is Fault.CLOSED:
+                    raise  # says nothing of this GPU
                 found.append(Refusal(index, f"GPU {index}", error))
             else:
                 found += [gpu, *self._instances(gpu)]
@@ -216,58 +246,64 @@ class Gate:
 
     def _gpu(self, index: int) -> Device:
         generation = self.generation
-        handle = self.ask(pynvml.nvmlDeviceGetHandleByIndex, index)
-        return Device(index, self._uuid(handle), self._name(handle), handle, generation)
+        handle = self.ask(pynvml.nvmlDeviceGetHandleByIndex, index, generation=generation)
+        return Device(index, self._uuid(handle, generation), self._name(handle, generation), handle, generation)
 
     def _instances(self, gpu: Device) -> Iterator[Device | Refusal]:
         try:
-            current, _ = self.ask(pynvml.nvmlDeviceGetMigMode, gpu.handle)
-            places = self.ask(pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu.handle) if current else 0
-        except DriverError:
+            current, _ = self.ask(pynvml.nvmlDeviceGetMigMode, gpu.handle, generation=gpu.generation)
+            ask_most = pynvml.nvmlDeviceGetMaxMigDeviceCount
+            places = self.ask(ask_most, gpu.handle, generation=gpu.generation) if current else 0
+        except DriverError as error:
+            if error.fault is Fault.CLOSED:
+                raise
             return  # most GPUs have no MIG, and many drivers do not know of it
         for place in range(places):
             try:
-                handle = self.ask(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu.handle, place)
-                yield self._instance(gpu, handle)
+                ask_one = pynvml.nvmlDeviceGetMigDeviceHandleByIndex
+                yield self._instance(gpu, self.ask(ask_one, gpu.handle, place, generation=gpu.generation))
             except DriverError as error:
+                if error.fault is Fault.CLOSED:
+                    raise
                 if error.fault is not Fault.NO_DATA:  # that is a free place
                     yield Refusal(gpu.index, f"MIG instance {place} of GPU {gpu.index}", error)
 
     def _instance(self, gpu: Device, handle: object) -> Device:
-        gpu_instance = self.ask(pynvml.nvmlDeviceGetGpuInstanceId, handle)
-        compute_instance = self.ask(pynvml.nvmlDeviceGetComputeInstanceId, handle)
-        uuid, name = self._uuid(handle), self._name(handle)
-        return Device(gpu.index, uuid, name, handle, gpu.generation, gpu.handle, gpu_instance, compute_instance)
+        generation = gpu.generation
+        gpu_instance = self.ask(pynvml.nvmlDeviceGetGpuInstanceId, handle, generation=generation)
+        compute_instance = self.ask(pynvml.nvmlDeviceGetComputeInstanceId, handle, generation=generation)
+        uuid, name = self._uuid(handle, generation), self._name(handle, generation)
+        return Device(gpu.index, uuid, name, handle, generation, gpu.handle, gpu_instance, compute_instance)
 
     def renew(self, device: Device) -> Device:
         """The same GPU with a handle of this generation, and its index of today. Raises DriverError."""
         generation = self.generation
         try:
-            handle = self.ask(pynvml.nvmlDeviceGetHandleByUUID, device.uuid.encode())
+            handle = self.ask(pynvml.nvmlDeviceGetHandleByUUID, device.uuid.encode(), generation=generation)
         except DriverError as error:
             if error.fault is Fault.NO_DATA:
                 raise DriverError(pynvml.NVML_ERROR_GPU_NOT_FOUND) from None
             raise
         if device.parent is None:
-            return Device(self._index(handle, device.index), device.uuid, device.name, handle, generation)
-        parent = self.ask(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle)
-        gpu = Device(self._index(parent, device.index), "", "", parent, generation)
+            return Device(self._index(handle, generation, device.index), device.uuid, device.name, handle, generation)
+        parent = self.ask(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle, generation=generation)
+        gpu = Device(self._index(parent, generation, device.index), "", "", parent, generation)
         return self._instance(gpu, handle)
 
-    def _index(self, handle: object, otherwise: int) -> int:
+    def _index(self, handle: object, generation: int, otherwise: int) -> int:
         try:
-            return int(self.ask(pynvml.nvmlDeviceGetIndex, handle))
+            return int(self.ask(pynvml.nvmlDeviceGetIndex, handle, generation=generation))
         except DriverError as error:
             if error.fault in ENDS_READING:
                 raise
             return otherwise
 
-    def _uuid(self, handle: object) -> str:
-        return _text(self.ask(pynvml.nvmlDeviceGetUUID, handle))
+    def _uuid(self, handle: object, generation: int) -> str:
+        return _text(self.ask(pynvml.nvmlDeviceGetUUID, handle, generation=generation))
 
-    def _name(self, handle: object) -> str:
+    def _name(self, handle: object, generation: int) -> str:
         try:
-            return _text(self.ask(pynvml.nvmlDeviceGetName, handle))
+            return _text(self.ask(pynvml.nvmlDeviceGetName, handle, generation=generation))
         except UnicodeDecodeError:  # the binding decodes what boards of uncertain making have in their memory
             return "GPU of an unreadable name"
 

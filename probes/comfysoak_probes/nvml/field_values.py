@@ -58,7 +58,7 @@ class FieldValues:
         if not self._live:
             return found
         try:
-            self._fields.gate.ask(read_field_values, self._fields.handle, self._values)
+            self._fields.gpu.ask(read_field_values, self._values)
         except DriverError as error:
             self._refused(dict.fromkeys(self._live, error))
             return found

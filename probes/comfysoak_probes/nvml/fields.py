@@ -9,7 +9,8 @@ from typing import Any, Final
 import pynvml
 
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_probes.nvml.driver import ENDS_READING, LASTING, DriverError, Fault, Gate
+from comfysoak_probes.nvml.driver import ENDS_READING, LASTING, DriverError, Fault
+from comfysoak_probes.nvml.opened import OpenGpu
 
 Call = tuple[Callable[..., Any], tuple[object, ...]]  # a function of the binding, its arguments after the handle
 
@@ -22,13 +23,11 @@ UNKNOWN_QUESTION: Final = f"the driver does not know the question (NVML error {p
 class Fields:
     """Asks one GPU field by field, and knows which fields it does not have, so as not to ask for those again.
 
-    `columns` names the columns that a call fills, joined by commas. With `doubt`, an unknown error (999) of one field
-    is the field's own as long as the GPU still tells its memory: some boards answer so for a fan they do not have.
+    `columns` names the columns that a call fills, joined by commas. An unknown error (999) of one field is the
+    field's own as long as the GPU still tells its memory: some boards answer so for a fan they do not have.
     """
 
-    gate: Gate
-    handle: object
-    doubt: bool = False
+    gpu: OpenGpu
     _reasons: dict[str, str] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
     _choice: dict[str, int] = field(default_factory=dict)
@@ -46,7 +45,7 @@ class Fields:
             return None
         function, arguments = calls[self._choice.get(columns, 0)]
         try:
-            answer = self.gate.ask(function, self.handle, *arguments)
+            answer = self.gpu.ask(function, *arguments)
         except DriverError as error:
             return self._refused(columns, calls, error)
         self.clear(columns)
@@ -69,14 +68,14 @@ class Fields:
 
     def refuse(self, columns: str, error: DriverError) -> None:
         """Note that the driver gave no value. Raises the error when it is about the whole GPU."""
-        if error.fault in ENDS_READING and not (error.fault is Fault.UNKNOWN and self.doubt and self._alive()):
+        if error.fault in ENDS_READING and not (error.fault is Fault.UNKNOWN and self._alive()):
             raise error
         unknown_question = error.code == pynvml.NVML_ERROR_INVALID_ARGUMENT
         self.note(columns, UNKNOWN_QUESTION if unknown_question else str(error), lasting=lasts(error))
 
     def _alive(self) -> bool:
         try:
-            self.gate.ask(pynvml.nvmlDeviceGetMemoryInfo, self.handle)
+            self.gpu.ask(pynvml.nvmlDeviceGetMemoryInfo)
         except DriverError as error:
             return error.fault not in ENDS_READING
         return True
@@ -102,6 +101,10 @@ class Fields:
     def gone(self, columns: str) -> bool:
         """Whether these are never asked for again."""
         return columns in self._given_up
+
+    def reason(self, column: str) -> str | None:
+        """Why this column has no value."""
+        return self._reasons.get(column)
 
     def missing(self) -> str | None:
         """`column: reason`, or `column,column: reason`, of all columns without a value, joined by semicolons."""

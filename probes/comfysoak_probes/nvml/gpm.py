@@ -27,13 +27,10 @@ NONE: Final[list[float | None]] = [None] * len(METRICS)
 
 
 class Gpm:
-    """The metrics of one GPU, or of one MIG instance. `close` frees the driver's samples."""
+    """The metrics of one GPU, or of one MIG instance. `close` frees the driver's samples; then it begins anew."""
 
-    def __init__(self, fields: Fields, whole: object, instance: int | None) -> None:
-        """`whole` is the handle of the whole GPU, `instance` the number of its GPU instance, where it is one."""
+    def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._whole = whole
-        self._instance = instance
         self._samples: list[Any] = []  # opaque pointers: the newest, and the one before
         self._taken = False  # whether the newest has a sample in it
         self._request: Any = None
@@ -55,8 +52,9 @@ class Gpm:
             return NONE
 
     def _open(self) -> bool:
-        ask = self._fields.gate.ask
-        if not ask(pynvml.nvmlGpmQueryDeviceSupport, self._whole).isSupportedDevice:
+        ask = self._fields.gpu.ask_library
+        device = self._fields.gpu.device
+        if not ask(pynvml.nvmlGpmQueryDeviceSupport, device.parent or device.handle).isSupportedDevice:
             self._fields.note(COLUMNS, UNSUPPORTED, lasting=True)
             return False
         for _ in range(2):
@@ -78,14 +76,15 @@ class Gpm:
             self._fields.note(COLUMNS, "measured between two rows")
             return NONE
         self._request.sample1, self._request.sample2 = before, after
-        self._fields.gate.ask(pynvml.nvmlGpmMetricsGet, self._request)
+        self._fields.gpu.ask_library(pynvml.nvmlGpmMetricsGet, self._request)
         return [self._ratio(column, self._request.metrics[place]) for place, (column, _) in enumerate(METRICS)]
 
     def _sample(self, sample: Any) -> None:  # an opaque pointer
-        if self._instance is None:
-            self._fields.gate.ask(pynvml.nvmlGpmSampleGet, self._whole, sample)
+        gpu = self._fields.gpu
+        if gpu.device.parent is None:
+            gpu.ask(pynvml.nvmlGpmSampleGet, sample)
         else:
-            self._fields.gate.ask(pynvml.nvmlGpmMigSampleGet, self._whole, self._instance, sample)
+            gpu.ask_library(pynvml.nvmlGpmMigSampleGet, gpu.device.parent, gpu.device.gpu_instance, sample)
 
     def _ratio(self, column: str, metric: Any) -> float | None:  # the binding's structure
         if metric.nvmlReturn != pynvml.NVML_SUCCESS:
@@ -103,6 +102,6 @@ class Gpm:
         samples, self._samples, self._taken = self._samples, [], False
         for sample in samples:
             try:
-                self._fields.gate.ask(pynvml.nvmlGpmSampleFree, sample)
+                self._fields.gpu.ask_library(pynvml.nvmlGpmSampleFree, sample)
             except DriverError:
                 continue  # the driver is shut down, or is gone with all it held

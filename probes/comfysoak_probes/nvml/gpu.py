@@ -17,6 +17,7 @@ from comfysoak_core.rows import Gpu, Row
 from comfysoak_probes.nvml.driver import Device, DriverError, Gate
 from comfysoak_probes.nvml.fields import Fields, memory_of
 from comfysoak_probes.nvml.health import HealthReader
+from comfysoak_probes.nvml.opened import OpenGpu
 from comfysoak_probes.nvml.presence import Presence
 from comfysoak_probes.nvml.slow import SlowReader
 from comfysoak_probes.processes.names import ProcessNames
@@ -44,8 +45,7 @@ class GpuSource:
     def __init__(self, device: Device, gate: Gate, rates: Rates, host: str, clock: Clock, names: ProcessNames) -> None:
         self.name = f"nvml {device.title}"
         self.every_s = rates.fast_s
-        self._device = device
-        self._gate = gate
+        self._gpu = OpenGpu(gate, device)
         self._rates = rates
         self._host = host
         self._clock = clock
@@ -85,7 +85,7 @@ class GpuSource:
         cadence = self._processes_due
         first, due = not cadence.due_ns, cadence.due(tick.deadline_ns)
         if first:
-            apart_s = self._device.index * self._rates.fast_s
+            apart_s = self._gpu.device.index * self._rates.fast_s
             cadence.due_ns += round(apart_s % cadence.every_s * NS_PER_S)
         return due
 
@@ -94,28 +94,32 @@ class GpuSource:
         self._slow.close()
 
     def _begin(self) -> None:
-        """Forget what this GPU refused, and every counter: in a driver initialised anew all may be otherwise."""
-        device, gate = self._device, self._gate
-        self._fast = Fields(gate, device.handle)
-        if device.parent is not None:
+        """Forget what this GPU refused, and every counter: after a loss all may be otherwise."""
+        gpu = self._gpu
+        self._fast = Fields(gpu)
+        if gpu.device.parent is not None:
             self._fast.note(UTILISATION, NO_UTILISATION, lasting=True)
-        self._slow = SlowReader(gate, device, host=self._host, source=SOURCE, clock=self._clock)
-        self._health = HealthReader(gate, device, self._names, host=self._host, source=SOURCE, clock=self._clock)
+        self._slow = SlowReader(gpu, host=self._host, source=SOURCE, clock=self._clock)
+        self._health = HealthReader(gpu, self._names, host=self._host, source=SOURCE, clock=self._clock)
+
+    def look_again(self) -> None:
+        """It is no longer listed: at the next reading look for it before its handle is used; for any thread."""
+        self._presence.doubted = True
 
     def _renew(self) -> None:
-        """A handle that is good now."""
-        device = self._presence.renew()
+        """A handle that is good now; counters go on when the driver was initialised again for another GPU's sake."""
+        self._gpu.device = self._presence.renew()
         self._slow.close()
-        self._device = device
-        self._begin()
+        if self._presence.is_lost:
+            self._begin()
 
     def _lost(self, tick: Tick, error: DriverError) -> list[Row]:
         """A row without values, and at the first of them an event; asked again later and later."""
         rows: list[Row] = [
             Gpu(
                 at_ns=tick.began_ns, read_cost_ns=self._clock.now_ns() - tick.began_ns, late_ns=tick.late_ns,
-                host=self._host, source=SOURCE, uuid=self._device.uuid, index=self._device.index,
-                instance=self._device.instance, missing=f"all: {error}",
+                host=self._host, source=SOURCE, uuid=self._gpu.device.uuid, index=self._gpu.device.index,
+                instance=self._gpu.device.instance, missing=f"all: {error}",
             )
         ]  # fmt: skip
         events, again_s = self._presence.lost(tick, error)
@@ -134,9 +138,9 @@ class GpuSource:
             late_ns=max(0, began_ns - tick.deadline_ns),
             host=self._host,
             source=SOURCE,
-            uuid=self._device.uuid,
-            index=self._device.index,
-            instance=self._device.instance,
+            uuid=self._gpu.device.uuid,
+            index=self._gpu.device.index,
+            instance=self._gpu.device.instance,
             memory_used_bytes=memory.used if memory else None,
             memory_total_bytes=memory.total if memory else None,
             memory_reserved_bytes=getattr(memory, "reserved", None),

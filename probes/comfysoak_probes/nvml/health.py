@@ -9,10 +9,10 @@ import pynvml
 from comfysoak_core.clock import Clock
 from comfysoak_core.rows import GpuHealth, GpuProcess, Row
 from comfysoak_core.value import value
-from comfysoak_probes.nvml.driver import Device, Gate
 from comfysoak_probes.nvml.field_values import FieldValues, Wanted
 from comfysoak_probes.nvml.fields import WHOLE_ONLY, Fields, hertz, ratio, scaled
 from comfysoak_probes.nvml.nvlinks import NvLinks
+from comfysoak_probes.nvml.opened import OpenGpu
 from comfysoak_probes.nvml.processes import (
     EMPTY,
     HIDDEN,
@@ -55,21 +55,19 @@ OF_WHOLE: Final = (
 
 
 class HealthReader:
-    """Reads one GPU, or one MIG instance, of one generation of the driver."""
+    """Reads one GPU, or one MIG instance."""
 
-    def __init__(
-        self, gate: Gate, device: Device, names: ProcessNames, *, host: str, source: str, clock: Clock
-    ) -> None:
-        self._device = device
+    def __init__(self, gpu: OpenGpu, names: ProcessNames, *, host: str, source: str, clock: Clock) -> None:
+        self._gpu = gpu
         self._names = names
         self._host = host
         self._source = source
         self._clock = clock
-        self._fields = Fields(gate, device.handle, doubt=True)
+        self._fields = Fields(gpu)
         self._processes = GpuProcesses(self._fields)
         self._links = NvLinks(self._fields)
         self._values: FieldValues | None = None
-        if device.parent is not None:
+        if gpu.device.parent is not None:
             for columns in OF_WHOLE:
                 self._fields.note(columns, WHOLE_ONLY, lasting=True)
 
@@ -124,9 +122,9 @@ class HealthReader:
             late_ns=max(0, began_ns - tick.deadline_ns),
             host=self._host,
             source=self._source,
-            uuid=self._device.uuid,
-            index=self._device.index,
-            instance=self._device.instance,
+            uuid=self._gpu.device.uuid,
+            index=self._gpu.device.index,
+            instance=self._gpu.device.instance,
             ecc_corrected=_whole(ecc_corrected),
             ecc_uncorrected=_whole(ecc_uncorrected),
             ecc_uncorrected_lifetime=_whole(ecc_lifetime),
@@ -161,7 +159,9 @@ class HealthReader:
     def _field_values(self) -> list[float | None]:
         if self._values is None or not self._links.all_found:
             self._links.find()
-            self._values = FieldValues(self._fields, [*WANTED, *self._links.wanted()], ask=self._device.parent is None)
+            self._values = FieldValues(
+                self._fields, [*WANTED, *self._links.wanted()], ask=self._gpu.device.parent is None
+            )
         return self._values.read()
 
     def _process(self, holder: Holder, moment: Moment, found: Holdings) -> GpuProcess:
@@ -178,8 +178,8 @@ class HealthReader:
             read_cost_ns=moment.cost_ns,
             late_ns=moment.late_ns,
             host=self._host,
-            uuid=self._device.uuid,
-            instance=self._device.instance,
+            uuid=self._gpu.device.uuid,
+            instance=self._gpu.device.instance,
             pid=user.pid,
             kind=user.kind,
             name=holder.name,

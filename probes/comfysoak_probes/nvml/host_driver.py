@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from comfysoak_core.clock import Clock
+from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Event, Row
 from comfysoak_probes.nvml.driver import Device, DriverError, Fault, Gate, Refusal
@@ -15,6 +15,7 @@ from comfysoak_probes.nvml.xid_source import XidSource
 from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.source import SAMPLER, Backoff, Outage, Source, Tick
 
+FORGET_NS: Final = 600 * NS_PER_S  # an instance that is not made again within it is another one when it comes
 LOOK_EVERY_S: Final = 2.0  # for a driver, a GPU or an instance that was not there before; 0.2 ms with eight GPUs
 GROUP: Final = "nvml"
 XID_GROUP: Final = "nvml xids"
@@ -22,13 +23,13 @@ ON_THE_BUS: Final = Path("/proc/driver/nvidia/gpus")  # Linux; the library itsel
 
 
 class DriverSource:
-    """Looks for a driver and its GPUs, and has a `GpuSource` started for each one it finds, in a group of threads."""
+    """Looks for a driver and its GPUs; has a `GpuSource` started for each it finds, and ended for what is gone."""
 
     patience_s = 0.15
 
     def __init__(
-        self, *, rates: Rates, host: str, clock: Clock, start: Callable[[Source, str], None], names: ProcessNames,
-        on_the_bus: Path = ON_THE_BUS,
+        self, *, rates: Rates, host: str, clock: Clock, start: Callable[[Source, str], None],
+        end: Callable[[Source], object], names: ProcessNames, on_the_bus: Path = ON_THE_BUS,
     ) -> None:  # fmt: skip
         self.name = GROUP
         self.every_s = LOOK_EVERY_S
@@ -37,15 +38,16 @@ class DriverSource:
         self._host = host
         self._clock = clock
         self._start = start
+        self._end = end
         self._names = names
         self._on_the_bus = on_the_bus
         self._outage = Outage(GROUP)
         self._backoff = Backoff(LOOK_EVERY_S)
         self._found: dict[str, Device] = {}  # by uuid, as last listed
-        self._absent: set[str] = set()
+        self._sources: dict[str, GpuSource] = {}  # of each of them
+        self._absent: dict[str, int] = {}  # those that are not listed, and since when
         self._refused: dict[str, str] = {}  # why, by title
         self._xids: XidSource | None = None
-        self._listed = 0  # the generation in which GPUs were last listed
         self._bus: frozenset[str] = frozenset()
 
     def read(self, tick: Tick) -> list[Row]:
@@ -82,13 +84,15 @@ class DriverSource:
         self._bus = bus
 
     def _compare(self, devices: list[Device | Refusal], tick: Tick) -> Iterator[Event]:
-        """What is new is begun; what is no longer there learns so by a driver initialised again."""
+        """What is new is begun; what is no longer there is asked to look again."""
         there = {device.uuid: device for device in devices if isinstance(device, Device)}
         refused = [device for device in devices if isinstance(device, Refusal)]
-        absent = self._missing(there, refused)
-        if absent - self._absent and self._listed == self._gate.generation:
-            self._gate.reopen(self._listed)
-        self._absent, self._listed = absent, self._gate.generation
+        self._absent = {uuid: self._absent.get(uuid, tick.began_ns) for uuid in self._missing(there, refused)}
+        for uuid, since_ns in self._absent.items():
+            if since_ns == tick.began_ns:
+                self._sources[uuid].look_again()
+            elif tick.began_ns - since_ns >= FORGET_NS and self._found[uuid].parent is not None:
+                self._forget(uuid)
         for device in there.values():
             if device.uuid not in self._found:
                 yield self._begin(device, tick)
@@ -100,8 +104,15 @@ class DriverSource:
         indices = {refusal.index for refusal in refused}
         return {uuid for uuid, gpu in self._found.items() if uuid not in there and gpu.index not in indices}
 
+    def _forget(self, uuid: str) -> None:
+        """An instance taken away for good: whoever makes others again and again leaves nothing behind here."""
+        del self._found[uuid]
+        self._end(self._sources.pop(uuid))
+
     def _begin(self, device: Device, tick: Tick) -> Event:
-        self._start(GpuSource(device, self._gate, self._rates, self._host, self._clock, self._names), GROUP)
+        source = GpuSource(device, self._gate, self._rates, self._host, self._clock, self._names)
+        self._sources[device.uuid] = source
+        self._start(source, GROUP)
         if device.parent is None:  # the driver tells of an instance by its GPU
             self._listen(device)
         detail = f"{device.title}, {device.name}, driver {_version(self._gate)}"

@@ -56,7 +56,7 @@ class NvLinks:
         return True
 
     def _state(self, link: int) -> int:
-        return int(self._fields.gate.ask(pynvml.nvmlDeviceGetNvLinkState, self._fields.handle, link))
+        return int(self._fields.gpu.ask(pynvml.nvmlDeviceGetNvLinkState, link))
 
     def active(self) -> int | None:
         """How many are up now; None where there is none. Raises DriverError when the whole GPU is gone."""

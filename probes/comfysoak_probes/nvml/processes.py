@@ -23,6 +23,7 @@ NO_MEMORY: Final = "the driver does not tell the memory of processes here (as un
 NO_SAMPLE: Final = "utilisation_ratio: the driver has no sample of it since the row before"
 EMPTY: Final = f"the driver names none, as it does where {HIDDEN}"
 
+PROCESSES: Final = "processes"
 UTILISATION: Final = "utilisation_ratio"
 SAMPLES_MOST: Final = 256  # of processes, in one answer
 
@@ -42,17 +43,20 @@ class GpuProcesses:
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._graphics = Fields(fields.gate, fields.handle, doubt=True)  # a GPU without graphics misses nothing
-        self._usage = Fields(fields.gate, fields.handle, doubt=True)
+        self._graphics = Fields(fields.gpu)  # a GPU without graphics misses nothing
+        self._usage = Fields(fields.gpu)
         self._newest = Newest()
         self._room = (pynvml.c_nvmlProcessUtilizationSample_t * SAMPLES_MOST)()
 
     def read(self) -> list[User] | None:
         """All of them; None, with the reason noted, when the driver does not tell. Raises DriverError."""
         compute, graphics = _listed(self._fields, "Compute"), _listed(self._graphics, "Graphics")
-        if compute is None and not graphics:
+        if compute is None:
+            return None  # who is in the other list is not all of them
+        if graphics is None and not self._graphics.gone(PROCESSES):
+            self._fields.note(PROCESSES, str(self._graphics.reason(PROCESSES)))
             return None
-        return merged(compute or [], graphics or [], self._utilisation() if compute or graphics else {})
+        return merged(compute, graphics or [], self._utilisation() if compute or graphics else {})
 
     def no_utilisation(self) -> str:
         """Why a process has no `utilisation_ratio`, as `missing` has it."""
@@ -72,8 +76,7 @@ class GpuProcesses:
     def _samples(self) -> list[Any]:  # structures of the binding
         """What is new, by time."""
         try:
-            ask = self._fields.gate.ask
-            count = ask(read_process_utilization, self._fields.handle, self._newest.stamp_us, self._room)
+            count = self._fields.gpu.ask(read_process_utilization, self._newest.stamp_us, self._room)
         except DriverError as error:
             if error.fault is Fault.NO_DATA:
                 self._newest.nothing()
@@ -86,7 +89,7 @@ class GpuProcesses:
 
 def _listed(fields: Fields, kind: str) -> list[Any] | None:  # structures of the binding
     newer, older = (getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses_v{version}") for version in (3, 2))
-    listed: list[Any] | None = fields.get_first("processes", (newer, ()), (older, ()))
+    listed: list[Any] | None = fields.get_first(PROCESSES, (newer, ()), (older, ()))
     return listed
 
 

@@ -110,12 +110,12 @@ class UtilisationSamples:
 
     def _new(self) -> list[float]:
         """The new values in percent; what is none (above 100) left out."""
-        gate, handle = self._fields.gate, self._fields.handle
+        ask = self._fields.gpu.ask
         if self._room is None:
-            size = max(1, gate.ask(count_samples, handle, KIND))
+            size = max(1, ask(count_samples, KIND))
             self._room = (pynvml.c_nvmlSample_t * size)()
             self._bytes = memoryview(self._room).cast("B")
-        kind, count = gate.ask(read_samples, handle, KIND, self._newest.stamp_us, self._room)
+        kind, count = ask(read_samples, KIND, self._newest.stamp_us, self._room)
         layout = LAYOUTS.get(kind, LAYOUTS[pynvml.NVML_VALUE_TYPE_UNSIGNED_INT])
         since_us, percents = self._newest.stamp_us, []
         for stamp_us, percent in layout.iter_unpack(self._bytes[: SIZE * count]):

@@ -8,10 +8,10 @@ import pynvml
 
 from comfysoak_core.clock import Clock
 from comfysoak_core.rows import GpuSlow
-from comfysoak_probes.nvml.driver import Device, Gate
 from comfysoak_probes.nvml.field_values import ALL_LINKS, FieldValues, Wanted
 from comfysoak_probes.nvml.fields import WHOLE_ONLY, Fields, Rate, hertz, reasons_of, scaled, temperature_of
 from comfysoak_probes.nvml.gpm import Gpm
+from comfysoak_probes.nvml.opened import OpenGpu
 from comfysoak_probes.nvml.samples import UtilisationSamples
 from comfysoak_probes.reasons import event_reasons
 from comfysoak_probes.source import Tick
@@ -41,17 +41,17 @@ OF_WHOLE: Final = (
 
 
 class SlowReader:
-    """Reads one GPU, or one MIG instance, of one generation of the driver. `close` frees what the driver lent."""
+    """Reads one GPU, or one MIG instance. `close` frees what the driver lent; what it counts is counted on after it."""
 
-    def __init__(self, gate: Gate, device: Device, *, host: str, source: str, clock: Clock) -> None:
-        self._device = device
+    def __init__(self, gpu: OpenGpu, *, host: str, source: str, clock: Clock) -> None:
+        self._gpu = gpu
         self._host = host
         self._source = source
         self._clock = clock
-        self._fields = fields = Fields(gate, device.handle, doubt=True)
+        self._fields = fields = Fields(gpu)
         self._samples = UtilisationSamples(fields)
-        whole = device.parent is None
-        self._gpm = Gpm(fields, device.handle if whole else device.parent, device.gpu_instance)
+        self._gpm = Gpm(fields)
+        whole = gpu.device.parent is None
         self._values = FieldValues(fields, WANTED, ask=whole)
         if not whole:
             for column in OF_WHOLE:
@@ -67,7 +67,7 @@ class SlowReader:
 
     def read(self, tick: Tick) -> GpuSlow:
         """The row of now. Raises DriverError when the whole GPU is gone."""
-        fields, get = self._fields, self._fields.get
+        fields, get, device = self._fields, self._fields.get, self._gpu.device
         began_ns = self._clock.now_ns()
         utilisation = self._samples.read()
         graphics, sm, occupancy, tensor, memory = self._gpm.read()
@@ -93,10 +93,10 @@ class SlowReader:
             late_ns=max(0, began_ns - tick.deadline_ns),
             host=self._host,
             source=self._source,
-            uuid=self._device.uuid,
-            index=self._device.index,
-            instance=self._device.instance,
-            name=self._device.name,
+            uuid=device.uuid,
+            index=device.index,
+            instance=device.instance,
+            name=device.name,
             utilisation_mean_ratio=utilisation.mean_ratio,
             utilisation_highest_ratio=utilisation.highest_ratio,
             utilisation_samples=utilisation.samples,

@@ -7,6 +7,7 @@ no times of their own, and it ends with the initialisation of the driver it was 
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from comfysoak_probes.xids import xid_code, xid_words
 XID: Final = pynvml.nvmlEventTypeXidCriticalError
 DOUBLE_BIT: Final = pynvml.nvmlEventTypeDoubleBitEccError
 NO_INSTANCE: Final = 0xFFFFFFFF
-WAIT_MS: Final = 500  # shorter than the gate waits for calls to end before it initialises the driver again
+WAIT_MS: Final = 500  # shorter than a lost GPU waits for it to end (`SOON_S`)
 IDLE_S: Final = 1.0  # between two looks whether there is something to listen to
 TOLD_BY_THE_READER: Final = frozenset({Fault.GPU_LOST, Fault.GPU_GONE, Fault.NO_DRIVER})
 TRIES_BEFORE_TOLD: Final = 3  # that there is no set to be had
@@ -82,8 +83,7 @@ class XidSource:
 
     def close(self) -> None:
         """Free the set."""
-        if self._set is not None:
-            self._free(self._set)
+        self._drop()
 
     def _register(self, tick: Tick) -> list[Event]:
         """Register what is wanted and not heard yet, in a set of this generation. Raises DriverError."""
@@ -99,7 +99,11 @@ class XidSource:
         if self._set is None:
             generation = self._gate.generation
             self._set = EventSet(self._gate.ask(pynvml.nvmlEventSetCreate, generation=generation), generation, {})
-        return [event for device in new for event in self._register_one(self._set, device, now_ns)]
+        told: list[Event] = []
+        for device in new:
+            if (events := self._set) is not None:
+                told += self._register_one(events, device, now_ns)
+        return told
 
     def _register_one(self, events: EventSet, device: Device, now_ns: int) -> list[Event]:
         try:
@@ -110,8 +114,10 @@ class XidSource:
                 pynvml.nvmlDeviceRegisterEvents, device.handle, types, events.handle, generation=events.generation
             )
         except DriverError as error:
-            if error.fault in {Fault.UNKNOWN, Fault.CLOSED}:
+            if error.fault is Fault.CLOSED:
                 raise
+            if error.fault is Fault.UNKNOWN:  # has broken the set: the next reading builds one without this GPU
+                self._drop()
             self._put_off(device, error, now_ns)
             return [] if error.fault in TOLD_BY_THE_READER else self._tell(device, error, now_ns)
         events.heard[_address(device.handle)] = device
@@ -141,7 +147,7 @@ class XidSource:
 
     def _wait(self, events: EventSet) -> list[Event]:
         try:
-            data = self._gate.ask(pynvml.nvmlEventSetWait_v2, events.handle, WAIT_MS, generation=events.generation)
+            data = self._gate.wait(pynvml.nvmlEventSetWait_v2, events.handle, WAIT_MS, generation=events.generation)
         except DriverError as error:
             if error.code == pynvml.NVML_ERROR_TIMEOUT:
                 return []
@@ -166,9 +172,7 @@ class XidSource:
         if error.fault is Fault.CLOSED:
             self.every_s = IDLE_S
             return []
-        if self._set is not None:
-            self._free(self._set)
-        self._set = None
+        self._drop()
         self.every_s = self._backoff.next_s()
         if error.fault not in LASTING and self._backoff.tries < TRIES_BEFORE_TOLD:
             return []
@@ -177,11 +181,11 @@ class XidSource:
             self._put_off(device, error, now_ns)
         return [event for device in wanted for event in self._tell(device, error, now_ns)]
 
-    def _free(self, events: EventSet) -> None:
-        try:
-            self._gate.ask(pynvml.nvmlEventSetFree, events.handle, generation=events.generation)
-        except DriverError:
-            return  # it is gone already
+    def _drop(self) -> None:
+        events, self._set = self._set, None
+        if events is not None:
+            with suppress(DriverError):  # it is gone already
+                self._gate.ask(pynvml.nvmlEventSetFree, events.handle, generation=events.generation)
 
 
 def _address(handle: Any) -> int:  # an opaque pointer

@@ -57,7 +57,7 @@ def probe(
             sinks.append(stack.enter_context(_Recorded(out, clock=clock, host=host, stop=stop, console=console)))
         sinks.append(stack.enter_context(_shown_on(console, clock)))
         sampler = Sampler(_Both(sinks), clock, host=host, tell=_quiet)
-        add_sources(sampler.add, config, clock, host=host)
+        add_sources(sampler.add, sampler.remove, config, clock, host=host)
         sampler.run(stop, None if seconds is None else clock.now_ns() + round(seconds * NS_PER_S))
     codes: dict[int, ExitCode] = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
     return codes.get(stop.signal, ExitCode.OK)
