@@ -58,11 +58,23 @@ def refreshes(run: Run) -> tuple[Refresh, ...]:
     )
 
 
+def intervals_s(run: Run) -> dict[str, float]:
+    """Seconds between two refreshes of each GPU of which an exporter told that, by UUID."""
+    told = {one.source: one.seconds for one in refreshes(run)}
+    if not told:
+        return {}
+    of_exporters = set(run.gpu.loc[run.gpu["source"] == EXPORTER, "uuid"])
+    seen = run.events[(run.events["kind"] == "gpu") & run.events["subject"].isin(of_exporters)]
+    by = (
+        (str(uuid), str(detail).rpartition(", by ")[2])
+        for uuid, detail in zip(seen["subject"], seen["detail"], strict=True)
+    )
+    return {uuid: told[source] for uuid, source in by if source in told}
+
+
 def samples(run: Run, uuid: str, rows: pd.DataFrame) -> int:
     """How many of a GPU's rows can be new: all, or one for each refresh of its exporter."""
-    events = run.events[(run.events["kind"] == "gpu") & (run.events["subject"] == uuid)]
-    named = " ".join(events["detail"].fillna(""))
-    interval_s = next((one.seconds for one in refreshes(run) if f"by {one.source}" in named), 0.0)
+    interval_s = intervals_s(run).get(uuid, 0.0)
     if not interval_s or rows["source"].iloc[0] != EXPORTER:
         return len(rows)
     lasted_s = float((rows["at"].max() - rows["at"].min()).total_seconds())

@@ -51,6 +51,9 @@ DURATIONS = frozenset(
         "upload_took_ns",
     }
 )
+_GPU_LABELS = frozenset(
+    {"at", "read_cost_s", "late_s", "host", "source", "uuid", "index", "instance", "name", "missing"}
+)
 _ARROW: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 _EDGES = (
     ("prompts", "scheduled_ns"),
@@ -153,7 +156,7 @@ class Run:
 
     @cached_property
     def gpu(self) -> pd.DataFrame:
-        """Samples of GPU memory and utilisation in order of time."""
+        """Samples of GPU memory and utilisation in order of time, of each GPU by one source (`told_once`)."""
         columns = (
             "at_ns",
             "host",
@@ -166,12 +169,12 @@ class Run:
             "utilisation_ratio",
             "missing",
         )
-        return self.frame("gpu", columns).sort_values("at", ignore_index=True)
+        return told_once(self.frame("gpu", columns).sort_values("at", ignore_index=True))
 
     @cached_property
     def gpu_slow(self) -> pd.DataFrame:
         """Power, temperature, clocks and their like."""
-        return self.frame("gpu_slow").sort_values("at", ignore_index=True)
+        return told_once(self.frame("gpu_slow").sort_values("at", ignore_index=True))
 
     @cached_property
     def gpu_processes(self) -> pd.DataFrame:
@@ -293,6 +296,24 @@ def open_run(path: Path | str) -> Run:
     """The run recorded in directory `path`; RecordingError, in one clear sentence, when it cannot be read."""
     directory = Path(path)
     return Run(Recording.open(directory), directory)
+
+
+def told_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """GPU rows without what an exporter says of a GPU that the driver tells as well, and fresher.
+
+    Columns that only the exporter tells (of a chip that needs DCGM for its activity) stay, in rows of their own.
+    """
+    by_driver = rows[rows["source"] == "nvml"]
+    doubled = (rows["source"] != "nvml") & rows["uuid"].isin(by_driver["uuid"].unique())
+    if not doubled.any():
+        return rows
+    values = [name for name in rows.columns if name not in _GPU_LABELS]
+    rows, left = rows.copy(), pd.Series(data=True, index=rows.index)
+    for uuid, part in rows[doubled].groupby("uuid"):
+        told = by_driver[by_driver["uuid"] == uuid][values].notna().any()
+        rows.loc[part.index, [name for name in values if told[name]]] = None
+        left[part.index] = rows.loc[part.index, values].notna().any(axis=1)
+    return rows[left].reset_index(drop=True)
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

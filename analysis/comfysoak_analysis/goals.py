@@ -206,17 +206,22 @@ _NO_GPU = "no GPU was watched"
 
 def _memory_max(evidence: Evidence) -> Measured:
     found = [gpu.memory_max_bytes for gpu in gpus(evidence.run) if not math.isnan(gpu.memory_max_bytes)]
-    return Measured(max(found, default=math.nan), len(evidence.run.gpu), _NO_GPU)
+    return Measured(max(found, default=math.nan), _fresh_samples(evidence.run), _NO_GPU)
+
+
+def _fresh_samples(run: Run) -> int:
+    """Of all GPUs; what an exporter only repeats is none."""
+    return sum(gpu.samples for gpu in gpus(run))
 
 
 def _memory_max_share(evidence: Evidence) -> Measured:
     found = [gpu.memory_max_share for gpu in gpus(evidence.run) if not math.isnan(gpu.memory_max_share)]
-    return Measured(max(found, default=math.nan), len(evidence.run.gpu), _NO_GPU)
+    return Measured(max(found, default=math.nan), _fresh_samples(evidence.run), _NO_GPU)
 
 
 def _utilisation_mean(evidence: Evidence) -> Measured:
     means = [gpu.utilisation_mean for gpu in gpus(evidence.run) if not math.isnan(gpu.utilisation_mean)]
-    samples = int(evidence.run.gpu["utilisation_ratio"].notna().sum())
+    samples = sum(gpu.samples for gpu in gpus(evidence.run) if not math.isnan(gpu.utilisation_mean))
     return Measured(sum(means) / len(means) if means else math.nan, samples, "no utilisation was read")
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.exporters import intervals_s
 from comfysoak_analysis.findings.finding import GpuState
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import Held, LoadedModels, ModelLoad, loaded_models, model_loads
+from comfysoak_analysis.server_hosts import gpus_beside
+from comfysoak_core.clock import NS_PER_S
 
 WINDOW_NS = 2_000_000_000
 
@@ -21,7 +24,12 @@ class GpuStates:
 
     def __init__(self, run: Run, loads: tuple[ModelLoad, ...] | None = None) -> None:
         self.loads = model_loads(run) if loads is None else loads
-        self._series = [_Series(part) for _, part in run.gpu.groupby("uuid")]
+        refreshed_s = intervals_s(run)
+        self._series = {
+            str(uuid): _Series(part, refreshed_s.get(str(uuid), 0.0)) for uuid, part in run.gpu.groupby("uuid")
+        }
+        self._run = run
+        self._beside: dict[str | None, list[_Series]] = {None: list(self._series.values())}
         servers = {load.server for load in self.loads}
         self._held: dict[str, LoadedModels] = {server: loaded_models(run, self.loads, server) for server in servers}
 
@@ -32,15 +40,17 @@ class GpuStates:
         state = GpuState(at_ns, loaded_models=held.sure, perhaps_loaded=held.perhaps, staged_models=held.staged)
         if not self._series:
             return replace(state, unknown="no GPU was watched")
-        parts = [part for series in self._series if (part := series.around(at_ns)) is not None]
+        beside = self._of_server(server)
+        parts = [part for series in beside if (part := series.around(at_ns)) is not None]
         if not parts:
-            return replace(state, unknown="no sample within 2 s")
+            fresh = "fresh " if any(series.is_coarse for series in beside) else ""
+            return replace(state, unknown=f"no {fresh}sample within 2 s")
         shares = [part.share for part in parts if part.share is not None]
         fullest = max(parts, key=lambda part: part.share or 0.0)
         busy = [part.utilisation for part in parts if part.utilisation is not None]
         return replace(
             state,
-            gpus=len(self._series),
+            gpus=len(beside),
             vram_share=max(shares) if shares else None,
             vram_used_bytes=fullest.used_bytes,
             utilisation_ratio=float(np.mean(busy)) if busy else None,
@@ -49,6 +59,13 @@ class GpuStates:
     def each(self, moments: Sequence[pd.Timestamp], servers: Sequence[str | None]) -> tuple[GpuState, ...]:
         """The state at each moment, beside the server it concerns."""
         return tuple(self.at(moment, server) for moment, server in zip(moments, servers, strict=True))
+
+    def _of_server(self, server: str | None) -> list[_Series]:
+        """The GPUs of the host it runs on, where that is known."""
+        if server not in self._beside:
+            uuids = gpus_beside(self._run, server or "")["uuid"].drop_duplicates()
+            self._beside[server] = [self._series[str(uuid)] for uuid in uuids]
+        return self._beside[server]
 
     def _models(self, moment: pd.Timestamp, server: str | None) -> Held:
         if server is None and len(self._held) == 1:
@@ -74,7 +91,12 @@ class _Part:
 class _Series:
     """One GPU's samples, ready to be searched."""
 
-    def __init__(self, samples: pd.DataFrame) -> None:
+    def __init__(self, samples: pd.DataFrame, refreshed_s: float) -> None:
+        """`refreshed_s`: seconds between two refreshes of its exporter; 0 where each sample is new."""
+        self.is_coarse = refreshed_s > WINDOW_NS / NS_PER_S
+        if self.is_coarse:  # what is repeated may be as old as that: only a change is known to be new
+            values = samples[["memory_used_bytes", "memory_total_bytes", "utilisation_ratio"]].fillna(-1.0)
+            samples = samples[values.ne(values.shift()).any(axis=1) & (np.arange(len(samples)) > 0)]
         self._at = samples["at"].to_numpy().astype("datetime64[ns]").astype(np.int64)
         self._used = samples["memory_used_bytes"].to_numpy(dtype=float)
         self._total = samples["memory_total_bytes"].to_numpy(dtype=float)

@@ -50,7 +50,7 @@ def test_out_of_memory_says_how_full_the_gpu_was(story: Run) -> None:
 def test_of_several_gpus_the_state_says_that_it_is_the_fullest_one(directory: Path) -> None:
     """Which GPU a server uses is not known: another one's memory must not pass for its own."""
     other = Gpu(
-        at_ns=START_NS, read_cost_ns=1, host="h", source="nvml", uuid="GPU-2", memory_used_bytes=23 * GIB,
+        at_ns=START_NS, read_cost_ns=1, host="gpu-1", source="nvml", uuid="GPU-2", memory_used_bytes=23 * GIB,
         memory_total_bytes=24 * GIB, utilisation_ratio=0.0,
     )  # fmt: skip
     rows = [replace(other, at_ns=START_NS + second * S) for second in range(30)]

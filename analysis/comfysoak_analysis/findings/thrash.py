@@ -6,6 +6,7 @@ dynamic VRAM a model is staged at every use: that counts only where its file had
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,7 +16,7 @@ from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.model_loads import ModelLoad, Origin
+from comfysoak_analysis.model_loads import ModelLoad, Origin, let_go
 from comfysoak_core.codes import Code
 
 LEAST_PROMPTS = 8
@@ -31,7 +32,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         executed = run.prompts[(run.prompts["server"] == server) & run.prompts["work"]].dropna(
             subset=["start_received"]
         )
-        again = _again(loads)
+        again = _again(loads, let_go(run, server))
         paid = _first_of_each_prompt(again, executed)
         hit, changes = len(paid), _changes(executed)
         often = hit >= SHARE * len(executed) or (
@@ -54,11 +55,13 @@ def _changes(executed: pd.DataFrame) -> int:
     return int((workflows != workflows.shift()).iloc[1:].sum())
 
 
-def _again(loads: list[ModelLoad]) -> list[ModelLoad]:
-    """Loads of a model that had been loaded before."""
+def _again(loads: list[ModelLoad], let_go_at: list[pd.Timestamp]) -> list[ModelLoad]:
+    """Loads of a model that had been loaded before, since the server was last made to let all go."""
     seen: set[str] = set()
-    again = []
+    again, epoch = [], 0
     for load in loads:
+        if (now := bisect(let_go_at, load.started)) != epoch:
+            seen, epoch = set(), now
         if load.label in seen and not (load.staged and load.origin is not Origin.COLD):
             again.append(load)
         seen.add(load.label)

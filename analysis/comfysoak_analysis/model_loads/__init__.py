@@ -7,8 +7,8 @@
 Each server uses the best source it has; while its log could not be read, the next one. See `docs/probing.md`.
 """
 
-from comfysoak_analysis.model_loads.derivation import loaded_models, model_loads
+from comfysoak_analysis.model_loads.derivation import let_go, loaded_models, model_loads
 from comfysoak_analysis.model_loads.held import Held, LoadedModels
 from comfysoak_analysis.model_loads.load import ModelLoad, Origin, Source
 
-__all__ = ["Held", "LoadedModels", "ModelLoad", "Origin", "Source", "loaded_models", "model_loads"]
+__all__ = ["Held", "LoadedModels", "ModelLoad", "Origin", "Source", "let_go", "loaded_models", "model_loads"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pandas as pd
 
+from comfysoak_analysis.exporters import intervals_s
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads.by_log import by_log
 from comfysoak_analysis.model_loads.by_memory import by_memory
@@ -18,8 +20,10 @@ from comfysoak_analysis.model_loads.loaders import Graph
 from comfysoak_analysis.model_loads.log_reading import gaps, outages
 from comfysoak_analysis.model_loads.origin import Origins
 from comfysoak_analysis.model_loads.places import Places
+from comfysoak_analysis.server_hosts import gpus_beside
 
 _FRESH_LINES = frozenset({"ready", "cache_emptied"})  # cached results went, too: of every model its file is read again
+_COARSE_S = 1.0
 _TOLD_LATE = pd.Timedelta(seconds=15)  # an event tells of a restart so long after the log has
 
 
@@ -30,6 +34,11 @@ def model_loads(run: Run) -> tuple[ModelLoad, ...]:
     workflows = _Workflows(run)
     found = [load for server in servers for load in _of_server(run, server, workflows)]
     return tuple(sorted(found, key=lambda load: load.started))
+
+
+def let_go(run: Run, server: str) -> list[pd.Timestamp]:
+    """When this server was made to let all its models go: begun anew, or told to; in order of time."""
+    return _fresh(run, run.server_log[run.server_log["server"] == server], server)
 
 
 def loaded_models(run: Run, loads: tuple[ModelLoad, ...], server: str) -> LoadedModels:
@@ -71,8 +80,15 @@ def _of_server(run: Run, server: str, workflows: _Workflows) -> Iterator[ModelLo
 def _seen(run: Run, nodes: pd.DataFrame, server: str) -> list[ModelLoad]:
     """The loads that show without a log; memory tells only of a server that is alone."""
     alone = run.prompts["server"].nunique() <= 1
-    by_gpu = list(by_memory(run.gpu, nodes, server)) if alone else []
+    by_gpu = list(by_memory(_fine(run, server), nodes, server)) if alone else []
     return by_gpu or list(by_progress(nodes, server))
+
+
+def _fine(run: Run, server: str) -> pd.DataFrame:
+    """Samples of the server's GPUs that are fresh: when an exporter's step was made nobody knows to its interval."""
+    gpu = gpus_beside(run, server)
+    coarse = [uuid for uuid, interval_s in intervals_s(run).items() if interval_s > _COARSE_S]
+    return gpu[~gpu["uuid"].isin(coarse)]
 
 
 def _with_ends(loads: list[ModelLoad], seen: list[ModelLoad]) -> Iterator[ModelLoad]:
@@ -99,7 +115,7 @@ def _moved(loads: list[ModelLoad], fresh: list[pd.Timestamp]) -> Iterator[ModelL
     staged: dict[str, pd.Timestamp] = {}
     for load in loads:
         since = staged.get(load.label)
-        there = since is not None and not any(since < at <= load.started for at in fresh)
+        there = since is not None and bisect(fresh, since) == bisect(fresh, load.started)
         if load.staged:
             staged[load.label] = load.started
         if not (load.staged and there and load.origin is Origin.WARM and load.source is Source.LOG):

@@ -9,6 +9,7 @@ had left before. Where one call of loading lies between, it left then; where sev
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def _departures(loads: Sequence[ModelLoad], fresh: Sequence[pd.Timestamp]) -> It
     for index, load in enumerate(loads):
         before = last.get(load.label)
         last[load.label] = index
-        if before is None or any(loads[before].known_until < at <= load.started for at in fresh):
+        if before is None or bisect(fresh, loads[before].known_until) != bisect(fresh, load.started):
             continue
         others = [one.started for one in loads[before + 1 : index] if one.label != load.label]
         between = {at for at in others if at > loads[before].known_until}  # others of its own batch made no room
