@@ -12,6 +12,7 @@ from comfysoak_core.clock import ManualClock
 from comfysoak_core.rows import Container, Event, Row
 from comfysoak_probes.containers.engine import ContainerEngine
 from comfysoak_probes.containers.source import ContainerSource
+from comfysoak_probes.processes.search import Search
 from comfysoak_probes.source import Tick
 from tests.probes.answering import free_port
 from tests.probes.server_processes import listening, write_tree
@@ -36,6 +37,7 @@ class Machine:
             host="h",
             clock=self.clock,
             engine=ContainerEngine([str(path) for path in sockets]),
+            search=Search(now_s=lambda: self.system_s),
             root=self.folder / "cg",
             proc=self.folder / "proc",
             system_s=lambda: self.system_s,
@@ -381,7 +383,9 @@ class TestFoundByTheEngine:
 
     def test_an_address_of_a_container(self, machine: Machine, engine: StandinEngine) -> None:
         """A container asked at its own address, which is none of the host's."""
-        container = engine.containers[ID]
+        engine.containers[OTHER] = StandinContainer(OTHER, address=["nonsense"])  # type: ignore[arg-type]  # nonsense
+        container = engine.containers.pop(ID)
+        engine.containers[ID] = container  # behind the other one
         container.address = "192.0.2.7"
         source = ContainerSource(
             "http://192.0.2.7:8188", host="h", clock=machine.clock, engine=ContainerEngine([str(engine.path)]),

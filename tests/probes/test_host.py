@@ -128,6 +128,19 @@ def test_a_kept_file_is_read_anew_each_time(proc: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/loadavg").exists(), reason="needs Linux")
+def test_a_kept_file_that_breaks_is_opened_again(tmp_path: Path) -> None:
+    """The files of /proc of a container are a program's (lxcfs): when that is started again, old handles are dead."""
+    path = tmp_path / "meminfo"
+    path.mkdir()
+    kept = KeptFile(path)
+    for _ in range(2):
+        with pytest.raises(OSError, match="directory"):
+            kept.read()
+    path.rmdir()
+    path.write_bytes(b"MemTotal: 1 kB")
+    assert kept.read() == b"MemTotal: 1 kB"
+
+
 def test_this_system_tells_all_there_is() -> None:
     """The kernel the tests run on: every core has a share, and totals are above zero."""
     host = source(LinuxKernel(), Path())

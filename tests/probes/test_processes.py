@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from comfysoak_core.clock import NS_PER_S, Anchor, AnchoredClock
 from comfysoak_core.rows import Event, Process, Row
-from comfysoak_probes.processes import reading, source, watched
+from comfysoak_probes.processes import reading, watched
 from comfysoak_probes.processes.connections import Connections
 from comfysoak_probes.processes.endings import in_words
 from comfysoak_probes.processes.listeners import Held, Place
 from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.processes.reading import GoneError, read_process
+from comfysoak_probes.processes.search import Search
 from comfysoak_probes.processes.source import ProcessSource
 from comfysoak_probes.processes.tree import role_of
 from comfysoak_probes.processes.watched import WatchedProcess
@@ -75,8 +77,11 @@ class Follower:
     def __init__(self, *servers: str) -> None:
         self.clock = AnchoredClock(Anchor.take())
         self.names = ProcessNames()
-        self.source = ProcessSource(servers, every_s=1, host="h", clock=self.clock, names=self.names, with_family=False)
         self.at_ns = self.clock.now_ns()
+        self.source = ProcessSource(
+            servers, every_s=1, host="h", clock=self.clock, names=self.names, with_family=False,
+            search=Search(now_s=lambda: self.at_ns / NS_PER_S),
+        )  # fmt: skip
 
     def read(self, after_s: float = 1.0) -> list[Row]:
         self.at_ns += round(after_s * NS_PER_S)
@@ -222,7 +227,7 @@ def test_the_search_is_made_less_and_less_often(follower: Follower, monkeypatch:
         return dict.fromkeys(places, Held())
 
     looks_at: list[int] = []
-    monkeypatch.setattr(source, "holders", nobody)
+    monkeypatch.setattr(follower.source, "_holders", nobody)
     for second in range(100):
         looks_at.append(second)
         follower.read()
@@ -236,7 +241,7 @@ def test_a_process_of_another_user_is_told_once_with_the_rights_it_takes(
     server, _ = listen(port)
     hidden = Held(hidden="port 1 is held by a process of user comfy that cannot be seen from here: run the probe as it")
     with monkeypatch.context() as patch:
-        patch.setattr(source, "holders", lambda places: dict.fromkeys(places, hidden))
+        patch.setattr(follower.source, "_holders", lambda places: dict.fromkeys(places, hidden))
         assert follower.events() == [("source_missing", hidden.hidden)]
         assert follower.events(after_s=60) == []
         assert follower.names.servers is None
@@ -261,12 +266,12 @@ def test_a_server_that_comes_up_behind_its_proxy_is_followed_then(
 ) -> None:
     """A container's proxy listens from its start, the server only when it is ready."""
     proxy, _ = listen(port)
-    monkeypatch.setattr(source, "holders", lambda places: dict.fromkeys(places, Held(proxy=proxy.pid)))
+    monkeypatch.setattr(follower.source, "_holders", lambda places: dict.fromkeys(places, Held(proxy=proxy.pid)))
     assert [kind for kind, _ in follower.events()] == ["server_process"]
     assert follower.events(after_s=30) == []
     server, _ = listen(free_port())
     behind = Held((server.pid,), proxy=proxy.pid, contained=True)
-    monkeypatch.setattr(source, "holders", lambda places: dict.fromkeys(places, behind))
+    monkeypatch.setattr(follower.source, "_holders", lambda places: dict.fromkeys(places, behind))
     ((_, detail),) = follower.events(after_s=30)
     assert detail.endswith(f"behind process {proxy.pid}, which listens for it, in the network of a container")
     assert {row.role for row in follower.rows().values()} == {"server"}
@@ -360,3 +365,39 @@ def test_the_harness_itself_is_told_and_never_foreign() -> None:
     assert names.servers is None
     rows = [row for row in source.read(Tick(2, 2)) if isinstance(row, Process)]
     assert {"sampler"} <= {row.role for row in rows}
+
+
+def test_a_process_that_is_just_ending_is_not_called_hidden(
+    listen: Listen, follower: Follower, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel lists the socket of a killed process a moment longer than the process: no rights would help."""
+    server, _ = listen(port)
+    follower.read()
+    server.kill()
+    server.wait()
+    hidden = Held(hidden="port 1 is held by a process of user root that cannot be seen from here")
+    monkeypatch.setattr(follower.source, "_holders", lambda places: dict.fromkeys(places, hidden))
+    assert [kind for kind, _ in follower.events()] == ["server_process_gone"]
+    assert [kind for kind, _ in follower.events(after_s=5)] == ["source_missing"]
+
+
+def test_a_process_that_ends_before_it_is_followed_leaves_no_handle_open() -> None:
+    """A server that crashes again and again must not cost us a file each time."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and waits for us to notice
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(GoneError):
+        WatchedProcess.follow(process.pid, "server", AnchoredClock(Anchor.take()))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    process.wait()
+
+
+def test_a_process_that_nobody_may_look_at_ends_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and Windows, where the counters of other users' processes may be refused."""
+
+    def refused(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "num_threads", refused)
+    with pytest.raises(GoneError):
+        reading._read_portable(os.getpid())

@@ -176,7 +176,7 @@ def _leads_to(listed: dict[str, Any], port: int, addresses: frozenset[str], *, p
         ports = listed.get("Ports")
         return any(_object(one).get("PublicPort") == port for one in (ports if isinstance(ports, list) else ()))
     networks = _object(_object(listed.get("NetworkSettings")).get("Networks"))
-    return any(_object(one).get("IPAddress") in addresses for one in networks.values())
+    return any(_text(_object(one).get("IPAddress")) in addresses for one in networks.values())
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from comfysoak_probes.containers.engine import ContainerEngine, EngineError
 from comfysoak_probes.containers.home import Home, gib
 from comfysoak_probes.containers.usage import MemoryUse, identity_of, oom_kills_of, read_cpu, read_memory
 from comfysoak_probes.host.kernel import PROC
+from comfysoak_probes.processes.search import Search
 from comfysoak_probes.server.server_process import Finder, Nowhere, ServerProcess
 from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
 
@@ -41,6 +42,7 @@ class ContainerSource:
         host: str,
         clock: Clock,
         engine: ContainerEngine | None = None,
+        search: Search | None = None,
         root: Path = ROOT,
         proc: Path = PROC,
         system_s: Callable[[], float] = time.time,
@@ -51,7 +53,7 @@ class ContainerSource:
         self._host = host
         self._clock = clock
         self._engine = engine or ContainerEngine()
-        self._finder = Finder(server, self._engine, proc=proc)
+        self._finder = Finder(server, self._engine, proc=proc, listening=(search or Search()).holders)
         self._root = root
         self._proc = proc
         self._system_s = system_s

@@ -124,11 +124,16 @@ class KeptFile:
         """Its first 64 KiB; raises OSError."""
         if self._handle is None:
             self._handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(self._handle, FILE_BYTES, 0)
+        try:
+            return os.pread(self._handle, FILE_BYTES, 0)
+        except OSError:  # what stands behind it was mounted anew: files of /proc in a container are lxcfs's
+            self.__del__()
+            raise
 
     def __del__(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
+            self._handle = None
 
 
 def parse_pressure(text: str) -> Pressure:

@@ -131,7 +131,7 @@ def _read_portable(pid: int) -> ProcessReading:
                 process.create_time(), process.ppid(), times.user + times.system, process.memory_info().rss,
                 process.num_threads(), read, written, missing,
             )  # fmt: skip
-    except psutil.NoSuchProcess as error:  # a zombie is one of these
+    except psutil.Error as error:  # it has ended, or is one that nobody may look at
         raise GoneError from error
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
 from comfysoak_probes.processes.connections import Connections
-from comfysoak_probes.processes.listeners import Held, Place, holders, own_addresses, place_of
+from comfysoak_probes.processes.listeners import Held, Place, own_addresses, place_of
 from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.processes.reading import GoneError
+from comfysoak_probes.processes.search import Search
 from comfysoak_probes.processes.tree import Parents, family
 from comfysoak_probes.processes.watched import CHILD, COUNTED_EVERY_S, PROXY, SERVER, WatchedProcess
 from comfysoak_probes.source import SAMPLER, Backoff, Cadence, Outage, Tick
@@ -34,7 +35,7 @@ class Sought:
     due_ns: int = 0
     backoff: Backoff = field(default_factory=lambda: Backoff(SEARCH_FIRST_S, SEARCH_MOST_S))
     last: tuple[int, float] | None = None  # id and birth of the process that was followed last
-    lost_told: bool = False
+    looked_hidden: bool = False  # at the last search: one that is just ending looks so for a moment
 
     def again(self, now_ns: int) -> None:
         """Look again, later each time."""
@@ -60,12 +61,14 @@ class ProcessSource:
         host: str,
         clock: Clock,
         names: ProcessNames,
+        search: Search | None = None,
         with_family: bool = True,
     ) -> None:
         self.every_s = every_s
         self._host = host
         self._clock = clock
         self._names = names
+        self._holders = (search or Search()).holders
         self._with_family = with_family
         self._sought = [Sought(server, Outage("processes", server)) for server in servers]
         self._tree_due = Cadence(TREE_EVERY_S)
@@ -101,7 +104,7 @@ class ProcessSource:
         for sought in due:
             sought.again(now_ns)
             yield from self._locate(sought, now_ns)
-        held = holders([one.place for one in due if one.place is not None])
+        held = self._holders([one.place for one in due if one.place is not None])
         for sought in due:
             if sought.place is not None:
                 yield from self._found(sought, held[sought.place], now_ns)
@@ -116,8 +119,10 @@ class ProcessSource:
             yield _event(now_ns, "server_process_elsewhere", sought.server, ELSEWHERE)
 
     def _found(self, sought: Sought, held: Held, now_ns: int) -> list[Event]:
+        ending = sought.last is not None and not sought.looked_hidden
+        sought.looked_hidden = held.hidden is not None
         if held.hidden is not None:
-            return sought.hidden.lost(now_ns, held.hidden)
+            return [] if ending else sought.hidden.lost(now_ns, held.hidden)
         if not held.pids and held.proxy is None:
             return []
         pid, role = (held.pids[0], SERVER) if held.pids else (held.proxy, PROXY)

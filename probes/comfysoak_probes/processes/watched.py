@@ -65,10 +65,12 @@ class WatchedProcess:
     ) -> WatchedProcess:
         """Raises GoneError when there is no such process."""
         ending = Ending(pid) if role == SERVER else None
-        first = read_process(pid)
         try:
+            first = read_process(pid)
             name = psutil.Process(pid).name()[:100]
-        except psutil.Error as error:
+        except (GoneError, psutil.Error) as error:
+            if ending is not None:
+                ending.close()
             raise GoneError from error
         return cls(pid, role, server, port, name, first, clock.now_ns() - age_ns(first), ending)
 

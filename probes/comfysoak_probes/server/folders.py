@@ -15,7 +15,7 @@ from comfysoak_core.rows import Folder
 from comfysoak_probes.host.kernel import PROC
 from comfysoak_probes.server.folder_paths import paths_of, seen_from
 from comfysoak_probes.server.server_process import Finder, Nowhere, ServerProcess
-from comfysoak_probes.source import Tick
+from comfysoak_probes.source import Backoff, Tick, doubled_s
 
 EVERY_S = 60.0
 RARELY_S = 600.0  # where the folders cannot be reached
@@ -69,6 +69,7 @@ class FolderSource:
         self._host = host
         self._clock = clock
         self._finder = finder or Finder(server, proc=proc)
+        self._unreached = Backoff(EVERY_S, RARELY_S)
         self._proc = proc
         self._now_s = now_s
         self._entries_most = entries_most
@@ -78,11 +79,12 @@ class FolderSource:
         began_s = self._now_s()
         folders = self._reach()
         if isinstance(folders, Nowhere):
-            self.every_s = RARELY_S
+            self.every_s = RARELY_S if folders.elsewhere else self._unreached.next_s()
             at_ns = self._clock.now_ns()
             return [self._out_of_reach(kind, tick, at_ns, folders.reason) for kind in ("output", "temp")]
+        self._unreached.reset()
         rows = [self._row(folder, tick) for folder in folders]
-        self.every_s = min(max(EVERY_S, (self._now_s() - began_s) / SHARE), MOST_RARELY_S)
+        self.every_s = doubled_s(EVERY_S, min((self._now_s() - began_s) / SHARE, MOST_RARELY_S))
         return rows
 
     def close(self) -> None:
