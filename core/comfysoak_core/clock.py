@@ -8,6 +8,7 @@ with the system clock; those stamps are converted by the offset between the two 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ from typing import Protocol
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 ANCHOR_VARIABLE = "COMFYSOAK_ANCHOR"
+
+
+# What all times of a run are told by. On Windows `time.monotonic_ns` moves in steps of 15.6 ms before Python 3.13, and
+# is there what the other one is from then on; that one is a clock of the whole machine as well.
+steady_ns = time.perf_counter_ns if sys.platform == "win32" else time.monotonic_ns
 
 
 class Clock(Protocol):
@@ -39,7 +45,7 @@ class Anchor:
     @classmethod
     def take(
         cls,
-        monotonic: Callable[[], int] = time.monotonic_ns,
+        monotonic: Callable[[], int] = steady_ns,
         system: Callable[[], int] = time.time_ns,
         reads: int = 64,
     ) -> Anchor:
@@ -76,7 +82,7 @@ class AnchoredClock:
     def __init__(
         self,
         anchor: Anchor,
-        monotonic: Callable[[], int] = time.monotonic_ns,
+        monotonic: Callable[[], int] = steady_ns,
         system: Callable[[], int] = time.time_ns,
     ) -> None:
         self.anchor = anchor

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfysoak_core.clock import NS_PER_MS, Anchor, AnchoredClock
+from comfysoak_core.clock import NS_PER_MS, Anchor, AnchoredClock, steady_ns
 
 CLOCK_FILE_VARIABLE = "COMFYSOAK_CLOCK_FILE"
 SLEW = 10  # one nanosecond is made good in so many
@@ -53,7 +53,7 @@ class FollowingClock(AnchoredClock):
         self,
         anchor: Anchor,
         path: Path | None = None,
-        monotonic: Callable[[], int] = time.monotonic_ns,
+        monotonic: Callable[[], int] = steady_ns,
         system: Callable[[], int] = time.time_ns,
     ) -> None:
         self._path = path

@@ -143,3 +143,29 @@ def test_a_length_that_is_no_number_means_until_the_end() -> None:
     """Nonsense in Content-Length is as if it were not there."""
     assert parse_head(b"HTTP/1.1 200 OK\r\nContent-Length: -1").length is None
     assert parse_head(b"HTTP/1.1 204 No\r\nContent-Length: x").length == 0
+
+
+def test_hints_before_an_answer_are_not_taken_for_it() -> None:
+    """Status 103, twice, and then the answer: each request has its own."""
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    with answering(lambda method, path: [hint, hint, http(path)]) as server:
+        fetcher = Fetcher(server.url)
+        assert [fetcher.get(path).body for path in ("/a", "/b")] == [b"/a", b"/b"]
+        fetcher.close()
+
+
+@pytest.mark.parametrize("size", [b"-5", b"+5", b"0x5", b"1_0", b" ", b"", b"f" * 20])
+def test_a_size_of_a_chunk_that_is_none_is_refused(size: bytes) -> None:
+    """Python reads more as a number than HTTP does."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nhello\r\n0\r\n\r\n"
+    with answering(lambda method, path: raw) as server, pytest.raises(FetchError, match="size of a chunk"):
+        Fetcher(server.url).get("/")
+
+
+def test_many_small_chunks_are_put_together() -> None:
+    """Fifty thousand of them, however the network cuts them."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
+    with answering(lambda method, path: raw) as server:
+        fetcher = Fetcher(server.url)
+        assert [fetcher.get("/").body for _ in range(2)] == [b"x" * 50_000] * 2
+        fetcher.close()

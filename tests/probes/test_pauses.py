@@ -29,6 +29,13 @@ def test_kinds_take_turns_on_a_grid_fixed_to_the_start() -> None:
     assert [subject for _, kind, subject in found if kind == "probe_paused"] == ["gpu", "host", "server", "log", "gpu"]
 
 
+def test_a_probe_on_another_machine_is_never_paused() -> None:
+    """It would sample on by itself: nothing could be learned of what watching costs."""
+    pauses = Pauses(Pause(10, 2), START_NS)
+    assert told(pauses, range(100), frozenset({Kind.PROBE})) == []
+    assert {subject for *_, subject in told(pauses, range(100, 200))} == {"gpu", "host", "server", "log"}
+
+
 def test_only_what_is_there_is_paused() -> None:
     """Of no kind there is nothing to pause; one alone is paused each time; one that comes later gets its turn."""
     pauses = Pauses(Pause(10, 2), START_NS)

@@ -40,7 +40,7 @@ from comfysoak.machines.words import (
     Welcome,
 )
 from comfysoak.machines.worker_load import WorkerLoad
-from comfysoak_core.clock import Anchor
+from comfysoak_core.clock import Anchor, steady_ns
 from comfysoak_core.distant_clock import FollowingClock
 from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
 from comfysoak_core.recording.host_facts import this_host
@@ -181,7 +181,7 @@ class Worker:
                 heard_s = now_s
                 if isinstance(said.word, Goodbye):
                     return
-                self._heed(said, time.monotonic_ns())
+                self._heed(said, steady_ns())
             elif now_s - heard_s > wire.silence_s:
                 raise LineLostError(f"the master has said nothing for {wire.silence_s:g} s", closed=False)
             self._ask_the_time(wire)
@@ -221,7 +221,7 @@ class Worker:
             self._load.start(self._name, self._clock.anchor, self._processes_in_all)
 
     def _ask_the_time(self, wire: Wire) -> None:
-        number = self._timekeeping.ping(time.monotonic_ns())
+        number = self._timekeeping.ping(steady_ns())
         if number is not None:
             wire.send(Ping(number=number))
 

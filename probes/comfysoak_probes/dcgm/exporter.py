@@ -7,7 +7,7 @@ know that a value that is repeated is no new sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from comfysoak_core.clock import NS_PER_S, Clock
@@ -18,6 +18,7 @@ from comfysoak_probes.dcgm.prometheus import NotPrometheusError
 from comfysoak_probes.dcgm.rows import When, gpu_health_row, gpu_row, gpu_slow_row
 from comfysoak_probes.dcgm.series import GPUS_MOST, XID_SERIES, Reading, by_gpu, gpu_parser
 from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError
+from comfysoak_probes.gpu_sights import unseen
 from comfysoak_probes.source import SAMPLER, Cadence, Outage, Tick
 from comfysoak_probes.xids import xid_code, xid_words
 
@@ -55,8 +56,10 @@ class DcgmSource:
         health_every_s: float = 5.0,
         clock: Clock,
         fetcher: Fetcher | None = None,
+        see: Callable[[str, str], None] = unseen,
     ) -> None:
         self.name = f"dcgm {url}"
+        self._see = see
         self.every_s = every_s
         self._clock = clock
         self._fetcher = fetcher or Fetcher(url, timeout_s=5.0, bytes_most=BODY_BYTES)
@@ -118,6 +121,7 @@ class DcgmSource:
             known = self._known.get(uuid)
             if known is None:
                 known = self._known[uuid] = _Known(Outage(uuid), pod=reading.pod)
+                self._see(uuid, self.name)
                 yield _event(at_ns, "gpu", uuid, f"{_described(reading)}, by {self.name}")
             yield from known.outage.found(at_ns, "the exporter has it again")
             if reading.pod != known.pod:

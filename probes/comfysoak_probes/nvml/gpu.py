@@ -44,6 +44,7 @@ class GpuSource:
 
     def __init__(self, device: Device, gate: Gate, rates: Rates, host: str, clock: Clock, names: ProcessNames) -> None:
         self.name = f"nvml {device.title}"
+        self.uuid = device.uuid
         self.every_s = rates.fast_s
         self._gpu = OpenGpu(gate, device)
         self._rates = rates

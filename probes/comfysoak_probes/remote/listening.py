@@ -58,7 +58,7 @@ def open_listener(address: ListenAddress) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(place, family=family)  # type: ignore[arg-type]  # IPv6 has four parts, and needs its scope
+        return socket.create_server(place, family=family)
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"cannot listen on {address}: {_why(error)}",

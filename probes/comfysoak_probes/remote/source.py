@@ -8,7 +8,7 @@ fast as they were sampled: what a kill may cost stays small.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orjson
 
@@ -19,6 +19,7 @@ from comfysoak_core.rows import ClockReading, Event, Gpu, Process, Row, Server, 
 from comfysoak_core.value import replaced
 from comfysoak_probes.config import LOG_OFF, RemoteProbe, SamplerConfig
 from comfysoak_probes.fetch import MIB, Answer, Fetcher, FetchError
+from comfysoak_probes.gpu_sights import unseen
 from comfysoak_probes.remote.answers import (
     IDENTITY_CHARACTERS,
     NUMBER_MOST,
@@ -74,6 +75,7 @@ class ProbeSource:
         cursor: Cursor | None = None,
         marks: bool = False,
         fetcher: Fetcher | None = None,
+        see: Callable[[str, str], None] = unseen,
     ) -> None:
         self.name = f"probe {probe.url}"
         self.every_s = EVERY_S
@@ -92,6 +94,7 @@ class ProbeSource:
         self._fetched: deque[RemoteBatch] = deque()
         self._measure_due_ns = 0
         self._last_ns = self._begins_ns()  # of our clock, of the last row
+        self._see = see
         self._said: list[Row] = []  # and not handed over yet: what an exchange that fails must not take with it
         self._step_told_ns = 0
         self._told: set[str] = set()
@@ -272,7 +275,9 @@ class ProbeSource:
             changes["server"] = name = self._names.of(server)
             if name in self._servers and self._is_seen_here(row):
                 return
-        self._sees_gpus = self._sees_gpus or isinstance(row, Gpu)
+        if isinstance(row, Gpu):
+            self._sees_gpus = True
+            self._see(row.uuid, self.name)
         if isinstance(row, Process) and row.started_ns is not None:
             changes["started_ns"] = row.started_ns - self._here.ahead_ns
         if isinstance(row, Event):

@@ -31,7 +31,7 @@ class Pauses:
         self._start_ns = start_ns
         self._every_ns = round(pause.every_s * NS_PER_S) if pause is not None else 0
         self._begun = 0  # the number of the last pause that was begun, or passed over
-        self._turns = list(Kind)
+        self._turns = [kind for kind in Kind if kind is not Kind.PROBE]  # that one samples on by itself
         self.off: Off | None = None
 
     def until_ns(self, kind: Kind) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S, AnchoredClock
 from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.redaction import redact
 from comfysoak_core.rows import ClockReading, Event, Row
 from comfysoak_core.terminal import printable
 from comfysoak_probes.config import Pause
@@ -211,7 +212,7 @@ class Sampler:
             self._dropped_told = self._outbox.dropped
         for row in rows:
             if isinstance(row, Event) and row.kind in TOLD:
-                self._tell(printable(_sentence(row)))
+                self._tell(printable(redact(_sentence(row))))  # a server may say the token it was sent
         if rows:
             self._sink.take(rows)
 
@@ -237,7 +238,7 @@ class Sampler:
 
 TOLD = frozenset({"source_missing", "source_hung", "source_failed", "source_found", "gpu_lost", "gpu_vanished",
                   "gpu_found", "xid", "ecc_error", "xid_unheard", "rows_dropped", "rows_lost", "clock_step",
-                  "sampler_stalled", "host_suspended"})  # fmt: skip
+                  "sampler_stalled", "host_suspended", "gpu_twice"})  # fmt: skip
 
 
 def _sentence(event: Event) -> str:

@@ -13,6 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.redaction import redact
 from comfysoak_core.rows import Container, Event, Gpu, GpuHealth, GpuSlow, Host, Process, Row, Server, ServerLog
 from comfysoak_core.terminal import printable
 from comfysoak_core.value import replaced
@@ -166,7 +167,7 @@ class Board:
             self._note(row.at_ns, row.kind, f"{row.kind.replace('_', ' ')} {row.server}: {row.text}")
 
     def _note(self, at_ns: int, kind: str, words: str) -> None:
-        text = printable(words)
+        text = printable(redact(words))  # a server may say the token it was sent
         if self.notes and self.notes[-1].text == text:
             self.notes[-1].times += 1
             self.notes[-1].at_ns = at_ns
