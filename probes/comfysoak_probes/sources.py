@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import psutil
+
 from comfysoak_core.clock import Clock
 from comfysoak_core.errors import UsageError
 from comfysoak_probes.config import LOG_OFF, SamplerConfig
@@ -15,10 +17,12 @@ from comfysoak_probes.nvml.gpu import Rates
 from comfysoak_probes.nvml.host_driver import DriverSource
 from comfysoak_probes.processes.names import ProcessNames
 from comfysoak_probes.processes.source import ProcessSource
+from comfysoak_probes.processes.search import Search
 from comfysoak_probes.remote.cursors import Cursor
 from comfysoak_probes.remote.source import ProbeSource
 from comfysoak_probes.server.folders import FolderSource
 from comfysoak_probes.server.source import ServerSource
+from comfysoak_probes.server.server_process import Finder
 from comfysoak_probes.source import Kind, Source
 
 # A source, the group whose thread it shares, and with whom it is paused.
@@ -45,11 +49,16 @@ def add_sources(
         disk = DiskSpace(config.disk, clock)
         add(disk, "disk", Kind.HOST)
         add(HostSource(every_s=config.host_every_s, host=host, clock=clock, disk=disk), "host", Kind.HOST)
-        processes = ProcessSource(config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names)
+        search = Search()
+        processes = ProcessSource(
+            config.servers, every_s=config.host_every_s, host=host, clock=clock, names=names, search=search
+        )
         add(processes, "processes", Kind.HOST)
         for server in config.servers:
-            add(ContainerSource(server, host=host, clock=clock), "containers", Kind.HOST)
-            add(FolderSource(server, host=host, clock=clock), "folders", Kind.HOST)
+            if psutil.LINUX:  # others have no control groups
+                add(ContainerSource(server, host=host, clock=clock, search=search), "containers", Kind.HOST)
+            finder = Finder(server, listening=search.holders)
+            add(FolderSource(server, host=host, clock=clock, finder=finder), "folders", Kind.HOST)
     try:
         _add_remote(add, config, clock)
         for remote in config.probes:
