@@ -150,8 +150,8 @@ class Gate:
                 return True
             if self._busy or self._stuck:
                 return False
-            if self._waiting and not self._wanted:
-                self._wanted = REFUSED_MOST
+            if self._waiting:
+                self._wanted = self._wanted or REFUSED_MOST
                 return False
             self._wanted = 0
             self._busy, was_open, self._open = True, self._open, False

@@ -11,7 +11,8 @@ from comfysoak_probes.nvml.driver import Device, DriverError, Fault, Gate
 from comfysoak_probes.source import Backoff, Outage, Tick
 
 CLOSED_NS: Final = 5 * NS_PER_S  # a driver that is closed for longer is not just being initialised by somebody else
-SOON_S: Final = 0.6  # until a thread that waits for events has left the driver, and keeps out of it
+SOON_S: Final = 0.2  # to the next try while a thread is in the driver
+SOON_TRIES: Final = 5  # so often: one that waits for events has left by then, one that hangs has not
 LATEST_S: Final = 300.0  # between two tries, each of which is felt by all GPUs: a lost one seldom comes back by itself
 
 
@@ -25,7 +26,7 @@ class Presence:
         self._backoff = Backoff(most_s=LATEST_S)
         self.doubted = False  # somebody has seen that it is not listed
         self._last: DriverError | None = None  # of the loss, while it is lost
-        self._put_off = False  # the last try was, for a thread was in the driver
+        self._put_off = 0  # tries in a row that were, for a thread was in the driver
         self._tried = device.generation  # of the driver, in which this GPU was last looked for
         self._closed_ns: int | None = None
 
@@ -47,9 +48,9 @@ class Presence:
         self.doubted = False
         last = self._last
         taken_away = self.device.parent is not None and last is not None and last.fault is Fault.GPU_GONE
-        put_off, self._put_off = self._put_off, False
+        put_off, self._put_off = self._put_off, 0
         if last is not None and not taken_away and not self._gate.reopen(self._tried):
-            self._put_off = not put_off
+            self._put_off = (put_off + 1) % SOON_TRIES
             raise last
         self._tried = self._gate.generation
         self.device = self._gate.renew(self.device)

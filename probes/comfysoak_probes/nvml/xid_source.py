@@ -24,7 +24,7 @@ from comfysoak_probes.xids import xid_code, xid_words
 XID: Final = pynvml.nvmlEventTypeXidCriticalError
 DOUBLE_BIT: Final = pynvml.nvmlEventTypeDoubleBitEccError
 NO_INSTANCE: Final = 0xFFFFFFFF
-WAIT_MS: Final = 500  # shorter than a lost GPU waits for it to end (`SOON_S`)
+WAIT_MS: Final = 500  # shorter than a lost GPU waits for it to end (`SOON_S`, `SOON_TRIES`)
 IDLE_S: Final = 1.0  # between two looks whether there is something to listen to
 TOLD_BY_THE_READER: Final = frozenset({Fault.GPU_LOST, Fault.GPU_GONE, Fault.NO_DRIVER})
 TRIES_BEFORE_TOLD: Final = 3  # that there is no set to be had
