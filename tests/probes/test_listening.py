@@ -137,13 +137,18 @@ def say(port: int, said: bytes) -> bytes:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01", b"400"),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 10_000, b"431"),
         (b"x" * 100, b"400"),
-        (b"GET /clock HTTP/1.1\r\nHost: attacker.example\r\n\r\n", b"403"),
+        (b"GET /clock HTTP/1.1\r\nHost: attacker.example\r\nConnection: close\r\n\r\n", b"403"),
     ],
 )
 def test_a_hostile_request_is_refused_and_the_next_one_is_answered(probe: FarProbe, said: bytes, status: bytes) -> None:
     """A status and a sentence; nobody else notices."""
     assert say(probe.port, said).split(b" ")[1] == status
     assert probe.get("/clock")[0] == 200
+
+
+def test_who_asks_for_a_head_alone_gets_no_body(probe: FarProbe) -> None:
+    """Monitors that look whether somebody is there."""
+    assert say(probe.port, b"HEAD / HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")[2] == b""
 
 
 def test_requests_that_come_together_are_answered_in_order(probe: FarProbe) -> None:
@@ -258,7 +263,7 @@ def test_a_signal_ends_it_at_once_while_somebody_reads(tmp_path: Path, number: i
 
 def test_it_records_and_listens_at_once(tmp_path: Path) -> None:
     """The run directory is sealed, and what was served is in it."""
-    probe = FarProbe.start(tmp_path, "--out", str(tmp_path / "runs"), "--for", "2s")
+    probe = FarProbe.start(tmp_path, "--out", str(tmp_path / "runs"), "--for", "1s")
     assert probe.get("/clock")[0] == 200
     said, _ = probe.process.communicate(timeout=WAIT_S)
     assert probe.process.returncode == 0
@@ -270,6 +275,6 @@ def test_it_records_and_listens_at_once(tmp_path: Path) -> None:
 
 def test_a_probe_shows_what_another_one_sees(probe: FarProbe) -> None:
     """`--probe URL`: the far GPUs in the lines of here."""
-    command = [sys.executable, "-m", "comfysoak", "probe", "--probe", probe.url, "--no-nvml", "--for", "2s"]
+    command = [sys.executable, "-m", "comfysoak", "probe", "--probe", probe.url, "--no-nvml", "--for", "1s"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WAIT_S)
     assert re.search(r"GPU 0 .*GPU 1 ", said.stdout)

@@ -74,10 +74,10 @@ def test_rows_of_a_far_gpu_are_in_the_journal_with_their_host(sample: Sample, pr
     """GPU tables, the far host's and a reading of its clock, in the run's time."""
     began_ns = time.time_ns()
     run = watching(sample, probe.url)
-    rows = run.wait_for("gpu", at_least(20))
+    rows = run.wait_for("gpu", at_least(10))
     assert {row["source"] for row in rows} == {"nvml"}
     assert all(began_ns - NS_PER_S < row["at_ns"] < time.time_ns() for row in rows)
-    run.wait_for("gpu_slow", at_least(2))
+    run.wait_for("gpu_slow", at_least(1))
     assert len({row["host"] for row in run.rows("gpu") + run.rows("host")}) == 1
     reading = next(row for row in run.wait_for("clocks", has(clock="probe")) if row["clock"] == "probe")
     assert abs(reading["offset_ns"]) < NS_PER_S
@@ -93,7 +93,7 @@ def test_a_probe_whose_clock_is_hours_off_is_set_right(sample: Sample, far: Far)
     probe = far(environment={ANCHOR_VARIABLE: moved.to_environment()})
     here = Anchor.take()
     run = watching(sample, probe.url, environment={ANCHOR_VARIABLE: here.to_environment()})
-    rows = run.wait_for("gpu", at_least(20))
+    rows = run.wait_for("gpu", at_least(10))
     now_ns = here.utc_ns + time.monotonic_ns() - here.monotonic_ns
     assert all(now_ns - 20 * NS_PER_S < row["at_ns"] < now_ns for row in rows)
     reading = next(row for row in run.wait_for("clocks", has(clock="probe")) if row["clock"] == "probe")
@@ -102,49 +102,39 @@ def test_a_probe_whose_clock_is_hours_off_is_set_right(sample: Sample, far: Far)
         assert row["started_ns"] is None or abs(row["started_ns"] - now_ns) < 3600 * NS_PER_S
 
 
-@pytest.mark.parametrize("how", list(Cut))
-def test_a_cut_of_the_network_loses_nothing(sample: Sample, probe: FarProbe, how: Cut) -> None:
-    """Refused, reset or silent: told once each way, and no reading of any GPU is missing or there twice."""
+def test_no_cut_of_the_network_loses_anything(sample: Sample, probe: FarProbe) -> None:
+    """Refused, reset, silent: each told once each way, and no reading of any GPU is missing or there twice."""
     with Network(probe.port) as network:
         run = watching(sample, network.url)
-        run.wait_for("gpu", at_least(20))
-        network.cut(how)
-        run.event("source_missing") if how is not Cut.SILENT else time.sleep(1.0)
+        run.wait_for("gpu", at_least(10))
+        for number, how in enumerate((Cut.REFUSED, Cut.RESET), start=1):
+            network.cut(how)
+            run.wait_for("events", told("source_missing", number))
+            network.mend()
+            run.wait_for("events", told("source_found", number))
+        network.cut(Cut.SILENT)
+        time.sleep(0.8)
         network.mend()
         mended_ns = time.time_ns()
-        if how is not Cut.SILENT:
-            run.event("source_found")
         run.wait_for("gpu", lambda rows: max(row["at_ns"] for row in rows) > mended_ns + NS_PER_S // 4)
         assert_whole(run.rows("gpu"), probe)
         kinds = Counter(row["kind"] for row in run.rows("events") if "probe http" in (row["subject"] or ""))
         assert "rows_lost" not in kinds
-        assert kinds["source_missing"] == kinds["source_found"] <= 1
+        assert 2 <= kinds["source_missing"] == kinds["source_found"] <= 3
 
 
-def test_a_cut_longer_than_the_ring_tells_how_many_rows_are_lost(sample: Sample, far: Far) -> None:
-    """One second is kept, the network is away for longer: a number, and the rest goes on."""
-    probe = far("--keep", "1s")
-    with Network(probe.port) as network:
-        run = watching(sample, network.url)
-        run.wait_for("gpu", at_least(20))
-        network.cut(Cut.REFUSED)
-        run.event("source_missing")
-        time.sleep(2.0)
-        network.mend()
-        detail = run.event("rows_lost")["detail"]
-        assert int(detail.split()[0]) > 20
-        count = len(run.rows("gpu"))
-        run.wait_for("gpu", at_least(count + 20))
+def told(kind: str, times: int) -> Callable[[list[Record]], bool]:
+    """An event of this kind is there so many times."""
+    return lambda rows: sum(row["kind"] == kind for row in rows) >= times
 
 
 def test_a_sampler_that_is_killed_is_followed_by_one_that_goes_on(sample: Sample, probe: FarProbe) -> None:
-    """SIGKILL, a second of nobody, another sampler: every reading is there, and none twice."""
+    """SIGKILL, nobody for a moment, another sampler: every reading is there, and none twice."""
     anchor = {ANCHOR_VARIABLE: Anchor.take().to_environment()}
     run = watching(sample, probe.url, environment=anchor)
-    run.wait_for("gpu", at_least(20))
+    run.wait_for("gpu", at_least(10))
     run.process.send_signal(signal.SIGKILL)
     run.process.wait()
-    time.sleep(1.0)
     again = Sampling.start(run.folder, gpu=[{"kind": "probe", "url": probe.url}], environment=anchor)
     try:
         killed_ns = time.time_ns()
@@ -154,28 +144,13 @@ def test_a_sampler_that_is_killed_is_followed_by_one_that_goes_on(sample: Sample
         again.end()
 
 
-def test_a_probe_that_was_started_again_is_noticed(sample: Sample, far: Far) -> None:
-    """Another ring: its numbers begin anew, what was lost is told, and rows go on."""
-    first = far()
-    with Network(first.port) as network:
-        run = watching(sample, network.url)
-        run.wait_for("gpu", at_least(20))
-        network.cut(Cut.REFUSED)
-        first.end()
-        network._to = far().port
-        network.mend()
-        assert "started again" in run.event("rows_lost")["detail"]
-        count = len(run.rows("gpu"))
-        run.wait_for("gpu", at_least(count + 20))
-
-
 def test_a_wrong_token_is_one_clear_line_and_the_right_one_works(sample: Sample, far: Far) -> None:
     """Without it 401; the token itself stands nowhere in the run directory."""
     token = "Zq7xVw9Kt3Lm5-probe"
     probe = far(environment={"COMFYSOAK_PROBE_TOKEN": token})
     wrong = watching(sample, probe.url, source={"token_variable": "FAR"}, environment={"FAR": "wrong"})
-    assert "token" in wrong.event("source_missing")["detail"]
     right = watching(sample, probe.url, source={"token_variable": "FAR"}, environment={"FAR": token})
+    assert "token" in wrong.event("source_missing")["detail"]
     right.wait_for("gpu", at_least(10))
     files = [path for run in (wrong, right) for path in run.folder.rglob("*") if path.is_file()]
     assert len(files) > 5
@@ -224,7 +199,7 @@ def test_wrong_rows_are_left_out_and_told_once(sample: Sample) -> None:
 
     with answering(answer) as server:
         run = watching(sample, server.url)
-        rows = run.wait_for("gpu", at_least(4))
+        rows = run.wait_for("gpu", at_least(2))
         assert {(row["host"], row["memory_used_bytes"]) for row in rows} == {("far", 5)}
         kinds = Counter(row["kind"] for row in run.rows("events"))
         assert kinds["bad_answer"] == 3
@@ -238,7 +213,7 @@ def test_a_server_the_probe_watches_bears_the_name_it_has_in_the_run(sample: Sam
         probe = far("--server", f"http://localhost:{server.port}", "--log", "off")
         run = watching(sample, probe.url, servers=[server.url], server_every_s=60.0, log="off")
         rows = run.wait_for("processes", has(server=server.url))
-        run.wait_for("gpu", at_least(40))
+        run.wait_for("gpu", at_least(10))
         assert not any("localhost" in str(row) for row in rows + run.rows("server"))
         assert len(run.rows("server")) <= 2
 

@@ -35,9 +35,9 @@ class Far:
     said: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def start(self, host: str = "far") -> Listening:
+    def start(self, host: str = "far", keep_s: float = 600) -> Listening:
         """Another probe, at the address from now on."""
-        on = ListenOn(ListenAddress.of("0"), 600)
+        on = ListenOn(ListenAddress.of("0"), keep_s)
         self.at = Listening(on, self.clock, host=host, version="1", every_s=0.1)
         self.stack.enter_context(self.at)
         return self.at
@@ -92,6 +92,62 @@ def costs(rows: Iterable[Row]) -> list[int]:
 
 def kinds(rows: Iterable[Row]) -> list[str]:
     return [row.kind for row in rows if isinstance(row, Event)]
+
+
+def test_a_cut_longer_than_the_ring_tells_how_many_rows_are_lost(far: Far) -> None:
+    """A minute is kept, the network is away for two: a number, and the rest is there."""
+    far.start(keep_s=60)
+    source = far.source()
+    far.read(source, 2)
+    far.cut = True
+    rows = []
+    for number in range(120):
+        far.clock.advance(0.5)
+        far.sample(number)
+        rows += far.read(source)
+    far.cut = False
+    for _ in range(40):
+        rows += far.read(source, 2)
+    found = costs(rows)
+    assert found == list(range(found[0], 120))
+    (lost,) = [row.detail for row in rows if isinstance(row, Event) and row.kind == "rows_lost"]
+    assert lost.startswith(f"{found[0]} rows of far ")
+    assert 55 < found[0] < 65
+
+
+def test_a_ring_that_wraps_and_ends_while_nobody_asks_is_told(far: Far) -> None:
+    """Rows lost to both, and a probe that was started again: what the new one has is there from its first row on."""
+    far.start(keep_s=5)
+    source = far.source()
+    far.sample(0)
+    rows = far.read(source, 2)
+    far.cut = True
+    for number in range(1, 20):
+        far.clock.advance(1)
+        far.sample(number)
+        rows += far.read(source)
+    far.start()
+    far.sample(100)
+    rows += far.read(source)
+    far.cut = False
+    rows += far.read(source, 4)
+    assert costs(rows) == [0, 100]
+    assert kinds(rows).count("rows_lost") == 1
+
+
+def test_two_runs_read_one_ring(far: Far) -> None:
+    """Each has every row once, however the other one asks."""
+    far.start()
+    one, two = far.source(), far.source()
+    found: tuple[list[Row], list[Row]] = ([], [])
+    far.read(one), far.read(two)
+    for number in range(40):
+        far.sample(number)
+        found[0].extend(far.read(one))
+        if number % 7 == 0:
+            found[1].extend(far.read(two, 2))
+    found[1].extend(far.read(two, 60))
+    assert costs(found[0]) == costs(found[1]) == list(range(40))
 
 
 def test_what_was_fetched_of_a_probe_before_it_was_started_again_is_not_lost(far: Far) -> None:

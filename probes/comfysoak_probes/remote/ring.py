@@ -19,7 +19,7 @@ from comfysoak_core.recording.encoding import RowEncoder
 from comfysoak_core.recording.journal import columns
 from comfysoak_core.rows import Row
 
-RING_BYTES = 16 * 1024 * 1024
+RING_BYTES = 12 * 1024 * 1024  # takes 17 MB; with the rest of the process that stays below 60
 BATCH_ROWS = 500
 BATCH_BYTES = 400  # what a batch costs in memory beside its text
 
