@@ -259,6 +259,26 @@ class TestEnds:
         assert "exit code unknown" in detail
         assert "oom_kill of the group around it rose from 0 to 1" in detail
 
+    @pytest.mark.parametrize(("kills", "kinds_told"), [(1, [("container_exited", "CGROUP_OOM")]), (0, [])])
+    def test_a_service_that_takes_its_group_along(
+        self, machine: Machine, kills: int, kinds_told: list[tuple[str, str]]
+    ) -> None:
+        """systemd removes the group with its last process: a kill is told by the group around it, any other end not."""
+        around = machine.folder / "cg" / "system.slice"
+        write_tree(around, {"memory.events": "max 0\noom 0\noom_kill 0\n"})
+        source = machine.source()
+        with listening(machine.port) as pid:
+            group = machine.live_in(pid, "system.slice/comfy.service")
+            machine.read(source, 2)
+        for file in group.iterdir():
+            file.unlink()
+        group.rmdir()
+        write_tree(around, {"memory.events": f"max 0\noom 0\noom_kill {kills}\n"})
+        rows = machine.read(source, 15)
+        source.close()
+        assert kinds(rows) == kinds_told
+        assert all("the control group of process" in detail for _, _, detail in events(rows))
+
 
 class TestNotThere:
     """Where there is nothing to tell, nothing is told; where something hides it, the reason, once."""

@@ -19,7 +19,7 @@ SIGKILL = 137
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a container; `exit_code` None: nobody tells."""
+    """The end of a container, or of a group with a limit that was killed in; `exit_code` None: nobody tells."""
 
     exit_code: int | None
     oom: bool
@@ -55,7 +55,8 @@ class Ending:
         """How it ended; None while the container goes on."""
         home = self.home
         if home.process.container is None:
-            return None
+            end = self._by_kernel("a control group, not a container")
+            return end if end is not None and end.oom else None
         try:
             told = engine.inspect(home.process.container)
             if told is not None and told.running and home.told is not None and told.started == home.told.started:

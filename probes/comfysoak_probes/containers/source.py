@@ -128,7 +128,7 @@ class ContainerSource:
         if group is not None and identity_of(group) == home.memory_group:
             events = self._kills(home, MemoryUse(oom_kills=oom_kills_of(group)), at_ns)
         self._home, self._before = None, home
-        self._ending = Ending(home, at_ns) if home.container else None
+        self._ending = Ending(home, at_ns) if home.is_bounded else None
         self._search.reset()
         self._search_ns = 0
         return events
