@@ -263,7 +263,7 @@ class TestEnds:
     def test_a_service_that_takes_its_group_along(
         self, machine: Machine, kills: int, kinds_told: list[tuple[str, str]]
     ) -> None:
-        """systemd removes the group with its last process: a kill is told by the group around it, any other end not."""
+        """With its last process the group is removed: a kill is told by the group around it, any other end not."""
         around = machine.folder / "cg" / "system.slice"
         write_tree(around, {"memory.events": "max 0\noom 0\noom_kill 0\n"})
         source = machine.source()
