@@ -95,6 +95,15 @@ def test_a_machine_that_slept_is_a_step_and_what_was_sampled_before_stays_where_
     assert abs(clock.ours_ns(before_probe_ns) - before_ns) <= 200_000
 
 
+def test_a_small_step_is_not_taken_for_drift() -> None:
+    """40 ms, as of a virtual machine that moved house: told, and what is extrapolated from it stays right."""
+    pair, clock = Pair(), RemoteClock()
+    pair.measure(clock, 120)
+    pair.ahead_ns += 40 * NS_PER_MS
+    assert len(pair.measure(clock, 60)) == 1
+    assert pair.off_ns(clock, pair.now_ns + 240 * NS_PER_S) <= 5 * NS_PER_MS
+
+
 def test_drift_is_not_told_before_it_can_be_known() -> None:
     """After a few seconds, or by exchanges too slow for it, there is none."""
     pair, clock = Pair(ppm=50.0), RemoteClock()

@@ -279,6 +279,38 @@ def test_a_step_of_the_clock_is_told_though_the_next_question_fails(far: Far) ->
     assert kinds(rows) == ["clock_step", "source_missing"]
 
 
+def test_a_step_that_a_slow_answer_shows_is_measured_anew_before_rows_are_moved_by_it(far: Far) -> None:
+    """The rows took 2 s to come: what is known of the clock then is not good enough for them."""
+    far.start()
+    source = far.source()
+    far.read(source, 3)
+    assert far.at is not None
+    far.at.clock = far.at.ring._clock = ahead = ManualClock(far.clock.now_ns() + 3600 * NS_PER_S)
+    at_ns = far.clock.now_ns()
+    far.at.take([Gpu(at_ns=ahead.now_ns(), read_cost_ns=1, host="far", source="nvml", uuid="G")])
+
+    def slow(path: str) -> Answer:
+        answer = Far.get(far, path)
+        if path.startswith("/rows"):
+            far.clock.advance(2)
+            ahead.advance(2)
+        return answer
+
+    source._fetcher = Slow(slow)  # type: ignore[assignment]  # all of one that is used
+    (row,) = [row for row in source.read(Tick(0, 0)) if isinstance(row, Gpu)]
+    assert row.at_ns == at_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """Answers that take their time."""
+
+    get: Any
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def test_a_clock_that_jumps_all_the_time_does_not_fill_the_terminal(far: Far) -> None:
     """Hours to and fro at each answer: an event each ten seconds, and every reading in the recording."""
     far.start()

@@ -18,7 +18,7 @@ from comfysoak_core.distant_clock import Exchange
 WINDOW_NS = 10 * NS_PER_S
 POINTS_MOST = 60
 DRIFT_PPM_MOST = 500  # what a clock that is led to the right time does at most
-STEP_NS = 50 * NS_PER_MS
+STEP_NS = 20 * NS_PER_MS  # more than a step of the coarsest clock there is, of older Windows
 DRIFT_AFTER_NS = 20 * NS_PER_S
 DRIFT_ERROR_PPM_MOST = 50.0
 WIDE = 4  # a window is left out when its best exchange is so many times as wide as the narrowest there is

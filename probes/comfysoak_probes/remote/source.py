@@ -135,6 +135,7 @@ class ProbeSource:
         self._measure()
         if not self._fetched:
             self._fetch()
+        self._measure()  # again, where the answer showed that its clock has stepped
         self._said += self._piece()
         self._said += self._without_gpu()
         head = self._head
@@ -180,6 +181,7 @@ class ProbeSource:
         if step_ns or not was_set:
             self._here.ahead_ns = clock.ahead_ns(exchange.told_ns)
         if step_ns:
+            self._measure_due_ns = 0  # by one exchange, which may have been slow, nothing is moved
             self._said += self._stepped(step_ns)
 
     def _check_ring(self, ring: str) -> None:
