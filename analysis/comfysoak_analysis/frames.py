@@ -303,8 +303,11 @@ def told_once(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns that only the exporter tells (of a chip that needs DCGM for its activity) stay, in rows of their own.
     """
-    by_driver = rows[rows["source"] == "nvml"]
-    doubled = (rows["source"] != "nvml") & rows["uuid"].isin(by_driver["uuid"].unique())
+    by_exporter = rows["source"] != "nvml"
+    if not by_exporter.any():
+        return rows
+    by_driver = rows[~by_exporter]
+    doubled = by_exporter & rows["uuid"].isin(by_driver["uuid"].unique())
     if not doubled.any():
         return rows
     values = [name for name in rows.columns if name not in _GPU_LABELS]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from comfysoak_analysis import measures, watched
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import GpuFigures
+from comfysoak_analysis.text import bounded
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.quantities import format_duration, format_size
 
@@ -65,7 +66,7 @@ def _of_watching(run: Run) -> Iterator[Tile]:
     known = [host for host in hosts if not math.isnan(host.cpu_mean)]
     if known:
         busiest_host = max(known, key=lambda host: host.cpu_mean)
-        of = "" if len(known) == 1 else f" of {busiest_host.host}"
+        of = "" if len(known) == 1 else f" of {bounded(busiest_host.host, 40)}"
         at_most = f"mean{of} · at most {busiest_host.cpu_most:.0%}"
         yield Tile("Host CPU", f"{busiest_host.cpu_mean * 100:.0f}", "%", at_most)
     waiting = (run.server["queue_running"] + run.server["queue_pending"]).dropna()

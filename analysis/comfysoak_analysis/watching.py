@@ -28,6 +28,7 @@ COSTLY = 0.05
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 SEED = 20_261_122
+_LAST_READINGS = pd.Timedelta(seconds=1)  # what was being read when a pause began comes a moment after its event
 _NAMES = {"gpu": "the GPU", "host": "the host", "server": "the server", "log": "the server's log"}
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -80,7 +81,7 @@ class Watching:
 
 
 def paused(run: Run) -> tuple[Stretch, ...]:
-    """The pauses of the run in order of time; one that was not ended lasts until the end of the run."""
+    """The pauses of the run in order of time; one without an end lasts until its kind is read again."""
     found: list[Stretch] = []
     begun: dict[str, pd.Timestamp] = {}
     told = run.events[run.events["kind"].isin(["probe_paused", "probe_resumed"])].dropna(subset=["subject"])
@@ -89,8 +90,16 @@ def paused(run: Run) -> tuple[Stretch, ...]:
             begun[str(subject)] = at
         elif str(subject) in begun:
             found.append(Stretch(str(subject), begun.pop(str(subject)), at))
-    found += [Stretch(kind, at, max(run.end, at)) for kind, at in begun.items()]
+    found += [Stretch(kind, at, _read_again(run, kind, at)) for kind, at in begun.items()]
     return tuple(sorted(found, key=lambda stretch: stretch.start))
+
+
+def _read_again(run: Run, kind: str, at: pd.Timestamp) -> pd.Timestamp:
+    """The end of a pause that was not told: a sampler that was killed in it does not go on with it when it is back."""
+    tables = {"gpu": "gpu", "host": "host", "server": "server", "log": "server_log"}
+    seen = run.frame(tables[kind], ("at_ns",))["at"] if kind in tables else pd.Series(dtype="datetime64[ns]")
+    later = seen[seen > at + _LAST_READINGS]
+    return max(run.end, at) if later.empty else later.min()
 
 
 def watching(run: Run) -> tuple[Watching, ...]:

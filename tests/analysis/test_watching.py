@@ -11,7 +11,9 @@ from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.health import health
 from comfysoak_analysis.validity import doubts
 from comfysoak_analysis.watching import Watching, paused, watching
-from tests.analysis.planted import plant
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.rows import Event
+from tests.analysis.planted import START_NS, plant
 
 
 def pauses(count: int) -> tuple[tuple[float, float, str], ...]:
@@ -137,3 +139,15 @@ def test_what_was_not_to_be_read_is_no_gap(tmp_path: Path, changes: dict[str, An
     """A pause of the GPU's probes, and a GPU that the driver called lost, are no gaps of the sampler."""
     run = open_run(plant(tmp_path, sampler_gap_s=(20.0, 12.0), **changes))
     assert [doubt.name for doubt in doubts(run) if doubt.name.endswith("gaps")] == []
+
+
+def test_a_pause_that_a_killed_sampler_left_open_ends_with_the_next_reading(tmp_path: Path) -> None:
+    """It must not excuse the gaps of the rest of the run."""
+    began = event_at(20.0, "probe_paused")
+    run = open_run(plant(tmp_path, duration_s=60.0, sampler_gap_s=(20.0, 6.0), other_rows=(began,)))
+    (pause,) = paused(run)
+    assert 5.9 < (pause.end - pause.start).total_seconds() < 6.3
+
+
+def event_at(at_s: float, kind: str) -> Event:
+    return Event(at_ns=START_NS + round(at_s * NS_PER_S), source="sampler", kind=kind, subject="gpu")

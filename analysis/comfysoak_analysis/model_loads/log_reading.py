@@ -73,7 +73,9 @@ _WORDS = {
 
 
 def _servers(run: Run) -> list[str]:
-    return sorted({str(server) for server in run.prompts["server"].dropna()})
+    """Those of the load; where there was none those that were watched."""
+    told = run.server if run.is_watching else run.prompts
+    return sorted({str(server) for server in told["server"].dropna()})
 
 
 def _why_not_by_log(run: Run, server: str, loads: Sequence[ModelLoad]) -> str | None:
