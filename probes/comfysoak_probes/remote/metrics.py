@@ -178,7 +178,7 @@ class Metrics:
                     if key in latest or len(latest) < KEYS_MOST or self._made_room(type(row)):
                         latest[key] = row
                 elif isinstance(row, Event):
-                    kind = row.kind[:LABEL_CHARACTERS]
+                    kind = _short(row.kind)
                     if kind in self._kinds or len(self._kinds) < KINDS_MOST:
                         self._kinds[kind] += 1
 
@@ -224,7 +224,7 @@ def _labels(family: Family) -> Callable[[Any], Labels]:  # a row of the family's
 
     def labels(row: Any) -> Labels:  # as above
         values = ((label, getattr(row, column)) for column, label in places)
-        return tuple((label, str(value)[:LABEL_CHARACTERS]) for label, value in values if value is not None)
+        return tuple((label, _short(str(value))) for label, value in values if value is not None)
 
     return labels
 
@@ -244,7 +244,7 @@ def _add_names(text: _Text, labels: Labels, row: Row) -> None:
     if not isinstance(row, GpuSlow):
         return
     if row.name is not None:
-        named = (*labels, ("name", row.name[:LABEL_CHARACTERS]))
+        named = (*labels, ("name", _short(row.name)))
         text.add("comfysoak_gpu_info", "The name of a GPU.", "gauge", named, 1)
     if row.event_reasons is not None:
         for reason, is_set in _reasons(row.event_reasons):
@@ -254,9 +254,15 @@ def _add_names(text: _Text, labels: Labels, row: Row) -> None:
 
 def _reasons(told: str) -> Iterator[tuple[str, int]]:
     """Each flag there is, and whether it is set; those without a name only where they are set."""
-    are_set = {reason for reason in told.split(",") if reason}
+    are_set = {_short(reason) for reason in told.split(",") if reason}
     for reason in dict.fromkeys([name for _, name in EVENT_REASONS] + sorted(are_set)):
-        yield reason[:LABEL_CHARACTERS], int(reason in are_set)
+        yield reason, int(reason in are_set)
+
+
+def _short(text: str) -> str:
+    """As it is written: two things that look alike there must be one, for no series may be there twice."""
+    text = text[:LABEL_CHARACTERS]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _escaped(text: str) -> str:
