@@ -155,7 +155,7 @@ def test_text_of_others_cannot_break_a_line() -> None:
 
 
 def test_texts_that_become_one_are_one_series() -> None:
-    """What differs beyond what a label holds, or in half a character only: a scrape with a series twice is thrown away."""
+    """What differs beyond what a label holds, or in half a character: a scrape with a series twice is thrown away."""
     found = shown(slow(uuid="x" * 300 + "a", power_watts=1.0), slow(uuid="x" * 300 + "b", power_watts=2.0),
                   gpu(uuid="\ud800", memory_used_bytes=1), gpu(uuid="?", memory_used_bytes=2),
                   slow(uuid="R", event_reasons="r" * 250 + "a," + "r" * 250 + "b"))  # fmt: skip
