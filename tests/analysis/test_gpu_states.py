@@ -74,3 +74,24 @@ def test_of_a_gpu_that_two_sources_tell_the_driver_counts(directory: Path) -> No
     assert gpu.throttled_s < SECONDS / 10
     assert gpu.sm_active_mean == 0.5  # what the exporter alone tells is kept
     assert set(run.gpu_slow["xid"].dropna()) == {31}
+
+
+def test_steps_of_a_coarse_exporter_are_no_model_loads(directory: Path) -> None:
+    """When within 30 s memory rose nobody knows, and a node that ran at the refresh did not do it."""
+    run = planted(directory, *told(30.0), log=False)  # type: ignore[arg-type]  # rows
+    assert [load for load in GpuStates(run).loads if load.source == "memory"] == []
+    fine = [fast(second, memory_used_bytes=(1 if second < 10 else 5) * GIB) for second in range(SECONDS)]
+    quick = planted(directory.with_name("quick"), *fine, log=False)
+    assert [load.source for load in GpuStates(quick).loads][:1] == ["memory"]
+
+
+def test_steps_on_another_host_are_no_model_loads(directory: Path) -> None:
+    """The load generator's own GPU is not the target's."""
+    process = Process(at_ns=START_NS, read_cost_ns=1, host="gpu-7", pid=9, role="server", server=SERVER)
+    still = [fast(second, source="nvml") for second in range(SECONDS)]
+    moves = [
+        fast(second, source="nvml", host="b", uuid="GPU-b", memory_used_bytes=(1 if second < 10 else 5) * GIB)
+        for second in range(SECONDS)
+    ]
+    run = planted(directory, *still, *moves, process, log=False)
+    assert [load for load in GpuStates(run).loads if load.source == "memory"] == []
