@@ -198,12 +198,15 @@ def test_an_old_driver_is_asked_by_the_older_names(sample: Sample, old_driver: P
     assert fast["memory_used_bytes"] == 2 * 1024**3 + 1024**3 // 2
     assert why(fast, "memory_reserved_bytes") == "the driver is too old to tell it apart: it is in memory_used_bytes"
     assert run.rows("gpu_processes")[0]["memory_bytes"] == 1_000_000
+    assert "Xids of GPU 0 cannot be heard: the driver is too old" in run.event("xid_unheard")["detail"]
 
 
 def test_a_driver_initialised_anew_gets_its_samples_back(sample: Sample, driver: Path) -> None:
-    """GPM goes on after it for every GPU: the stand-in has no room for samples that nobody freed."""
+    """999 of all calls is cured by it. GPM goes on for every GPU: there is no room for samples that nobody freed."""
     run = sample(driver=driver, script="gpus 16\nfail * * 999 1000 init\n")
-    lost_ns = run.event("gpu_vanished")["at_ns"]
+    event = run.event("gpu_vanished")
+    assert event["code"] == "GPU_VANISHED"
+    lost_ns = event["at_ns"]
     rows = run.wait_for(
         "gpu_slow",
         lambda rows: len({row["index"] for row in rows if row["at_ns"] > lost_ns and row["sm_active_ratio"]}) == 16,

@@ -36,74 +36,75 @@ def words(run: Sampling) -> str:
     return told
 
 
-def test_a_gpu_that_vanishes_and_comes_back_keeps_its_name(sample: Sample, driver: Path) -> None:
-    """A GPU that the driver no longer counts moves the others' indices, not their uuids; it is told once."""
-    run = sample(driver=driver, script="gpus 3\nset 1 memory_used 1073741824\ngone 0 0.6 2\n")
-    lost, found = run.event("gpu_lost"), run.event("source_found")
-    assert (lost["subject"], lost["code"], found["subject"]) == (UUID(0), "GPU_LOST", UUID(0))
-    rows = run.wait_for("gpu", lambda rows: bool(of(rows, 0)) and of(rows, 0)[-1]["at_ns"] > found["at_ns"] + NS_PER_S)
+def test_a_gpu_lost_and_found_is_felt_by_no_other(sample: Sample, driver: Path) -> None:
+    """It is told once and keeps its uuid; the driver is initialised for it, twice: at first it is not there.
+
+    The others' indices move, they keep their rows and their rates, and their Xids are heard after it as before.
+    """
+    script = "gpus 3\nset 1 memory_used 1073741824\nrate 2 pcie_sent 5000000\ngone 0 0.6 1.9\nxid 1 45 3.2\n"
+    run = sample(driver=driver, script=script, slow_every_s=0.2)
+    lost, found, xid = run.event("gpu_lost"), run.event("source_found"), run.event("xid")
+    assert (lost["subject"], lost["code"], found["subject"], xid["subject"]) == (UUID(0), "GPU_LOST", UUID(0), UUID(1))
+    assert "the GPU answers again after" in found["detail"]
+    rows = run.rows("gpu")
     assert {row["index"] for row in of(rows, 1)} == {0, 1}
-    assert {row["memory_used_bytes"] for row in of(rows, 1)} - {None} == {GIB}
     assert (of(rows, 1)[-1]["index"], of(rows, 0)[-1]["index"]) == (1, 0)
-    assert of(rows, 0)[-1]["memory_used_bytes"] == 2 * GIB
-    kinds = [row["kind"] for row in run.rows("events") if row["subject"] == UUID(0)]
-    assert kinds == ["gpu", "gpu_lost", "source_found"]
+    assert {row["memory_used_bytes"] for row in of(rows, 1)} == {GIB}
+    assert {row["memory_used_bytes"] for row in of(rows, 0)} == {None, 2 * GIB}
+    assert {row["missing"] for row in of(rows, 2)} == {None}
+    assert None not in [row["pcie_sent_bytes_per_s"] for row in of(run.rows("gpu_slow"), 2)][1:]
+    reasons = {row["missing"] for row in of(rows, 0)} - {None}
+    assert "all: the GPU is lost (NVML error 15)" in reasons
+    assert not any("initialised" in reason for reason in reasons)
+    events = run.rows("events")
+    assert [row["kind"] for row in events if row["subject"] == UUID(0)] == ["gpu", "gpu_lost", "source_found"]
+    assert not any(row["kind"] in {"source_late", "source_hung"} for row in events)
     assert "standin_nvml" not in words(run)
 
 
-def test_a_gpu_lost_from_the_start_is_watched_once_it_is_there(sample: Sample, driver: Path) -> None:
-    """Fallen off the bus before the run began: told with its code, the other one is watched; its return is told."""
-    run = sample(driver=driver, script="gpus 2\nfail 0 nvmlDeviceGetHandleByIndex_v2 15 0 1\n")
-    event = run.event("gpu_lost")
+def test_what_comes_later_is_watched(sample: Sample, driver: Path) -> None:
+    """A GPU lost from the start, a host without one, a host without driver: told once, and watched once there."""
+    lost = sample(driver=driver, script="gpus 2\nfail 0 nvmlDeviceGetHandleByIndex_v2 15 0 1\n")
+    bare = sample(driver=driver, script="gone 0 0 1\n")
+    without = sample()
+    assert "no NVIDIA driver is installed here" in without.event("source_missing")["detail"]
+    shutil.copy(driver / "libnvidia-ml.so.1", without.folder / "copy")
+    (without.folder / "copy").rename(without.folder / "libnvidia-ml.so.1")
+    event = lost.event("gpu_lost")
     assert (event["subject"], event["code"]) == ("GPU 0", "GPU_LOST")
     assert event["detail"] == "cannot be watched: the GPU is lost (NVML error 15)"
-    run.wait_for("events", has(kind="gpu", subject=UUID(0)))
-    run.wait_for("gpu", has(uuid=UUID(0)))
-    assert sum(row["kind"] == "gpu_lost" for row in run.rows("events")) == 1
+    assert bare.event("source_missing")["detail"] == "the driver answers, but there is no GPU"
+    assert bare.event("source_found")["subject"] == "nvml"
+    lost.wait_for("events", has(kind="gpu", subject=UUID(0)))
+    for run, kind in ((lost, "gpu_lost"), (bare, "source_missing"), (without, "source_missing")):
+        run.wait_for("gpu", has(uuid=UUID(0), memory_used_bytes=2 * GIB))
+        assert sum(row["kind"] == kind for row in run.rows("events")) == 1
 
 
-def test_a_host_without_gpu_is_told_when_it_has_one(sample: Sample, driver: Path) -> None:
-    """The driver answers and lists nothing; it is initialised again now and then, and the GPU is watched once there."""
-    run = sample(driver=driver, script="gone 0 0 1\n")
-    assert run.event("source_missing")["detail"] == "the driver answers, but there is no GPU"
-    assert run.event("source_found")["subject"] == "nvml"
-    assert sum(row["kind"] == "source_missing" for row in run.rows("events")) == 1
-    run.wait_for("gpu", has(memory_used_bytes=2 * GIB))
-
-
-def test_a_driver_that_is_installed_later_is_found(sample: Sample, driver: Path) -> None:
-    """No library at first: one line; once it is there the GPUs are watched."""
-    run = sample()
-    assert "no NVIDIA driver is installed here" in run.event("source_missing")["detail"]
-    shutil.copy(driver / "libnvidia-ml.so.1", run.folder / "copy")
-    (run.folder / "copy").rename(run.folder / "libnvidia-ml.so.1")
-    run.wait_for("gpu", has(memory_used_bytes=2 * GIB))
-
-
-def test_a_library_that_is_none_is_told_like_a_missing_one(sample: Sample, tmp_path: Path) -> None:
-    """An empty file of that name, as broken container images have it: one clear line."""
-    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"")
-    run = sample(driver=tmp_path)
-    assert "was not found or cannot be loaded" in run.event("source_missing")["detail"]
-    assert words(run).count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        ("fail * nvmlInitWithFlags 4 0", "no permission (NVML error 4): no GPU of this host is watched"),
-        ("fail * nvmlInitWithFlags 17 0", "the operating system keeps us from the GPU (NVML error 17)"),
-        ("fail * nvmlInitWithFlags 999 0", "unknown error of the driver (NVML error 999)"),
-        ("fail * nvmlDeviceGetCount_v2 4 0", "no permission (NVML error 4)"),
-        ("fail * nvmlDeviceGetHandleByIndex_v2 4 0", "the driver gives none of the GPUs it has"),
-    ],
-)
-def test_what_keeps_us_out_is_said_clearly(sample: Sample, driver: Path, script: str, expected: str) -> None:
-    """A driver that lets us have nothing: one event and one line with the reason, and the host is sampled."""
-    run = sample(driver=driver, script=script + "\n", host_every_s=0.1)
-    run.wait_for("host", at_least(2))
-    assert expected in run.event("source_missing")["detail"]
-    assert words(run).count("source missing: nvml:") == 1
+def test_what_keeps_us_out_is_said_clearly(sample: Sample, driver: Path, tmp_path: Path) -> None:
+    """No driver, an empty library, one that lets us have nothing: one line with the reason, and the host is sampled."""
+    reasons = {
+        "fail * nvmlInitWithFlags 4 0": "no permission (NVML error 4): no GPU of this host is watched",
+        "fail * nvmlInitWithFlags 9 0": "installed but not loaded",
+        "fail * nvmlInitWithFlags 17 0": "the operating system keeps us from the GPU (NVML error 17)",
+        "fail * nvmlInitWithFlags 18 0": "different versions: reboot",
+        "fail * nvmlInitWithFlags 999 0": "unknown error of the driver (NVML error 999)",
+        "fail * nvmlDeviceGetCount_v2 4 0": "no permission (NVML error 4)",
+        "fail * nvmlDeviceGetCount_v2 999 0": "unknown error of the driver (NVML error 999)",
+        "fail * nvmlDeviceGetHandleByIndex_v2 4 0": "the driver gives none of the GPUs it has",
+        "gpus 0": "there is no GPU",
+    }
+    runs = [(sample(driver=driver, script=f"{script}\n", host_every_s=0.1), why) for script, why in reasons.items()]
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"")  # as broken container images have it
+    for folder in (None, tmp_path):
+        reason = "no NVIDIA driver is installed here (its library NVML was not found or cannot be loaded)"
+        runs.append((sample(driver=folder, host_every_s=0.1), reason))
+    for run, why in runs:
+        run.wait_for("host", at_least(2))
+        assert why in run.event("source_missing")["detail"]
+        told = words(run)
+        assert told.count("source missing: nvml:") == 1
+        assert told.count("\n") == 1 + told.count("source missing: GPU 0:")
 
 
 def test_a_driver_of_another_age_is_asked_in_older_words(sample: Sample, driver: Path) -> None:
@@ -127,48 +128,31 @@ def test_a_driver_unloaded_during_the_run_has_taken_its_gpus(sample: Sample, dri
 
 
 def test_an_initialisation_that_hangs_holds_up_nobody(sample: Sample, driver: Path) -> None:
-    """The driver takes 30 s to come up: the host is sampled, the hang is told, and the end does not wait for it."""
-    run = sample(driver=driver, script="slow * nvmlInitWithFlags 30000 0\n", host_every_s=0.2)
-    hung = run.event("source_hung")
-    run.wait_for("host", lambda rows: rows[-1]["at_ns"] > hung["at_ns"])
-    words(run)
-
-
-def test_one_that_hangs_while_it_is_initialised_again_leaves_the_others_their_reasons(
-    sample: Sample, driver: Path
-) -> None:
-    """A lost GPU's way back hangs in the driver: the other GPU's rows say why they have no values."""
-    run = sample(driver=driver, script="gpus 2\nfail 0 * 999 60 init\nslow * nvmlInitWithFlags 30000 1\n")
+    """30 s, at the start or on a lost GPU's way back: others are sampled or say why not, and the end does not wait."""
+    first = sample(driver=driver, script="slow * nvmlInitWithFlags 30000 0\n", host_every_s=0.2)
+    again = sample(driver=driver, script="gpus 2\nfail 0 * 999 60 init\nslow * nvmlInitWithFlags 30000 1\n")
+    hung = first.event("source_hung")
+    first.wait_for("host", lambda rows: rows[-1]["at_ns"] > hung["at_ns"])
     closed = "all: the driver is being initialised again (NVML error 1)"
-    rows = run.wait_for("gpu", lambda rows: any(row["missing"] == closed for row in of(rows, 1)))
+    rows = again.wait_for("gpu", lambda rows: any(row["missing"] == closed for row in of(rows, 1)))
     assert of(rows, 1)[0]["memory_used_bytes"] == 2 * GIB
-    run.wait_for("events", has(kind="source_hung"))
-    words(run)
+    again.wait_for("events", has(kind="source_hung"))
+    words(first)
+    words(again)
 
 
-def test_nothing_is_initialised_under_a_thread_that_hangs(sample: Sample, driver: Path) -> None:
-    """A lost GPU needs a driver initialised again; that waits while another GPU's call hangs. A third is read on."""
+def test_a_call_that_hangs_delays_nobody_else(sample: Sample, driver: Path) -> None:
+    """A third GPU and the host are read on, and nothing is initialised under it: a lost GPU stays lost."""
     script = "gpus 3\nslow 1 nvmlDeviceGetMemoryInfo_v2 30000 10\nfail 0 * 15 60 init\n"
-    run = sample(driver=driver, script=script)
+    run = sample(driver=driver, script=script, host_every_s=0.2)
     hung, lost = run.event("source_hung"), run.event("gpu_lost")
     later_ns = max(hung["at_ns"], lost["at_ns"] + 2 * NS_PER_S)  # one try to have it back, at least
     rows = run.wait_for("gpu", lambda rows: bool(of(rows, 2)) and of(rows, 2)[-1]["at_ns"] > later_ns)
     good = [row for row in of(rows, 2) if row["missing"] is None or "all: " not in row["missing"]]
     assert max(later["at_ns"] - earlier["at_ns"] for earlier, later in pairwise(good)) < 2 * NS_PER_S
+    assert of(rows, 1)[-1]["at_ns"] < hung["at_ns"]
+    assert run.rows("host")[-1]["at_ns"] > hung["at_ns"] - NS_PER_S
     assert not any(row["kind"] == "source_found" for row in run.rows("events") if row["subject"] == UUID(0))
-    assert "standin_nvml" not in words(run)
-
-
-def test_a_gpu_that_stays_lost_is_felt_by_no_other(sample: Sample, driver: Path) -> None:
-    """Each try to have it back initialises the driver: the other one keeps its rows and its rates all the while."""
-    run = sample(driver=driver, script="gpus 2\nrate 1 pcie_sent 5000000\nfail 0 * 15 60\n", slow_every_s=0.2)
-    lost_ns = run.event("gpu_lost")["at_ns"]
-    run.wait_for("gpu", lambda rows: sum(row["at_ns"] > lost_ns and row["missing"] is not None for row in rows) >= 4)
-    assert all(row["missing"] is None for row in of(run.rows("gpu"), 1))
-    rates = [row["pcie_sent_bytes_per_s"] for row in of(run.rows("gpu_slow"), 1)][1:]
-    assert None not in rates
-    assert {row["missing"] for row in of(run.rows("gpu"), 0)} == {None, "all: the GPU is lost (NVML error 15)"}
-    assert not any(row["kind"] in {"source_late", "source_hung"} for row in run.rows("events"))
     assert "standin_nvml" not in words(run)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.probes.conftest import Sample
 from tests.probes.fleet import why
-from tests.probes.sampling import Record, at_least, has
+from tests.probes.sampling import Record, has
 
 pytestmark = pytest.mark.compiler
 
@@ -25,8 +25,13 @@ def of(rows: list[Record], uuid: str) -> list[Record]:
 
 
 def test_each_instance_has_rows_of_its_own_beside_its_gpu(sample: Sample, driver: Path) -> None:
-    """Two instances: their own uuid, ids and memory, their GPU's index; what is told of none of them has its reason."""
-    run = sample(driver=driver, script="mig 0 2\nset 101 memory_used 1073741824\n")
+    """Two instances: their own uuid, ids and memory, their GPU's index; what is told of none of them has its reason.
+
+    Of a second GPU with MIG one instance is refused as a whole, which is told once, and one its memory alone.
+    """
+    script = "gpus 2\nmig 0 2\nset 101 memory_used 1073741824\nmig 1 2\nxid 101 43 0.8\ndouble_bit 0 0.9\n"
+    refused = "fail 111 nvmlDeviceGetUUID 4 0\nfail 110 nvmlDeviceGetMemoryInfo_v2 4 0\n"
+    run = sample(driver=driver, script=script + refused)
     rows = run.wait_for("gpu", lambda rows: all(len(of(rows, uuid)) >= 3 for uuid in (GPU, FIRST, SECOND)))
     whole, first, second = (of(rows, uuid)[0] for uuid in (GPU, FIRST, SECOND))
     assert [row["instance"] for row in (whole, first, second)] == [None, "1/0", "2/0"]
@@ -40,14 +45,18 @@ def test_each_instance_has_rows_of_its_own_beside_its_gpu(sample: Sample, driver
     assert why(slow, "power_watts") == "told of the whole GPU only, in its own rows"
     told = {row["subject"]: row["detail"] for row in run.rows("events") if row["kind"] == "gpu"}
     assert told[SECOND] == "GPU 0 MIG 2/0, Stand-in GPU 0 MIG 1g.10gb, driver 580.95.05"
-
-
-def test_memory_of_an_instance_may_be_refused(sample: Sample, driver: Path) -> None:
-    """Without permission its memory is missing with that reason; its GPU's is there."""
-    run = sample(driver=driver, script="mig 0 1\nfail 100 nvmlDeviceGetMemoryInfo_v2 4 0\n")
-    row = of(run.wait_for("gpu", has(uuid=FIRST)), FIRST)[0]
+    other_gpu, other_instance = GPU[:-1] + "1", FIRST[:-1] + "1"
+    row = of(run.wait_for("gpu", has(uuid=other_instance)), other_instance)[0]
     assert why(row, "memory_used_bytes") == "no permission (NVML error 4)"
-    assert of(run.wait_for("gpu", has(uuid=GPU)), GPU)[0]["memory_used_bytes"] == 2 * GIB
+    assert of(run.rows("gpu"), other_gpu)[0]["memory_used_bytes"] == 2 * GIB
+    event = run.event("xid")
+    assert (event["subject"], event["code"]) == (GPU, None)
+    assert event["detail"] == "Xid 43: GPU stopped processing (usually application), GPU 0 MIG 2/0"
+    assert "could not be corrected" in run.event("ecc_error")["detail"]
+    assert {row["uuid"] for row in run.rows("gpu")} == {GPU, FIRST, SECOND, other_gpu, other_instance}
+    [event] = [row for row in run.rows("events") if row["kind"] == "source_missing"]
+    assert event["subject"] == "MIG instance 1 of GPU 1"
+    assert event["detail"] == "cannot be watched: no permission (NVML error 4)"
 
 
 def test_instances_come_and_go(sample: Sample, driver: Path) -> None:
@@ -60,17 +69,6 @@ def test_instances_come_and_go(sample: Sample, driver: Path) -> None:
     rows = run.wait_for("gpu", lambda rows: sum(row["at_ns"] > gone["at_ns"] for row in of(rows, FIRST)) >= 10)
     after = [row for row in rows if row["at_ns"] > gone["at_ns"] and row["uuid"] != SECOND]
     assert not any("all: " in (row["missing"] or "") for row in after)  # the driver is left alone for it
-
-
-def test_a_broken_instance_does_not_touch_the_others(sample: Sample, driver: Path) -> None:
-    """An instance that is refused is told once, by its place; the other one and the GPU are watched."""
-    run = sample(driver=driver, script="mig 0 2\nfail 101 nvmlDeviceGetUUID 4 0\n")
-    event = run.event("source_missing")
-    assert event["subject"] == "MIG instance 1 of GPU 0"
-    assert event["detail"] == "cannot be watched: no permission (NVML error 4)"
-    rows = run.wait_for("gpu", at_least(20))
-    assert {row["uuid"] for row in rows} == {GPU, FIRST}
-    assert sum(row["kind"] == "source_missing" for row in run.rows("events")) == 1
 
 
 GONE = """
