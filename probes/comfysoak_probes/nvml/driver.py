@@ -18,7 +18,7 @@ import pynvml
 T = TypeVar("T")
 
 DRAIN_S: Final = 0.1  # for calls under way to end before a shutdown
-REFUSED_MOST: Final = 2  # waits that are not begun because somebody wants to initialise, should he not come back
+REFUSED_MOST: Final = 4  # waits, one a second, that are not begun: longer than it takes until who wanted it tries again
 
 
 class Fault(StrEnum):
