@@ -22,6 +22,7 @@ from comfysoak_core.rows import (
 )
 from comfysoak_core.terminal import printable
 from comfysoak_probes.shown.board import KEPT_MOST, NOTES, Board
+from comfysoak_probes.shown.panel import Panel
 from comfysoak_probes.shown.text import Column, Line, Span, bar, duration, fitted, rate, table
 
 GIB = 1024**3
@@ -66,7 +67,7 @@ def shown(board: Board, now_ns: int = 0, *, width: int = 200, height: int = 60, 
         force_terminal=colour,
         color_system="standard" if colour else None,
     )
-    console.print(board.panel(now_ns), end="")
+    console.print(Panel(board, now_ns), end="")
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -105,7 +106,7 @@ def test_a_lost_gpu_shows_what_is_wrong_and_no_value() -> None:
 def test_colours_can_be_refused() -> None:
     """NO_COLOR: weights stay, colours go."""
     console = Console(file=io.StringIO(), width=80, height=20, force_terminal=True, no_color=True)
-    console.print(board_of(gpu(missing="all: the GPU is lost")).panel(0))
+    console.print(Panel(board_of(gpu(missing="all: the GPU is lost")), 0))
     assert isinstance(console.file, io.StringIO)
     assert "the GPU is lost" in console.file.getvalue()
     assert "31m" not in console.file.getvalue()

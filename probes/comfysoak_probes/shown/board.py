@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.segment import Segment
-from rich.style import Style
-
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.redaction import redact
 from comfysoak_core.rows import Container, Event, Gpu, GpuHealth, GpuSlow, Host, Process, Row, Server, ServerLog
 from comfysoak_core.terminal import printable
 from comfysoak_core.value import replaced
-from comfysoak_probes.shown.text import Line, duration, fitted, gib, share
+from comfysoak_probes.shown.text import duration, gib, share
 
 STALE_NS = 5 * NS_PER_S
 FORGOTTEN_NS = 60 * NS_PER_S  # a process of which nothing was heard for so long has ended
@@ -127,10 +123,6 @@ class Board:
             if self.began_ns is None:
                 self.began_ns = getattr(row, "at_ns", None)
 
-    def panel(self, now_ns: int) -> RenderableType:
-        """Everything that there is room for, for a terminal."""
-        return Panel(self, now_ns)
-
     def line(self, now_ns: int) -> str:
         """Everything that matters on one line, for a log."""
         return printable(" | ".join(self._parts(now_ns))) or "nothing is watched"
@@ -173,29 +165,6 @@ class Board:
             self.notes[-1].at_ns = at_ns
         else:
             self.notes.append(Note(at_ns, kind, text))
-
-
-class Panel:
-    """The board as it is now, in the width and height there is."""
-
-    def __init__(self, board: Board, now_ns: int) -> None:
-        self._board = board
-        self._now_ns = now_ns
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from comfysoak_probes.shown.lines import lines
-
-        width = options.max_width
-        for line in fitted(lines(self._board, self._now_ns, width), options.size.height):
-            yield from _segments(line, width)
-            yield Segment.line()
-
-
-def _segments(line: Line, width: int) -> Iterator[Segment]:
-    """Made here and not by `Text`, which costs four times as much: it is drawn twice a second for days."""
-    for span in line.within(width):
-        if span.text:
-            yield Segment(span.text, Style.parse(span.style) if span.style else None)
 
 
 OF_PROCESSES = ("handles", "connections", "connections_half_closed", "uss_bytes", "swap_bytes")

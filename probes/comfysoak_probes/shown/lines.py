@@ -241,7 +241,7 @@ def _process_items(seen: Seen[Process], now_ns: int) -> Iterator[Span]:
     if row.swap_bytes:
         yield Span(f"swapped {gib(row.swap_bytes)}", YELLOW)
     if row.threads is not None:
-        yield Span(f"{row.threads} threads")
+        yield Span(f"{row.threads} {'thread' if row.threads == 1 else 'threads'}")
     if row.handles is not None:
         yield Span(f"{row.handles} files")
     if row.connections is not None:

@@ -23,6 +23,7 @@ from comfysoak_probes.config import SamplerConfig
 from comfysoak_probes.remote.listening import Listening, ListenOn
 from comfysoak_probes.sampling.sampler import JournalSink, Sampler, Sink, Stop
 from comfysoak_probes.shown.board import Board
+from comfysoak_probes.shown.panel import Panel
 from comfysoak_probes.sources import add_sources
 
 SHOW_EVERY_NS = NS_PER_S // 2
@@ -128,7 +129,7 @@ class _Recorded:
         seal_run(self._recording.path, ends.get(self._stop.signal, EndReason.FINISHED))
 
 
-class _Panel:
+class _Table:
     """A table that renews itself."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
@@ -149,10 +150,10 @@ class _Panel:
         now_ns = self._clock.now_ns()
         if now_ns >= self._due_ns:
             self._due_ns = now_ns + SHOW_EVERY_NS
-            self._live.update(self._board.panel(now_ns), refresh=True)
+            self._live.update(Panel(self._board, now_ns), refresh=True)
 
     def close(self) -> None:
-        self._live.update(self._board.panel(self._clock.now_ns()), refresh=True)
+        self._live.update(Panel(self._board, self._clock.now_ns()), refresh=True)
 
 
 class _Printed:
@@ -187,4 +188,4 @@ class _Printed:
 
 
 def _shown_on(console: Console, clock: Clock) -> AbstractContextManager[Sink]:
-    return _Panel(console, clock) if console.is_terminal else _Printed(console, clock)
+    return _Table(console, clock) if console.is_terminal else _Printed(console, clock)
