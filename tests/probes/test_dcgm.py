@@ -96,6 +96,41 @@ def test_no_value_is_never_a_number(value: str) -> None:
     assert gpu_row(reading, NOW).memory_used_bytes is None
 
 
+def test_a_blank_is_told_as_one() -> None:
+    """The exporter has the series, and says by it that there is no value."""
+    fast = gpu_row(one(values={"DCGM_FI_DEV_GPU_UTIL": "9223372036854775794"}), NOW, ever={"DCGM_FI_DEV_GPU_UTIL"})
+    assert fast.utilisation_ratio is None
+    assert "utilisation_ratio: the exporter has DCGM_FI_DEV_GPU_UTIL without a value" in str(fast.missing)
+
+
+def test_a_blank_of_the_whole_gpu_is_not_filled_by_a_pod() -> None:
+    """A pod's part must not stand for a GPU whose own value is not known."""
+    pod = Gpu(values={"DCGM_FI_DEV_FB_USED": "100"}, attributes={"namespace": "art", "pod": "comfy"})
+    reading = read(exported(pod, Gpu(values={"DCGM_FI_DEV_FB_USED": "NaN"})))["GPU-abc"]
+    assert gpu_row(reading, NOW).memory_used_bytes is None
+
+
+def test_sums_that_no_column_holds_are_told_and_not_taken() -> None:
+    """A column holds 63 bits: absurd parts give no sum."""
+    parts = dict.fromkeys(("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"), "1")
+    fast = gpu_row(one(values={**parts, "DCGM_FI_DEV_FB_RESERVED": "9e18"}), NOW)
+    assert fast.memory_total_bytes is None
+    assert "memory_total_bytes: " in str(fast.missing)
+    kinds = ("CRC_FLIT", "CRC_DATA", "REPLAY", "RECOVERY")
+    links = {f"DCGM_FI_DEV_NVLINK_{kind}_ERROR_COUNT_TOTAL": "4e18" for kind in kinds}
+    health = gpu_health_row(one(values=links), NOW)
+    assert health.nvlink_errors is None
+    assert "nvlink_errors: " in str(health.missing)
+
+
+def test_coders_of_a_mig_instance_are_not_told() -> None:
+    """As its utilisation: the driver has neither, and a zero means nothing."""
+    values = {"DCGM_FI_DEV_ENC_UTIL": "0", "DCGM_FI_DEV_DEC_UTIL": "0"}
+    health = gpu_health_row(one(values=values, instance=("3g.40gb", "1")), NOW)
+    assert (health.encoder_ratio, health.decoder_ratio) == (None, None)
+    assert "encoder_ratio: not told of MIG instances" in str(health.missing)
+
+
 @pytest.mark.parametrize(("series", "value"), [("GPU_UTIL", "101"), ("GPU_UTIL", "-1"), ("POWER_USAGE", "-5")])
 def test_an_impossible_value_is_told_and_not_taken(series: str, value: str) -> None:
     """A share above 1 or a power below 0 is the exporter's word, not a reading."""

@@ -179,6 +179,16 @@ def test_gpus_that_come_and_go_for_ever_are_forgotten(exporter: Exporter) -> Non
     source.close()
 
 
+def test_series_that_come_and_go_for_ever_are_forgotten(exporter: Exporter) -> None:
+    """An exporter that invents three hundred names at each scrape fills no memory."""
+    source = exporter.source()
+    for scrape in range(9):
+        exporter.export(Exported(values={f"DCGM_FI_DEV_{scrape}_{n}": "1" for n in range(300)}))
+        exporter.read(source)
+    assert max(len(known.ever) for known in source._known.values()) <= 600
+    source.close()
+
+
 def test_an_xid_is_an_event_when_it_appears(exporter: Exporter) -> None:
     """The series keeps the last Xid for ever: only a change is an event; 79 means that the GPU is lost."""
     source = exporter.source()

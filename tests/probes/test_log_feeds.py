@@ -14,7 +14,7 @@ import pytest
 from comfysoak_core.clock import NS_PER_S, ManualClock
 from comfysoak_core.rows import Event, Row, ServerLog
 from comfysoak_probes.fetch import FetchError, Trouble
-from comfysoak_probes.log.feeds import EntryClock, FileFeed, NewEntries, RawFeed, Stamped
+from comfysoak_probes.log.feeds import Entries, EntryClock, FileFeed, NewEntries, RawFeed, Stamped
 from comfysoak_probes.log.source import Budget, LogSource
 from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, http
@@ -158,7 +158,40 @@ class TestTimes:
         """Stamps that fall back an hour (end of summer time) do not put new lines an hour back."""
         clock = EntryClock()
         clock.at_ns("2026-11-22T15:00:00", 100 * NS_PER_S)
-        assert clock.at_ns("2026-11-22T14:00:10", 110 * NS_PER_S) == 110 * NS_PER_S
+        clock.at_ns("2026-11-22T14:00:10", 110 * NS_PER_S)  # one alone may have been held up for an hour
+        assert clock.at_ns("2026-11-22T14:00:12", 112 * NS_PER_S) == 112 * NS_PER_S
+
+    def test_lines_that_piled_up_over_a_pause_are_put_where_they_belong(self) -> None:
+        """Three minutes of lines that come at once, in several readings, are no clock that was set."""
+        clock = EntryClock()
+        clock.at_ns("2026-11-22T15:00:00", 100 * NS_PER_S)
+        for second in range(0, 180, 20):
+            arrived_ns = 280 * NS_PER_S + second * 1_000_000
+            assert clock.at_ns(f"2026-11-22T15:{second // 60:02}:{second % 60:02}", arrived_ns) == (
+                (100 + second) * NS_PER_S
+            )
+        assert clock.at_ns("2026-11-22T15:03:01", 281 * NS_PER_S) == 281 * NS_PER_S
+
+    def test_a_clock_that_goes_slow_is_followed(self) -> None:
+        """A server's clock that loses a second each hour does not put lines further back day after day."""
+        clock = EntryClock()
+        for minute in range(12 * 60):
+            stamp = f"2026-11-22T{minute // 60:02}:{minute % 60:02}:00"
+            arrived_ns = minute * 61 * NS_PER_S - minute * NS_PER_S + minute * NS_PER_S // 60
+            at_ns = clock.at_ns(stamp, arrived_ns)
+        assert arrived_ns - at_ns < NS_PER_S
+
+
+def test_a_line_beside_a_progress_bar_is_a_line_of_its_own() -> None:
+    """A bar waits for its next state where a logger writes a whole line: that is not the bar's end."""
+    written = [
+        entry(1, "\r 50%|#####     | 3/6"),
+        entry(2, "Requested to load SD3\n"),
+        entry(3, "\r100%|###| 6/6"),
+        entry(4, "\n"),
+    ]
+    lines = [line.text for line in Entries().lines(written, 7)]
+    assert lines == ["Requested to load SD3", "\r100%|###| 6/6"]
 
 
 def raw(entries: list[Entry]) -> bytes:

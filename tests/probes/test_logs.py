@@ -141,6 +141,31 @@ def test_a_line_that_is_nearly_one_of_loading_is_none(line: str) -> None:
     assert parse_line(line) is None
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["Requested to load a truck with hay", "Processing interrupted by thunder, oil on canvas",
+     "model weight dtype of my dreams", "VAE load device: a poem", "To see the GUI go to: Narnia",
+     "Unloaded partially: a ship", "CLIP/text encoder model load device: a poem", "Prompt executed in 5 seconds flat",
+     "12 models unloaded their trucks", "Model T prepared for dynamic VRAM loading bay"],
+)  # fmt: skip
+def test_what_a_user_wrote_is_no_line_of_the_server(line: str) -> None:
+    """A node that prints its prompt may begin as the server does; the whole wording tells them apart."""
+    assert parse_line(line) is None
+
+
+def test_a_duration_that_is_no_number_of_seconds_is_none() -> None:
+    """Thousands of digits are no traceback and no endless prompt."""
+    assert parse_line(f"Prompt executed in {'9' * 5000}:00:00") is None
+    said = parse_line("Prompt executed in 1e999 seconds")
+    assert said is None or said.duration_s is None
+
+
+@pytest.mark.parametrize("escape", ["\x1b[?25h", "\x1b]0;title\x07", "\x1b(B", "\x9b0m"])
+def test_escapes_of_a_terminal_hide_no_line(escape: str) -> None:
+    """A bar that showed the cursor again, or set a title, is followed by a line like any other."""
+    assert parse_line(f"{escape}got prompt") == LogLine(LogKind.PROMPT_GOT, "got prompt")
+
+
 def test_a_name_of_a_model_is_bounded() -> None:
     """A class name of a megabyte, or one that holds markup, is kept short and as text."""
     said = parse_line(f"Requested to load {'<script>' * 1000}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfysoak_probes.dcgm.prometheus import SERIES_MOST, NotPrometheusError, Parser, Series, parse_series
+from comfysoak_probes.dcgm.prometheus import KNOWN_BYTES, SERIES_MOST, NotPrometheusError, Parser, Series, parse_series
 
 TEXT = b"""# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
 # TYPE DCGM_FI_DEV_GPU_UTIL gauge
@@ -72,6 +72,29 @@ def test_series_that_come_and_go_are_not_kept_for_ever() -> None:
         scrape = scraping.parse(body.replace("m{", "k{").encode())
         assert len(scrape.samples) == SERIES_MOST // 2 + 9
     assert len(scraping._known) <= SERIES_MOST
+
+
+def test_long_lines_that_come_and_go_are_not_kept_for_ever() -> None:
+    """What is remembered is bounded in bytes, too."""
+    scraping = parser()
+    for number in range(2000):
+        assert scraping.parse(f'm{{n="{"x" * 15_000}{number}"}} 1\n'.encode()).samples
+    assert sum(len(head) for head in scraping._known) <= KNOWN_BYTES
+
+
+def test_a_value_that_equals_its_time_is_no_part_of_the_series() -> None:
+    """What is remembered is the series, whatever number stands last."""
+    scraping = parser()
+    scraping.parse(b"a 5 5\n")
+    assert scraping.parse(b"a 5 1732280000000\n").samples == [(Series("a", {}), 5.0)]
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    """A proxy's CRLF is no part of a value, at first and from memory."""
+    scraping = parser()
+    for _ in range(2):
+        scrape = scraping.parse(TEXT.replace(b"\n", b"\r\n"))
+        assert (scrape.bad_lines, scrape.samples[0][1], len(scrape.samples)) == (0, 97.0, 5)
 
 
 def test_a_line_without_its_end_is_left_out() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from comfysoak_core.clock import NS_PER_S, Clock
 from comfysoak_core.codes import Code
@@ -25,6 +26,7 @@ from comfysoak_probes.xids import xid_code, xid_words
 METRICS = "/metrics"  # where an address without a path leads
 BODY_BYTES = 8 * MIB
 UNCHANGED_ROW_EVERY_NS = NS_PER_S  # a value that stays is still a reading
+SERIES_KEPT = 512  # of a GPU: DCGM has some hundred fields, an exporter that invents names fills no memory
 AGAIN_AFTER_NS = 60 * NS_PER_S
 INTERVAL_TOLERANCE = 0.2
 SLOW_INTERVAL_S = 2.0
@@ -142,7 +144,7 @@ class DcgmSource:
             if health:
                 yield gpu_health_row(reading, when, known.ever)
             if len(known.ever) < len(reading.values) or not known.ever.issuperset(reading.values):
-                known.ever.update(reading.values)
+                known.ever.update(islice(reading.values, max(0, SERIES_KEPT - len(known.ever))))
 
     def _tell_interval(self, at_ns: int) -> list[Event]:
         """Once known, and again when it has become another one; before that, if it is a long one, that it is."""

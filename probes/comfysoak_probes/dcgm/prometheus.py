@@ -13,6 +13,7 @@ from io import BytesIO
 from typing import Final, Generic, TypeVar
 
 LINE_BYTES = 16 * 1024
+KNOWN_BYTES = 8 * 1024 * 1024
 SERIES_MOST = 20_000
 
 Known = TypeVar("Known")
@@ -56,6 +57,7 @@ class Parser(Generic[Known]):
         self._recognise = recognise
         self._prefix = prefix.encode()
         self._known: dict[bytes, Known | None] = {}
+        self._known_bytes = 0
 
     def parse(self, body: bytes) -> Scrape[Known]:
         """The samples in `body`. Raises NotPrometheusError when it is no such text at all.
@@ -97,12 +99,17 @@ class Parser(Generic[Known]):
             raise ValueError
         value = float(match[2])
         known = self._recognise(series) if series.name.startswith(self._prefix.decode()) else None
-        if len(self._known) >= SERIES_MOST:
-            self._known.clear()  # labels come and go, over days: those of now are learned anew
-        head, _, last = line.rstrip().rpartition(b" ")
-        if last.decode("utf-8", "replace") == match[2]:
-            self._known[head] = known
+        head = line.rstrip().rpartition(b" ")[0]
+        if head.decode("utf-8", "replace").rstrip() == match[1]:  # no timestamp stands last
+            self._remember(head, known)
         return known, value
+
+    def _remember(self, head: bytes, known: Known | None) -> None:
+        if len(self._known) >= SERIES_MOST or self._known_bytes + len(head) > KNOWN_BYTES:
+            self._known.clear()  # labels come and go, over days: those of now are learned anew
+            self._known_bytes = 0
+        self._known[head] = known
+        self._known_bytes += len(head)
 
 
 def parse_series(text: str) -> Series | None:

@@ -23,7 +23,7 @@ _MOST = float(2**62)
 _NVLINK_ERRORS = tuple(f"NVLINK_{kind}_ERROR_COUNT_TOTAL" for kind in ("CRC_FLIT", "CRC_DATA", "REPLAY", "RECOVERY"))
 _COMPUTE_MODES = {0: "default", 1: "exclusive_thread", 2: "prohibited", 3: "exclusive_process"}
 _NOT_BY_EXPORTERS: Final = "not told by exporters"
-_NOT_OF_INSTANCES: Final = "not told of MIG instances, see graphics_active_ratio"
+_NOT_OF_INSTANCES: Final = "not told of MIG instances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,10 @@ class Columns:
                 return value * unit
             self.lack(column, f"the exporter says {value:g}")
             return None
+        blank = next((prefix + name for name in names if prefix + name in self.reading.blank), None)
+        if blank is not None:
+            self.lack(column, f"the exporter has {blank} without a value")
+            return None
         gone = next((prefix + name for name in names if prefix + name in self.ever), None)
         self.lack(column, f"the exporter no longer has {gone}" if gone else f"the exporter has no {prefix}{names[0]}")
         return None
@@ -76,6 +80,13 @@ class Columns:
         """Whether a value is not 0."""
         value = self.told(column, *names)
         return None if value is None else value != 0
+
+    def total(self, column: str, *parts: int) -> int | None:
+        """The sum of parts, as long as a column can hold it."""
+        if (total := sum(parts)) <= _MOST:
+            return total
+        self.lack(column, f"the exporter's parts sum up to {total:.3g}")
+        return None
 
     def lack(self, column: str, reason: str) -> None:
         """Note why a column has no value."""
@@ -114,11 +125,13 @@ def gpu_row(reading: Reading, when: When, ever: Collection[str] = ()) -> Gpu:
     )
 
 
-def _utilisation(columns: Columns, column: str, *names: str) -> float | None:
+def _utilisation(
+    columns: Columns, column: str, *names: str, instead: str = ", see graphics_active_ratio"
+) -> float | None:
     """Not of a MIG instance: what some exporters say there is a zero that means nothing."""
     if columns.reading.identity.instance is None:
         return columns.share(column, *names)
-    columns.lack(column, _NOT_OF_INSTANCES)
+    columns.lack(column, _NOT_OF_INSTANCES + instead)
     return None
 
 
@@ -133,7 +146,8 @@ def _total(columns: Columns, used: int | None) -> int | None:
     if used is None:
         columns.lack("memory_total_bytes", f"the exporter has no {_DEV}FB_USED")
         return None
-    return used + free + max(0, round(values.get(_DEV + "FB_RESERVED", 0.0) * MIB))
+    reserved = max(0, round(values.get(_DEV + "FB_RESERVED", 0.0) * MIB))
+    return columns.total("memory_total_bytes", used, free, reserved)
 
 
 def gpu_slow_row(reading: Reading, when: When, ever: Collection[str] = ()) -> GpuSlow:
@@ -142,9 +156,6 @@ def gpu_slow_row(reading: Reading, when: When, ever: Collection[str] = ()) -> Gp
     told, active = columns.told, columns.active
     for column in ("utilisation_mean_ratio", "utilisation_highest_ratio", "utilisation_samples"):
         columns.lack(column, _NOT_BY_EXPORTERS)
-    xid = reading.first(*XID_SERIES)
-    if xid is None:
-        columns.lack("xid", f"the exporter has no {XID_SERIES[0]}")
     return GpuSlow(
         at_ns=when.at_ns,
         read_cost_ns=when.cost_ns,
@@ -179,7 +190,7 @@ def gpu_slow_row(reading: Reading, when: When, ever: Collection[str] = ()) -> Gp
         pcie_received_bytes_per_s=told("pcie_received_bytes_per_s", "PCIE_RX_BYTES", prefix=_PROF),
         nvlink_sent_bytes_per_s=told("nvlink_sent_bytes_per_s", "NVLINK_TX_BYTES", prefix=_PROF),
         nvlink_received_bytes_per_s=told("nvlink_received_bytes_per_s", "NVLINK_RX_BYTES", prefix=_PROF),
-        xid=None if xid is None else round(xid),
+        xid=columns.whole("xid", *(name.removeprefix(_DEV) for name in XID_SERIES)),
         missing=columns.missing(),
     )
 
@@ -233,8 +244,8 @@ def gpu_health_row(reading: Reading, when: When, ever: Collection[str] = ()) -> 
         pcie_width_most=whole("pcie_width_most", "PCIE_MAX_LINK_WIDTH"),
         nvlink_errors=_nvlink_errors(columns),
         fan_ratio=columns.share("fan_ratio", "FAN_SPEED"),
-        encoder_ratio=columns.share("encoder_ratio", "ENC_UTIL"),
-        decoder_ratio=columns.share("decoder_ratio", "DEC_UTIL"),
+        encoder_ratio=_utilisation(columns, "encoder_ratio", "ENC_UTIL", instead=""),
+        decoder_ratio=_utilisation(columns, "decoder_ratio", "DEC_UTIL", instead=""),
         sm_clock_most_hertz=whole("sm_clock_most_hertz", "MAX_SM_CLOCK", unit=1e6),
         memory_clock_most_hertz=whole("memory_clock_most_hertz", "MAX_MEM_CLOCK", unit=1e6),
         slowdown_celsius=columns.told("slowdown_celsius", "SLOWDOWN_TEMP", "GPU_TEMP_SLOWDOWN_CELSIUS"),
@@ -253,4 +264,4 @@ def _nvlink_errors(columns: Columns) -> int | None:
     told = [columns.reading.values.get(_DEV + name) for name in _NVLINK_ERRORS]
     if all(count is None for count in told):
         return columns.whole("nvlink_errors", *_NVLINK_ERRORS)  # for the reason
-    return round(sum(count for count in told if count is not None))
+    return columns.total("nvlink_errors", *(round(count) for count in told if count is not None and count >= 0))

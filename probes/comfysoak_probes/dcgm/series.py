@@ -68,6 +68,7 @@ class Reading:
     identity: Identity
     values: dict[str, float] = field(default_factory=dict)  # by series
     pod: str = ""  # the first it is given to
+    blank: set[str] = field(default_factory=set)  # series that are there without a value
     _whole: set[str] = field(default_factory=set)  # series that are of the GPU as a whole
 
     def take(self, series: GpuSeries, value: float) -> None:
@@ -77,7 +78,10 @@ class Reading:
             self._whole.add(series.name)
         elif series.name in self.values or series.name in self._whole:
             return
-        if not is_blank(value):
+        if is_blank(value):
+            self.blank.add(series.name)
+            self.values.pop(series.name, None)  # a pod's part does not stand for the whole
+        else:
             self.values[series.name] = value
 
     def first(self, *names: str) -> float | None:

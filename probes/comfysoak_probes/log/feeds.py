@@ -19,7 +19,9 @@ from comfysoak_probes.log.web_socket import ListeningSocket
 FILE_READ_BYTES = 1 * MIB
 SOCKET_WAIT_S = 0.5
 RAW_BYTES = 16 * MIB
-DELAY_MOST_NS = 15 * NS_PER_S
+DELAY_MOST_NS = 15 * NS_PER_S  # an entry that is later than this came after a pause, or by a clock that was set
+SAME_DISTANCE_NS = NS_PER_S // 2
+WINDOW_NS = 600 * NS_PER_S
 RAW_ENTRIES = 300  # so many the server keeps: fewer, and it has said no more since it began
 
 
@@ -52,21 +54,47 @@ class Feed(Protocol):
 class EntryClock:
     """When an entry was written, by the server's own stamps: naive local time of another clock.
 
-    The smallest distance seen between a stamp and its arrival is taken as the distance of the clocks, so an entry that
-    came late is put where it belongs. A stamp that makes no sense (a clock was set) gives the time of arrival.
+    The smallest distance between a stamp and its arrival, of the last ten to twenty minutes with entries (clocks
+    drift), is taken as the distance of the clocks, so an entry that came late is put where it belongs, also after
+    minutes (we paused, or the server stood still). That its clock was set is believed when entries that arrive one
+    after another keep a new distance: of entries that piled up, each has another one. No stamp: the time of arrival.
     """
 
     distance_ns: int | None = None
+    _before_ns: int | None = None  # the smallest of the ten minutes before these
+    _began_ns: int = 0
+    _doubt: tuple[int, int] | None = None  # when a much later entry arrived, and its distance
 
     def at_ns(self, stamp: object, arrived_ns: int) -> int:
         """The moment on the run's clock."""
         stamp_ns = _stamp_ns(stamp)
         if stamp_ns is None:
             return arrived_ns
-        distance_ns = arrived_ns - stamp_ns
-        if self.distance_ns is None or distance_ns < self.distance_ns or distance_ns > self.distance_ns + DELAY_MOST_NS:
-            self.distance_ns = distance_ns
-        return stamp_ns + self.distance_ns
+        return stamp_ns + self._distance_ns(arrived_ns - stamp_ns, arrived_ns)
+
+    def _distance_ns(self, seen_ns: int, arrived_ns: int) -> int:
+        """The distance of the clocks, now that one more was seen."""
+        known_ns = self._smallest_ns(seen_ns)
+        if seen_ns > known_ns + DELAY_MOST_NS:
+            if not self._was_set(seen_ns, arrived_ns):
+                return known_ns
+            self.distance_ns = self._before_ns = None
+        self._doubt = None
+        if self.distance_ns is None or arrived_ns - self._began_ns > WINDOW_NS:
+            self._before_ns, self.distance_ns, self._began_ns = self.distance_ns, seen_ns, arrived_ns
+        self.distance_ns = min(self.distance_ns, seen_ns)
+        return self._smallest_ns(seen_ns)
+
+    def _smallest_ns(self, seen_ns: int) -> int:
+        known = [distance_ns for distance_ns in (self.distance_ns, self._before_ns) if distance_ns is not None]
+        return min(known, default=seen_ns)
+
+    def _was_set(self, seen_ns: int, arrived_ns: int) -> bool:
+        """Whether an entry that arrived at least a second earlier had this distance, too."""
+        if self._doubt is None or abs(seen_ns - self._doubt[1]) > SAME_DISTANCE_NS:
+            self._doubt = arrived_ns, seen_ns
+            return False
+        return arrived_ns - self._doubt[0] >= NS_PER_S
 
 
 def _stamp_ns(stamp: object) -> int | None:
@@ -91,7 +119,11 @@ class Entries:
         found: list[Stamped] = []
         for entry in entries:
             at_ns = self.clock.at_ns(entry.get("t"), arrived_ns)
-            found += [Stamped(at_ns, line) for line in self._pieces.feed(str(entry.get("m", "")))]
+            text = entry.get("m")
+            piece = text if isinstance(text, str) else ""
+            if self._pieces.in_bar and not piece.startswith(("\r", "\n")):
+                self._pieces.reset()  # a line that a logger writes while a bar is shown is not the end of the bar
+            found += [Stamped(at_ns, line) for line in self._pieces.feed(piece)]
         return found
 
     def reset(self) -> None:
@@ -309,7 +341,9 @@ class FileFeed:
 
     def _open(self) -> None:
         """At the end of a file that was there when we came, at the beginning of one that came later."""
-        self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        self._fd = os.open(
+            self._path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )  # Windows: bytes as they are
         status = os.fstat(self._fd)
         inode = (status.st_dev, status.st_ino)
         if inode != self._inode:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 
 TEXT_CHARACTERS = 400
 LINE_CHARACTERS = 20_000
@@ -54,8 +55,11 @@ class LogLine:
     duration_s: float | None = None
 
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# Colours and cursor (CSI), titles (OSC, at most a short one), character sets and other short ones.
+_ANSI = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]{0,40}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b[ -/]{1,2}[0-~]"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # `[INFO] ` of 0.33 on a terminal; `[2026-11-22 15:00:00,123] [INFO] ` in its own log file.
 _PREFIX = re.compile(r"^(?:\[[0-9][0-9 :,.T+-]*\] ?)?\[(DEBUG|DETAIL|INFO|WARNING|ERROR|CRITICAL)\] ?")
 _DETAILS = ("Traceback", "* ", "- ", "Output will be ignored")  # lines that belong to the one before
@@ -99,7 +103,7 @@ def _unloaded(match: re.Match[str], text: str) -> LogLine | None:
 def _executed(match: re.Match[str], text: str) -> LogLine:
     hours, minutes, seconds, plain = match.groups()
     duration_s = float(plain) if plain else int(hours) * 3600.0 + int(minutes) * 60 + int(seconds)
-    return LogLine(LogKind.PROMPT_EXECUTED, text, duration_s=duration_s)
+    return LogLine(LogKind.PROMPT_EXECUTED, text, duration_s=duration_s if isfinite(duration_s) else None)
 
 
 def _bytes(mib: str) -> int | None:
@@ -107,20 +111,21 @@ def _bytes(mib: str) -> int | None:
     return round(size) if size < 2**63 else None
 
 
+# To the end of the line where the wording is known to its end: a node may print a prompt that begins like one of these.
 _RULES: tuple[tuple[re.Pattern[str], _Make], ...] = tuple(
     (re.compile(pattern), make)
     for pattern, make in (
         (r"got prompt$", _plain(LogKind.PROMPT_GOT)),
-        (rf"Prompt executed in (?:([0-9]{{2,}}):([0-9]{{2}}):([0-9]{{2}})|{_NUMBER} seconds)", _executed),
-        (r"Requested to load (\S+)", _model(LogKind.MODEL_REQUESTED)),
+        (rf"Prompt executed in (?:([0-9]{{2,6}}):([0-9]{{2}}):([0-9]{{2}})|{_NUMBER} seconds)$", _executed),
+        (r"Requested to load (\S+)$", _model(LogKind.MODEL_REQUESTED)),
         (rf"loaded (?:completely|partially);.*? {_NUMBER} MB loaded\b", _loaded),  # newer
         (rf"loaded (?:completely|partially):? {_NUMBER} {_NUMBER} ", _older_loaded),
-        (r"Model (\S+) prepared for dynamic VRAM loading", _model(LogKind.MODEL_STAGED)),
-        (r"model weight dtype ", _read(DIFFUSION_MODEL)),
-        (r"VAE load device: ", _read(VAE)),
-        (r"CLIP/text encoder model load device: ", _read(TEXT_ENCODER)),
-        (r"([0-9]{1,6}) models unloaded", _unloaded),
-        (r"Unloaded partially: ", _plain(LogKind.MODEL_UNLOADED_PARTLY)),
+        (r"Model (\S+) prepared for dynamic VRAM loading\.", _model(LogKind.MODEL_STAGED)),
+        (r"model weight dtype \S+, manual cast: ", _read(DIFFUSION_MODEL)),
+        (r"VAE load device: \S+, offload device: ", _read(VAE)),
+        (r"CLIP/text encoder model load device: \S+, offload device: ", _read(TEXT_ENCODER)),
+        (r"([0-9]{1,6}) models unloaded\.?$", _unloaded),
+        (r"Unloaded partially: [0-9]", _plain(LogKind.MODEL_UNLOADED_PARTLY)),
         (r"Using (?:RAM pressure cache|LRU cache)|Disabling intermediate node cache", _plain(LogKind.CACHE_EMPTIED)),
         (r"Warning: Ran out of memory when regular VAE (?:en|de)coding", _plain(LogKind.VAE_TILED)),
         (_SETTINGS, _plain(LogKind.SETTING)),
@@ -128,11 +133,11 @@ _RULES: tuple[tuple[re.Pattern[str], _Make], ...] = tuple(
         (r"!!! Exception during processing", _plain(LogKind.EXCEPTION)),
         (r"Exception in thread .*prompt_worker", _plain(LogKind.WORKER_DIED)),
         (r"Global interrupt\b|Interrupting prompt ", _plain(LogKind.INTERRUPT_ASKED)),
-        (r"Processing interrupted", _plain(LogKind.INTERRUPTED)),
+        (r"Processing interrupted$", _plain(LogKind.INTERRUPTED)),
         (r"invalid prompt: |Failed to validate prompt", _plain(LogKind.PROMPT_INVALID)),
         (r"send error: ", _plain(LogKind.SEND_ERROR)),
         (r"WARNING, memory leak with model (\S+?)\.?(?:\s|$)", _model(LogKind.MEMORY_LEAK)),
-        (r"To see the GUI go to: ", _plain(LogKind.READY)),
+        (r"To see the GUI go to: https?://", _plain(LogKind.READY)),
         (r"DynamicVRAM support detected and enabled", _plain(LogKind.DYNAMIC_VRAM)),
     )
 )
@@ -172,6 +177,11 @@ class Lines:
         if len(self._rest) > LINE_CHARACTERS:
             self._rest = self._rest[-LINE_CHARACTERS:]
         yield from lines
+
+    @property
+    def in_bar(self) -> bool:
+        """Whether what waits for its end is a progress bar, overwritten in place."""
+        return "\r" in self._rest
 
     def reset(self) -> None:
         """Something was lost: forget the piece that waits for its end."""
