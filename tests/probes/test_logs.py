@@ -160,6 +160,20 @@ def test_a_duration_that_is_no_number_of_seconds_is_none() -> None:
     assert said is None or said.duration_s is None
 
 
+@pytest.mark.parametrize(
+    "bar",
+    [
+        "\r 50%|#####     | 3/6 [00:01<00:01,  2.50it/s]",
+        "  0%|          | 0/6 [00:00<?, ?it/s]",
+        "\rTiles:  9%|# | 1/9 [00:01]",
+    ],
+)
+@pytest.mark.parametrize("line", ["Requested to load SD3", "[INFO] Requested to load SD3"])
+def test_a_line_behind_a_bar_that_is_not_done_is_read(bar: str, line: str) -> None:
+    """In a file that has both, a bar stands before what a logger writes meanwhile."""
+    assert parse_line(bar + line) == LogLine(LogKind.MODEL_REQUESTED, "Requested to load SD3", model="SD3")
+
+
 @pytest.mark.parametrize("escape", ["\x1b[?25h", "\x1b]0;title\x07", "\x1b(B", "\x9b0m"])
 def test_escapes_of_a_terminal_hide_no_line(escape: str) -> None:
     """A bar that showed the cursor again, or set a title, is followed by a line like any other."""

@@ -6,11 +6,13 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from comfysoak_probes.fetch import FetchError, Trouble
+from comfysoak_probes.log import web_socket
 from comfysoak_probes.log.web_socket import ListeningSocket
 from tests.probes.answering import answering, free_port, http
 
@@ -52,6 +54,33 @@ def test_messages_come_in_order_and_pictures_are_left_out() -> None:
 
     with sockets(handle) as url:
         assert all_messages(url) == (["first", "fragmented", "last \u00e9"], "the socket was closed, code 1000")
+
+
+def test_a_pause_of_ours_is_no_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who did not listen for minutes reads what came; who listened that long in vain is told so."""
+    now_s = [1000.0]
+    monkeypatch.setattr(web_socket, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    speak, done = threading.Event(), threading.Event()
+
+    def handle(connection: ServerConnection) -> None:
+        speak.wait(5)
+        connection.send("piled up")
+        done.wait(5)
+
+    with sockets(handle) as url, contextlib.closing(ListeningSocket(url, "/ws")) as listening:
+        assert listening.messages(0.05) == []
+        now_s[0] += 300
+        speak.set()
+        # A pong may come before it: that is a reading without a message.
+        assert (listening.messages(5.0) or listening.messages(5.0)) == ["piled up"]
+        monkeypatch.setattr(listening, "_receive", lambda wait_s: [])
+        for _ in range(6):
+            now_s[0] += 10
+            assert listening.messages(1.0) == []
+        now_s[0] += 1
+        with pytest.raises(FetchError, match="silent for 60 s"):
+            listening.messages(1.0)
+        done.set()
 
 
 def test_nothing_to_read_is_no_error() -> None:

@@ -57,11 +57,13 @@ class LogLine:
 
 # Colours and cursor (CSI), titles (OSC, at most a short one), character sets and other short ones.
 _ANSI = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]{0,40}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b[ -/]{1,2}[0-~]"
+    r"(?:\x1b\[|\x9b)[0-?]{0,40}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b(?:[ -/]{1,2}[0-~]|[78=>])"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # `[INFO] ` of 0.33 on a terminal; `[2026-11-22 15:00:00,123] [INFO] ` in its own log file.
 _PREFIX = re.compile(r"^(?:\[[0-9][0-9 :,.T+-]*\] ?)?\[(DEBUG|DETAIL|INFO|WARNING|ERROR|CRITICAL)\] ?")
+# A state of a progress bar (tqdm), where a logger wrote its line before the bar went on.
+_BAR = re.compile(r"[^|\n]{0,60}?[0-9]{1,3}%\|[^|]{0,300}\| {0,9}[0-9]{1,9}/[0-9]{1,9} \[[^\]]{0,60}\] *")
 _DETAILS = ("Traceback", "* ", "- ", "Output will be ignored")  # lines that belong to the one before
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)"
 _SETTINGS = (
@@ -160,9 +162,11 @@ def parse_line(line: str) -> LogLine | None:
 
 
 def strip(line: str) -> str:
-    """The line as it looks on a terminal: no colours, and of a progress bar its last state."""
+    """The line as it looks on a terminal: no colours, and no progress bar before it."""
     text = _ANSI.sub("", line[:LINE_CHARACTERS])
-    return _CONTROL.sub("", text.rstrip("\r\n").rpartition("\r")[2])
+    last = _CONTROL.sub("", text.rstrip("\r\n").rpartition("\r")[2])
+    bar = _BAR.match(last)
+    return last[bar.end() :] if bar else last
 
 
 class Lines:

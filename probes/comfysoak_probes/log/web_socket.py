@@ -9,7 +9,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING
 from websockets.uri import parse_uri
 
 from comfysoak_probes.fetch import MIB, Address, FetchError, Trouble, connect
@@ -31,7 +31,7 @@ class ListeningSocket:
         scheme = "wss" if address.tls else "ws"
         uri = parse_uri(f"{scheme}://{address.authority}{address.path}{path}")
         self._protocol = ClientProtocol(uri, max_size=MESSAGE_BYTES)
-        self._heard_s = self._pinged_s = time.monotonic()
+        self._heard_s = self._pinged_s = self._listened_s = time.monotonic()
         self._parts: list[bytes] = []
         self._early: list[str] = []
         try:
@@ -47,12 +47,14 @@ class ListeningSocket:
         self._protocol.send_request(request)
         self._send()
         deadline_s = time.monotonic() + OPEN_WITHIN_S
-        while self._protocol.state is not OPEN:
+        while self._protocol.state is CONNECTING:  # a server that speaks and goes at once is past OPEN
             if self._protocol.handshake_exc is not None:
                 raise _refused(self._protocol.handshake_exc)
             if time.monotonic() > deadline_s:
                 raise FetchError(Trouble.TIMEOUT, f"no WebSocket within {OPEN_WITHIN_S:.0f} s")
             self._early += self._receive(1.0)
+        if self._protocol.handshake_exc is not None:
+            raise _refused(self._protocol.handshake_exc)
 
     def messages(self, wait_s: float) -> list[str]:
         """Text messages that have come, after waiting for the first at most `wait_s`. Raises FetchError at its end."""
@@ -60,6 +62,9 @@ class ListeningSocket:
             early, self._early = self._early, []
             return early
         now_s = time.monotonic()
+        if now_s - self._listened_s > PING_EVERY_S:
+            self._heard_s = now_s  # it was us who paused: what came meanwhile waits to be read
+        self._listened_s = now_s
         if now_s - self._heard_s > SILENT_S:
             raise FetchError(Trouble.TIMEOUT, f"the socket was silent for {SILENT_S:.0f} s, and no pong came")
         if now_s - self._pinged_s > PING_EVERY_S:
