@@ -26,10 +26,11 @@ from tests.core.recording.samples import (
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.errors import RecordingError, UsageError
 from comfysoak_core.recording import journal as journal_module
+from comfysoak_core.recording.journal import columns
 from comfysoak_core.recording.layout import Layout
 from comfysoak_core.recording.recorder import Recorder
 from comfysoak_core.recording.recording import Recording
-from comfysoak_core.rows import TABLES
+from comfysoak_core.rows import TABLES, Event
 
 ROOT = Path(__file__).parents[3]
 
@@ -267,9 +268,7 @@ def test_older_and_newer_columns_are_mapped_by_name(tmp_path: Path) -> None:
     recording = make_run(tmp_path, ManualClock())
     path = recording.layout.journal / "h~p~events~000000.jsonl"
     path.write_text('{"format":1,"columns":["kind","newer","at_ns"]}\n[["phase",1,7]]\n')
-    expected = [
-        {"at_ns": 7, "source": None, "kind": "phase", "server": None, "subject": None, "code": None, "detail": None}
-    ]
+    expected = [{**dict.fromkeys(columns(Event)), "at_ns": 7, "kind": "phase"}]
     assert recording.table("events").to_pylist() == expected
     recording.seal("finished")
     assert recording.table("events").to_pylist() == expected
