@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Row
@@ -63,8 +63,13 @@ class Source(Protocol):
         """Let go of sockets, files and drivers."""
 
 
+@runtime_checkable
 class Unhurried(Source, Protocol):
     """A source that has more to read, which takes longer and which nobody else's next reading should wait for."""
+
+    @property
+    def rest_due_ns(self) -> int:
+        """The deadline from which on there is more to read."""
 
     def read_rest(self, tick: Tick) -> Iterable[Row]:
         """What more is due at this tick; asked when all sources that were due with this one have been read."""

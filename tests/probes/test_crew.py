@@ -237,6 +237,8 @@ def test_what_takes_longer_comes_after_all_others(watched: Watched) -> None:
     order: list[str] = []
 
     class Long(Gated):
+        rest_due_ns = 0
+
         def read_rest(self, tick: Tick) -> list[Row]:
             order.append("rest")
             return []

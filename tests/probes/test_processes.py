@@ -126,8 +126,8 @@ def test_a_server_is_found_and_its_use_is_told(listen: Listen, follower: Followe
     again = follower.rows()[server.pid]
     assert (again.handles, again.connections, again.uss_bytes) == (None, None, None)
     assert again.cpu_ratio is not None
-    assert "handles,connections,connections_half_closed: counted every 10 s; uss_bytes" in str(again.missing)
-    later = follower.rows(after_s=10)[server.pid]
+    assert "handles,connections,connections_half_closed: counted every 30 s; uss_bytes" in str(again.missing)
+    later = follower.rows(after_s=30)[server.pid]
     assert later.handles
     assert later.uss_bytes is None
     assert follower.rows(after_s=60)[server.pid].uss_bytes

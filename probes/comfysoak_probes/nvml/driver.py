@@ -187,38 +187,36 @@ class Gate:
 
     def ask(self, function: Callable[..., T], *arguments: object, generation: int | None = None) -> T:
         """The driver's answer. Raises DriverError; CLOSED when what is passed is of another `generation`."""
-        self._enter(generation)
-        return self._inside_of(function, arguments)
-
-    def wait(self, function: Callable[..., T], *arguments: object, generation: int) -> T:
-        """As `ask`, of a call that waits; CLOSED also while somebody wants to initialise the driver."""
-        me = threading.get_ident()
-        self._enter(generation, waits=True)
-        try:
-            return self._inside_of(function, arguments)
-        finally:
-            self._waiting.discard(me)
-
-    def _enter(self, generation: int | None, *, waits: bool = False) -> None:
         me = threading.get_ident()
         with self._lock:
             if not self._open or (generation is not None and generation != self.generation):
                 raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
-            if waits and self._wanted:
+            self._inside.add(me)
+        return self._answer(me, function, arguments)
+
+    def wait(self, function: Callable[..., T], *arguments: object, generation: int) -> T:
+        """As `ask`, of a call that waits; CLOSED also while somebody wants to initialise the driver."""
+        me = threading.get_ident()
+        with self._lock:
+            if not self._open or generation != self.generation:
+                raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
+            if self._wanted:
                 self._wanted -= 1
                 raise DriverError(pynvml.NVML_ERROR_UNINITIALIZED)
             self._inside.add(me)
-            if waits:
-                self._waiting.add(me)
-
-    def _inside_of(self, function: Callable[..., T], arguments: tuple[object, ...]) -> T:
-        me = threading.get_ident()
+            self._waiting.add(me)
         try:
-            return _call(function, arguments)
-        except DriverError as error:
-            if error.fault is Fault.CLOSED:
+            return self._answer(me, function, arguments)
+        finally:
+            self._waiting.discard(me)
+
+    def _answer(self, me: int, function: Callable[..., T], arguments: tuple[object, ...]) -> T:
+        try:
+            return function(*arguments)
+        except pynvml.NVMLError as error:
+            if error.value == pynvml.NVML_ERROR_UNINITIALIZED:
                 self._open = False  # says the driver itself: the next `open` initialises it
-            raise
+            raise DriverError(int(error.value)) from None
         finally:
             with self._lock:
                 self._inside.discard(me)

@@ -67,6 +67,11 @@ class GpuSource:
         self.every_s = self._rates.fast_s
         return [row, *self._presence.found(tick)]
 
+    @property
+    def rest_due_ns(self) -> int:
+        """When the next row of another table is due."""
+        return min(self._slow_due.due_ns, self._processes_due.due_ns)
+
     def read_rest(self, tick: Tick) -> list[Row]:
         """Rows of the other tables, where they are due: once all GPUs have their fast row, for these take longer."""
         if self._presence.is_stale:

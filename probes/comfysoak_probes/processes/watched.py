@@ -14,10 +14,10 @@ from comfysoak_probes.processes.endings import Ending, in_words
 from comfysoak_probes.processes.reading import GoneError, ProcessReading, age_ns, read_process
 from comfysoak_probes.source import Tick
 
-COUNTED_EVERY_S = 10.0  # open files and connections
+COUNTED_EVERY_S = 30.0  # open files and connections: the table of all sockets of a host costs 8 ms
 MEMORY_EVERY_S = 60.0  # the kernel walks all pages of the process for uss and swap: 14 ms a GiB
 MEMORY_COST_MOST = 0.002  # of a core: a process of 100 GiB is walked more rarely
-NOT_COUNTED = "handles,connections,connections_half_closed: counted every 10 s"
+NOT_COUNTED = "handles,connections,connections_half_closed: counted every 30 s"
 NO_PORT = "connections,connections_half_closed: counted for a server's own process"
 NOT_WALKED = "uss_bytes,swap_bytes: read once a minute, of large processes more rarely"
 
@@ -28,7 +28,7 @@ SERVER, CHILD, PROXY = "server", "server_child", "proxy"
 
 @dataclass(slots=True)
 class Counted:
-    """What is read every 10 s."""
+    """What is read every 30 s."""
 
     handles: int | None = None
     connections: int | None = None

@@ -14,7 +14,7 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
 from comfysoak_probes.sampling.pauses import Pauses
 from comfysoak_probes.sampling.worker import Grid, Scheduled, Worker
-from comfysoak_probes.source import SAMPLER, Kind, Source
+from comfysoak_probes.source import SAMPLER, Kind, Source, Unhurried
 
 HUNG_FIRST_TOLD_S = 2.0
 FIRST_WITHIN_NS = 100 * NS_PER_MS  # a new source is asked at once, however rarely after that
@@ -60,7 +60,7 @@ class Crew:
             every_s = source.every_s
             every_ns = round(every_s * NS_PER_S)
             due_ns = grid.after(self._clock.now_ns(), min(every_ns, FIRST_WITHIN_NS))
-            rest = getattr(source, "read_rest", None)
+            rest = source if isinstance(source, Unhurried) else None
             entry = Scheduled(source, kind, group, due_ns, every_s, every_ns, rest)
             if worker is None or not worker.add([entry]):
                 self._groups[group] = self._start([entry], grid)

@@ -18,7 +18,7 @@ from comfysoak_core.rows import Event, Row
 from comfysoak_core.value import value
 from comfysoak_probes.sampling.pauses import Pauses
 from comfysoak_probes.sampling.timers import wake_exactly
-from comfysoak_probes.source import SAMPLER, Backoff, Kind, Source, Tick
+from comfysoak_probes.source import SAMPLER, Backoff, Kind, Source, Tick, Unhurried
 
 SLEEP_S = 0.25  # waits up to this long need no waking for the end; a plain sleep costs a third less
 LEAST_NS = 2 * NS_PER_MS  # between two readings of a source that waits by itself: one that does not wait must not spin
@@ -53,7 +53,7 @@ class Scheduled:
     due_ns: int
     every_s: float  # as its source last told it
     every_ns: int
-    read_rest: Callable[[Tick], Iterable[Row]] | None = None  # of an `Unhurried` source
+    unhurried: Unhurried | None = None  # the source, where it is such a one
     is_new: bool = True  # its first reading comes as soon as somebody has time: nothing is skipped before it
     has_rows: bool = False  # it told more than events: there is something to watch
     removed: bool = False  # taken away: closed by the thread that asks it
@@ -200,8 +200,9 @@ class Worker:
                 time.sleep(wait_s)
             ticks = [(entry, self._ask(entry)) for entry in due]
             for entry, tick in ticks:
-                if tick is not None and entry.read_rest is not None:
-                    self._ask_rest(entry, entry.read_rest, tick)
+                rest = entry.unhurried
+                if tick is not None and rest is not None and tick.deadline_ns >= rest.rest_due_ns:
+                    self._ask_rest(entry, rest, tick)
 
     def _next(self) -> list[Scheduled]:
         """Those that are due first, all at one moment, in their order."""
@@ -236,14 +237,14 @@ class Worker:
             self.reading = None
         return None
 
-    def _ask_rest(self, entry: Scheduled, read_rest: Callable[[Tick], Iterable[Row]], tick: Tick) -> None:
+    def _ask_rest(self, entry: Scheduled, rest: Unhurried, tick: Tick) -> None:
         now_ns = self._clock.now_ns()
         with self._lock:
             if entry not in self._entries or entry.removed:
                 return
             self.reading = Reading(entry, now_ns)
         try:
-            self._put(read_rest(tick))
+            self._put(rest.read_rest(tick))
             if entry.source.every_s != entry.every_s:  # it failed in this, and waits longer from now on
                 self._schedule(entry, now_ns)
         except Exception as error:  # noqa: BLE001  # as in `_ask`
