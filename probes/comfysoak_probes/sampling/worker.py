@@ -17,7 +17,7 @@ from comfysoak_core.clock import NS_PER_MS, NS_PER_S, Clock
 from comfysoak_core.rows import Event, Row
 from comfysoak_core.value import value
 from comfysoak_probes.sampling.pauses import Pauses
-from comfysoak_probes.sampling.timers import wake_exactly
+from comfysoak_probes.sampling.timers import be_on_time
 from comfysoak_probes.source import SAMPLER, Backoff, Kind, Source, Tick, Unhurried
 
 SLEEP_S = 0.25  # waits up to this long need no waking for the end; a plain sleep costs a third less
@@ -186,7 +186,7 @@ class Worker:
 
     def _run(self) -> None:
         """All that is due at one moment is asked in one go: each wake-up, and each look at what is due, costs."""
-        wake_exactly()
+        be_on_time()
         while not self._stop.is_set():
             due = self._next()
             if not due:
