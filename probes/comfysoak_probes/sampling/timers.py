@@ -14,7 +14,7 @@ NICENESS = -10  # what runs for half a millisecond and then sleeps again takes n
 def be_on_time() -> None:
     """For this thread: wake up when it is due, and be let finish by a machine that is busy.
 
-    Linux may let a sleeper wake up 50 µs late, to save power: no more. Of its niceness each thread has its own there, and
+    Linux may let a sleeper wake up 50 µs late, to save power: no more. There each thread has a niceness of its own, and
     lowering it takes rights (root, CAP_SYS_NICE): without them it stays. Nothing elsewhere.
     """
     if sys.platform == "linux":
