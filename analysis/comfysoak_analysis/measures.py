@@ -18,7 +18,6 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import as_measured, judged
 from comfysoak_core.rows import Outcome
 
-TIMES = ("latency", "service", "queue_wait", "fetch")
 HELD_MOST_S = 2.0  # a reading says nothing about a gap longer than this, unless its source is slower
 
 

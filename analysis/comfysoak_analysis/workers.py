@@ -12,7 +12,6 @@ from comfysoak_analysis.verdict import Doubt, Weight
 from comfysoak_core.rows import Outcome
 
 MISSING_LIMIT = 0.1  # of the run: with a share of the load missing for longer it was not the load that was planned
-CLOCK_CAUTION_S = 0.02  # of a worker's clock: more shows in times that are compared over machines
 
 
 def users_over_time(run: Run) -> pd.Series:

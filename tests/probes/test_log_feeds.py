@@ -14,7 +14,8 @@ import pytest
 from comfysoak_core.clock import NS_PER_S, ManualClock
 from comfysoak_core.rows import Event, Row, ServerLog
 from comfysoak_probes.fetch import FetchError, Trouble
-from comfysoak_probes.log.feeds import Entries, EntryClock, FileFeed, NewEntries, RawFeed, Stamped
+from comfysoak_probes.log.entry_clock import EntryClock
+from comfysoak_probes.log.feeds import Entries, FileFeed, NewEntries, RawFeed, Stamped
 from comfysoak_probes.log.source import Budget, LogSource
 from comfysoak_probes.source import Tick
 from tests.probes.answering import answering, http

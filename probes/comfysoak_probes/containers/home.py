@@ -134,6 +134,6 @@ MEMORY_COLUMNS = (
 )  # fmt: skip
 
 
-def gib(size: int | None) -> str:
-    """`15.5 GiB`."""
-    return "unknown" if size is None else f"{size / GIB:.2f} GiB"
+def gib(size: int) -> str:
+    """`15.50 GiB`."""
+    return f"{size / GIB:.2f} GiB"

@@ -33,7 +33,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 KEYS_MOST = 2_000  # things watched, of one table
 KINDS_MOST = 100
 LABEL_CHARACTERS = 200
-FEWEST_STALE_S = 5.0
 PERIODS_STALE = 3
 
 Labels = tuple[tuple[str, str], ...]
