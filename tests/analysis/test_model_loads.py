@@ -151,6 +151,20 @@ def test_a_line_is_put_into_the_node_that_uses_a_model(directory: Path) -> None:
     assert load.place.node_class == "KSampler"
 
 
+def test_a_line_just_before_the_next_node_is_the_next_nodes(directory: Path) -> None:
+    """The message that the sampler runs comes 5 ms after its line; in the midst of a node a line is that node's."""
+    encoder, sampler = loaded(
+        directory,
+        *said(LOADS, from_s=3.0),
+        *said(LOADS, from_s=4.995),
+        node(1, "6", "CLIPTextEncode", 2.9, 5.0),
+        node(1, "3", "KSampler", 5.0, 8.0),
+    )
+    assert encoder.place is not None
+    assert sampler.place is not None
+    assert (encoder.place.node_class, sampler.place.node_class) == ("CLIPTextEncode", "KSampler")
+
+
 def test_what_was_let_go_is_read_again(directory: Path) -> None:
     """Of a prompt that nobody saw, the first load after a settle is cold; without one nobody knows."""
     first, second, third = loaded(

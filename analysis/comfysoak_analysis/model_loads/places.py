@@ -11,6 +11,7 @@ from comfysoak_analysis.model_loads.load import ModelLoad, Place
 
 _BEGINS_LATE = np.timedelta64(300, "ms")  # a message about a node comes so long after the server has written a line
 _ENDS_EARLY = np.timedelta64(20, "ms")  # and a line is told so late at most
+_TOLD_LATE = np.timedelta64(20, "ms")  # as a rule: a line that near before the next node is the next node's
 _FILE_READ = np.timedelta64(150, "ms")  # of a log file, the lines of which have the time they were read at
 _LOOKED_AT = 24  # nodes of one prompt that may be open at a moment
 
@@ -38,6 +39,7 @@ class Places:
         self._ends = nodes["ended"].fillna(nodes["started"] + pd.Timedelta(days=1)).to_numpy()
         self._uses = [key in users for key in zip(nodes["workflow"], nodes["node_id"], strict=True)]
         self._late = _FILE_READ if of_file else _ENDS_EARLY
+        self._told_late = np.timedelta64(0, "ms") if of_file else _TOLD_LATE  # lines of a file are late themselves
 
     def put(self, load: ModelLoad) -> ModelLoad:
         """The load with its place, where it has none yet and one is found."""
@@ -51,6 +53,7 @@ class Places:
         return max(near, key=lambda index: (self._uses[index], -self._away_s(index, moment), index), default=None)
 
     def _away_s(self, index: int, moment: np.datetime64) -> float:
-        """Zero within its window, else how far outside."""
-        before, after = self._starts[index] - moment, moment - self._ends[index]
+        """Zero within its window as the server had it, else how far outside."""
+        told = moment + self._told_late
+        before, after = self._starts[index] - told, told - self._ends[index]
         return max(float(before / np.timedelta64(1, "s")), float(after / np.timedelta64(1, "s")), 0.0)
