@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,10 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import ValidationError
 
+from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.capacity import Capacity, capacities
 from comfysoak_analysis.prompts import with_derived_columns
+from comfysoak_analysis.tracks import Tracks, coarse_grid, fine_grid, flags, tracks
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.rows import TABLES, Role
@@ -122,6 +124,34 @@ class Run:
         return prompts.sort_values("scheduled", ignore_index=True)
 
     @cached_property
+    def notable(self) -> pd.DataFrame:
+        """All columns of the prompts worth a look at each: not the expected outcome, or with a code."""
+        rows = self.prompts
+        return rows[~rows["ok"] | rows["code"].notna()]
+
+    def prompts_named(self, ids: Collection[str]) -> pd.DataFrame:
+        """All columns of a few prompts."""
+        return self.prompts[self.prompts["id"].isin(list(ids))]
+
+    @cached_property
+    def fine(self) -> Grid:
+        """Even steps over the run for lookups around a moment."""
+        return fine_grid(self.duration_s)
+
+    @cached_property
+    def coarse(self) -> Grid:
+        """Even steps over the run for tests and charts."""
+        return coarse_grid(self.duration_s)
+
+    def tracks(self, table: str, columns: Sequence[str], by: str = "uuid", grid: Grid | None = None) -> Tracks:
+        """See `comfysoak_analysis.tracks.tracks`; on the coarse grid where none is named."""
+        return tracks(self, table, columns, by, grid or self.coarse)
+
+    def flags(self, table: str, column: str, by: str = "uuid", grid: Grid | None = None) -> Tracks:
+        """See `comfysoak_analysis.tracks.flags`."""
+        return flags(self, table, column, by, grid or self.coarse)
+
+    @cached_property
     def capacities(self) -> tuple[Capacity, ...]:
         """What each search for capacity found."""
         return capacities(self.frame("trials"))
@@ -195,6 +225,16 @@ class Run:
     def containers(self) -> pd.DataFrame:
         """Containers and control groups that servers live in."""
         return self.frame("containers").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def folders(self) -> pd.DataFrame:
+        """Output and temporary folders of servers."""
+        return self.frame("folders").sort_values("at", ignore_index=True)
+
+    @cached_property
+    def gpu_health(self) -> pd.DataFrame:
+        """Counters of errors, limits, and who else is on the GPU."""
+        return self.frame("gpu_health").sort_values("at", ignore_index=True)
 
     @cached_property
     def server(self) -> pd.DataFrame:

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from comfysoak_core.codes import CATALOGUE, Code, Severity
 
 EXAMPLES = 5
+
+
+class Certainty(StrEnum):
+    """How sure a finding is."""
+
+    CERTAIN = "certain"  # the wire, the driver or the kernel said so
+    LIKELY = "likely"  # a rule of the catalogue holds, and its known mistakes are ruled out
+    POSSIBLE = "possible"  # it looks so, and something else could look the same
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A finding that the scenario accepts, and why; after `until` it counts again."""
+
+    reason: str
+    until: str  # ISO date
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,16 @@ class Finding:
     examples: tuple[str, ...] = ()
     states: tuple[GpuState, ...] = ()  # one an example
     moments_ns: tuple[int, ...] = ()
+    certainty: Certainty = Certainty.CERTAIN
+    chart: str = "incidents"  # key of the chart that shows it
+    unless: str = ""  # what else could look the same, where it is not certain
+    accepted: Acceptance | None = None
+    incident: str = ""  # folder in the run directory, once it is written
+
+    @property
+    def anchor(self) -> str:
+        """Its permanent address within a report, and the name of its folder: `finding-OOM`."""
+        return f"finding-{self.code.value}"
 
     @property
     def severity(self) -> Severity:
