@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import pandas as pd
 
-from comfysoak_analysis.findings.finding import EXAMPLES, Finding
+from comfysoak_analysis.findings.finding import EXAMPLES, Certainty, Finding
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
 MARKS = 500  # moments kept a finding; charts draw no more
 
 
-def finding(code: Code, rows: pd.DataFrame, words: str, states: GpuStates) -> Finding:
-    """`rows` (not empty) have `id`, `moment` and `server`; `words` are the evidence."""
+def finding(
+    code: Code,
+    rows: pd.DataFrame,
+    words: str,
+    states: GpuStates,
+    *,
+    count: int | None = None,
+    certainty: Certainty = Certainty.CERTAIN,
+    unless: str = "",
+    chart: str = "incidents",
+) -> Finding:
+    """`rows` (not empty) have `id`, `moment` and `server`; `words` are the evidence.
+
+    `count`: how many there were, where `rows` are not all of them. The others as in `Finding`.
+    """
     rows = rows.sort_values("moment")
     chosen = rows.head(EXAMPLES)
     servers = [None if pd.isna(server) else str(server) for server in chosen["server"]]
     moments = rows["moment"].dropna()
     return Finding(
         code=code,
-        count=len(rows),
+        count=len(rows) if count is None else count,
         first_ns=int(moments.min().value),
         last_ns=int(moments.max().value),
         evidence=words,
         examples=tuple(str(name) for name in chosen["id"] if not pd.isna(name)),
         states=states.each(list(chosen["moment"]), servers),
         moments_ns=tuple(int(moment.value) for moment in _thinned(moments)),
+        certainty=certainty,
+        unless=unless,
+        chart=chart,
     )
 
 
