@@ -12,8 +12,9 @@ from pydantic import Field
 
 from comfysoak_core.scenario.quantities import Seconds
 from comfysoak_core.scenario.written.canary import CanarySection
+from comfysoak_core.scenario.written.goals import AcceptSection, Goals
 from comfysoak_core.scenario.written.probes import ProbesSection
-from comfysoak_core.scenario.written.section import Goal, Section
+from comfysoak_core.scenario.written.section import Section
 from comfysoak_core.scenario.written.sessions import SessionsSection
 from comfysoak_core.scenario.written.stages import StageSection
 from comfysoak_core.scenario.written.target import Target
@@ -36,9 +37,13 @@ class Scenario(Section):
         examples=[{"workflow": "workflows/golden.json", "every": "5m"}],
     )  # fmt: skip
     probes: ProbesSection = Field(ProbesSection(), examples=[{"gpu": ["nvml"], "every": "100ms"}])
-    goals: tuple[Goal, ...] = Field(
+    goals: tuple[Goals, ...] = Field(
         (), description="what must hold; default: prompts.failed < 1%, findings.critical = 0",
         examples=[["prompts.failed < 1%"]],
+    )  # fmt: skip
+    accept: tuple[AcceptSection, ...] = Field(
+        (), description="findings that are known, and do not count until a date",
+        examples=[[{"finding": "WS_ABNORMAL", "reason": "TICKET-12: the proxy is replaced", "until": "2027-01-31"}]],
     )  # fmt: skip
     on_undecided: Literal["fail", "pass"] = Field("fail", description="what too few prompts to tell means")
     seed: int = Field(0, ge=0, description="fixes mix and variation", examples=[42])

@@ -12,6 +12,7 @@ from comfysoak_core.scenario.canary import Canary
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.frozen import Frozen
 from comfysoak_core.scenario.gateway import Gateway
+from comfysoak_core.scenario.goals import AbortGoal, Accepted
 from comfysoak_core.scenario.routing import Route
 from comfysoak_core.scenario.sessions import Sessions
 from comfysoak_core.scenario.stage import Stage
@@ -65,6 +66,8 @@ class Plan(Frozen):
     canary: Canary | None = None
     probes: Probes = Probes()
     goals: tuple[str, ...] = ()
+    aborts: tuple[AbortGoal, ...] = ()  # those of the goals that end the run once they are missed
+    accepted: tuple[Accepted, ...] = ()
     on_undecided: Literal["fail", "pass"] = "fail"
 
     def with_duration(self, duration_s: float) -> Plan:

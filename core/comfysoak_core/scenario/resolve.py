@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from comfysoak_core.scenario.address import check_url
 from comfysoak_core.scenario.behaviour import cancel_of, give_up_of, mistakes_of, uploads_of
 from comfysoak_core.scenario.embedded import Embedded
 from comfysoak_core.scenario.gateway import Gateway
-from comfysoak_core.scenario.goals import DEFAULT_GOALS, of_prompts
+from comfysoak_core.scenario.goals import DEFAULT_GOALS, By, of_prompts, parse_goal, unknown_names
 from comfysoak_core.scenario.golden import canary_of
 from comfysoak_core.scenario.model import Scenario
 from comfysoak_core.scenario.plan import GpuSource, Pause, Plan, Probes
@@ -75,6 +75,8 @@ class _Resolver:
         canary = self._try(("canary",), lambda: canary_of(scenario, self.folder))
         graphs = {workload.name: workload.graph for workload in workloads if workload}
         stages = [self._stage(part, index, graphs, scenario) for index, part in enumerate(scenario.load)]
+        goals = tuple(section.goal for section in scenario.goals)
+        self._filters_are_known(goals, list(graphs), [stage for stage in stages if stage], servers)
         if self.problems:
             return None
         return Plan(
@@ -91,9 +93,25 @@ class _Resolver:
             sessions=scenario.sessions.resolved(),
             canary=canary,
             probes=_probes(scenario),
-            goals=scenario.goals,
+            goals=goals,
+            aborts=tuple(abort for section in scenario.goals if (abort := section.resolved()) is not None),
+            accepted=tuple(section.resolved() for section in scenario.accept),
             on_undecided=scenario.on_undecided,
         )
+
+    def _filters_are_known(
+        self, goals: Sequence[str], workflows: Sequence[str], stages: Sequence[Stage], servers: Sequence[str | None]
+    ) -> None:
+        """Names in the filters of goals are those of this scenario, as far as they are known before the run."""
+        there: dict[By, Sequence[str]] = {By.WORKFLOW: workflows}
+        if not any(stage.search for stage in stages):  # its levels become phases of their own
+            there[By.PHASE] = [stage.phase for stage in stages]
+        if any(servers):
+            there[By.SERVER] = [server for server in servers if server]
+        for index, goal in enumerate(goals):
+            wrong = unknown_names(parse_goal(goal), there)
+            if wrong is not None:
+                self.problems.append(Problem(wrong, "", self.document.where(("goals", index))))
 
     def _try(self, place: Path_, read: Callable[[], T]) -> T | None:
         """What `read` gives; None, and its problems kept with their place in the scenario, when it fails."""
@@ -286,7 +304,7 @@ def _searching(part: StageSection, search: SearchSection, scenario: Scenario) ->
         discard_s=search.hold / 4 if search.discard is None else search.discard,
         factor=search.factor,
         within=search.within,
-        goals=search.goals or of_prompts(scenario.goals) or of_prompts(DEFAULT_GOALS),
+        goals=search.goals or of_prompts(section.goal for section in scenario.goals) or of_prompts(DEFAULT_GOALS),
         process=part.process,
         in_flight_most=part.in_flight_most,
     )

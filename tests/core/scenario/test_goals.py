@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfysoak_core.scenario.goals import DEFAULT_GOALS, MEASURES, Unit, parse_goal
+from comfysoak_core.scenario.goals import DEFAULT_GOALS, MEASURES, By, Unit, parse_goal, unknown_names
 
 
 def test_a_goal_is_measure_comparison_value() -> None:
@@ -64,3 +64,47 @@ def test_every_unit_shows_what_it_parses() -> None:
     assert shown[Unit.RATIO] == "50 %"
     assert shown[Unit.SECONDS] == "500 ms"
     assert shown[Unit.PER_MINUTE] == "0.5 /min"
+
+
+@pytest.mark.parametrize(
+    ("text", "filters"),
+    [
+        ("prompts.latency.p95{workflow=sdxl} < 30s", {"workflow": "sdxl"}),
+        ('prompts.failed{workflow="a, b", phase=peak} < 1%', {"workflow": "a, b", "phase": "peak"}),
+        ("prompts.latency.p95 { server = http://gpu-1:8188 , model=cold } < 30s",
+         {"server": "http://gpu-1:8188", "model": "cold"}),
+        ("sessions.drops_per_hour{code=WS_ABNORMAL} < 2/h", {"code": "WS_ABNORMAL"}),
+        ("gpu.memory.leak{gpu='0'} < 50 MiB/h", {"gpu": "0"}),
+        ("prompts.count{} > 1", {}),
+    ],
+)  # fmt: skip
+def test_filters_narrow_a_measure_down(text: str, filters: dict[str, str]) -> None:
+    """A goal may be about a part of a run; names with commas are quoted."""
+    assert {by.value: name for by, name in parse_goal(text).filters} == filters
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prompts.failed{colour=red} < 1%", "it takes: workflow, phase, server, model"),
+        ("findings.critical{phase=peak} = 0", "it takes: none"),
+        ("prompts.failed{model=hot} < 1%", "cold, warm, cached"),
+        ("prompts.failed{phase=a, phase=b} < 1%", "stands twice"),
+        ("prompts.failed{phase} < 1%", "expected filters such as {workflow=sdxl, phase=peak}"),
+        ("gpu.memory.leak < 50 MiB/min", "expected a size"),
+    ],
+)
+def test_wrong_filters(text: str, words: str) -> None:
+    """What a measure cannot be narrowed down to is refused, with what it can be."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_goal(text)
+    assert words in str(caught.value)
+
+
+def test_names_in_filters_are_those_there_are() -> None:
+    """A name nobody has is refused with the nearest one; what is not known yet may be right."""
+    goal = parse_goal("prompts.failed{workflow=sdlx, server=http://a:1} < 1%")
+    wrong = unknown_names(goal, {By.WORKFLOW: ["sdxl", "sketch"]})
+    assert wrong is not None
+    assert "there is no workflow 'sdlx'; did you mean 'sdxl'?" in wrong
+    assert unknown_names(goal, {By.WORKFLOW: ["sdlx"]}) is None

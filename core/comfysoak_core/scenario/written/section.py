@@ -58,7 +58,7 @@ def check_goal(text: str) -> str:
 
 
 _URL_PATTERN = r"^([hH][tT][tT][pP][sS]?://[^\s/?#@][^\s?#@]*|\$[A-Za-z_][A-Za-z0-9_]*)$"
-_GOAL_PATTERN = r"^\s*[A-Za-z_.0-9]+\s*(<=|>=|==|=|<|>)\s*[^\s<>=].*$"
+_GOAL_PATTERN = r"^\s*[A-Za-z_.0-9]+\s*(\{[^{}]*\})?\s*(<=|>=|==|=|<|>)\s*[^\s<>=].*$"
 _Span = Annotated[str, Field(pattern=rf"^{DURATION_PATTERN}(\.\.{DURATION_PATTERN})?$")]
 _Time = Annotated[float, Field(ge=0)]
 
