@@ -1,0 +1,80 @@
+"""Where is the knee? Gunther's Universal Scalability Law: X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from comfysoak_analysis.statistics.series import Floats
+
+FEWEST_LOADS = 4
+BEYOND = 1.1  # the highest load must lie this far beyond the knee for it to be seen
+LEAST_DROP = 0.02  # and throughput there be this much below its peak
+
+
+@dataclass(frozen=True, slots=True)
+class Scalability:
+    """The law fitted: throughput of one user, contention, and the price of keeping each other informed.
+
+    `knee` is the load of the highest throughput; None: not observed, the steps do not reach beyond it. `peak` is the
+    throughput there; where there is no knee, the highest that was measured.
+    """
+
+    lambda_: float
+    sigma: float
+    kappa: float
+    knee: float | None
+    peak: float
+
+    @property
+    def bend(self) -> float:
+        """The load at which a system without any contention would be at the peak: more only makes a queue."""
+        return self.peak / self.lambda_
+
+    def at(self, loads: Floats) -> Floats:
+        """Throughput at these loads by the law."""
+        return _law(np.asarray(loads, dtype=float), self.lambda_, self.sigma, self.kappa)
+
+
+def scalability(loads: Floats, throughputs: Floats) -> Scalability | None:
+    """The law through steps of load (users, >= 1) and what they gave; None of fewer than 4 different loads."""
+    from scipy.optimize import curve_fit  # a tenth of a second to import, and few runs have steps
+
+    loads, throughputs = np.asarray(loads, dtype=float), np.asarray(throughputs, dtype=float)
+    usable = np.isfinite(loads) & np.isfinite(throughputs) & (loads > 0) & (throughputs > 0)
+    loads, throughputs = loads[usable], throughputs[usable]
+    if np.unique(loads).size < FEWEST_LOADS:
+        return None
+    slope = float((throughputs / loads).max())
+    unit = float(throughputs.max())  # fitted near 1, whatever the unit
+    try:
+        (lambda_, sigma, kappa), _ = curve_fit(
+            _law,
+            loads,
+            throughputs / unit,
+            p0=(slope / unit, 0.1, 1e-4),
+            bounds=((0, 0, 0), (10 * slope / unit, 1, 1)),
+            max_nfev=2000,
+        )
+    except RuntimeError:  # it does not settle
+        return None
+    return _found(float(lambda_) * unit, float(sigma), float(kappa), loads, throughputs)
+
+
+def _found(lambda_: float, sigma: float, kappa: float, loads: Floats, throughputs: Floats) -> Scalability | None:
+    if lambda_ <= 0:
+        return None
+    law = Scalability(lambda_, sigma, kappa, None, float(throughputs.max()))
+    if kappa <= 0 or sigma >= 1:
+        return law
+    knee = math.sqrt((1 - sigma) / kappa)
+    peak, last = (float(one) for one in law.at(np.array([knee, loads.max()])))
+    if loads.max() < BEYOND * knee or last > (1 - LEAST_DROP) * peak:
+        return law
+    return Scalability(lambda_, sigma, kappa, knee, peak)
+
+
+def _law(loads: Floats, lambda_: float, sigma: float, kappa: float) -> Floats:
+    return lambda_ * loads / (1 + sigma * (loads - 1) + kappa * loads * (loads - 1))

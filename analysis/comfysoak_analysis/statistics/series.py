@@ -1,0 +1,52 @@
+"""What the tests of series share: fewer points, and how long a series remembers.
+
+Points of a recording are not independent: memory saws, queues fill and drain. A test that counts them as if they were
+finds something in every other clean run; so each test here asks first how many independent points there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+MOST_POINTS = 500
+_SHORTENED = 4.0  # a short series, its mean and slope taken off, seems to forget sooner than it does
+
+
+def known(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Both without the points at which either is not finite, in order of time."""
+    seconds, values = np.asarray(seconds, dtype=float), np.asarray(values, dtype=float)
+    finite = np.isfinite(seconds) & np.isfinite(values)
+    seconds, values = seconds[finite], values[finite]
+    order = np.argsort(seconds, kind="stable")
+    return seconds[order], values[order]
+
+
+def thinned(values: Floats, most: int = MOST_POINTS) -> Floats:
+    """Means of as many neighbours each as leave at most `most`; the last may be of fewer."""
+    group = -(-values.size // most)
+    if group <= 1:
+        return values
+    starts = np.arange(0, values.size, group)
+    sums: Floats = np.add.reduceat(values, starts)
+    return sums / np.diff(np.append(starts, values.size))
+
+
+def memory_of(residuals: Floats) -> float:
+    """How many neighbours count as one independent point, 1 or more: the sum of autocorrelations to the first not > 0.
+
+    Later ones are left out: those of a sawtooth swing below 0 and would cancel what counts against a trend.
+    """
+    centred = residuals - residuals.mean()
+    size = centred.size
+    spread = float(centred @ centred)
+    if spread <= 0 or size < 3:  # two points have no autocorrelation
+        return 1.0
+    spectrum = np.fft.rfft(centred, 2 * size)
+    correlations = np.fft.irfft(spectrum * spectrum.conj(), 2 * size)[1:size] / spread
+    ends = np.flatnonzero(correlations <= 0)
+    until = int(ends[0]) if ends.size else size - 1
+    found = 1.0 + 2.0 * float(correlations[:until].sum())
+    return found * (1 + _SHORTENED * (found - 1) / size)
