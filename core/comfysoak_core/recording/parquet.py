@@ -7,7 +7,7 @@ Moments stay int64 nanoseconds. zstd; integers as DELTA_BINARY_PACKED, text that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -22,6 +22,10 @@ from comfysoak_core.rows import TABLES, Row
 
 _ARROW_TYPES: dict[type, Any] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 _UNREPEATED = ("id", "prompt_id", "variation", "text", "error_message", "detail")  # a dictionary of these only costs
+
+GROUP_ROWS = 1 << 17  # whoever looks at a minute of a long recording reads groups, not files
+
+Spans = Sequence[tuple[int, int]]  # (first, last) of moments, in order and apart: see `merged`
 
 
 def be_modest() -> None:
@@ -110,6 +114,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         compression="zstd",
         use_dictionary=repeated,
         column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+        row_group_size=GROUP_ROWS,
         write_statistics=[name for name in integers if name.endswith("_ns")],
     )
 
@@ -135,10 +140,61 @@ def read_batches(
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise RecordingError(
-            f"{path} is damaged: {str(error).splitlines()[0]}",
-            f"Restore it from a copy, or take its entry out of {path.parents[1] / 'manifest.json'} to read the rest.",
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RecordingError:
+    return RecordingError(
+        f"{path} is damaged: {str(error).splitlines()[0]}",
+        f"Restore it from a copy, or take its entry out of {path.parents[1] / 'manifest.json'} to read the rest.",
+    )
+
+
+def read_between(path: Path, row_type: type[Row], spans: Spans, names: Sequence[str] | None = None) -> pa.Table:
+    """As `read_parquet`, those rows only whose `ORDERED_BY` lies in one of `spans`; other row groups are not read."""
+    schema = _subschema(row_type, names)
+    wanted = list(dict.fromkeys([*schema.names, row_type.ORDERED_BY]))
+    try:
+        with pq.ParquetFile(path, memory_map=False) as file:
+            groups = [number for number in range(file.num_row_groups) if _may_have(file, number, row_type, spans)]
+            present = [name for name in wanted if name in file.schema_arrow.names]
+            found = file.read_row_groups(groups, columns=present, use_threads=False)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    inside = within(found, row_type, spans)
+    batches = [_conformed(batch, schema) for batch in inside.to_batches()]
+    return pa.Table.from_batches(batches, schema=schema)
+
+
+def _may_have(file: Any, number: int, row_type: type[Row], spans: Spans) -> bool:  # pyarrow publishes no types
+    """Whether a row group may have rows in `spans`; one without statistics may."""
+    group = file.metadata.row_group(number)
+    column = next((group.column(at) for at in range(group.num_columns)
+                   if group.column(at).path_in_schema == row_type.ORDERED_BY), None)  # fmt: skip
+    told = None if column is None else column.statistics
+    if told is None or not told.has_min_max:
+        return True
+    return any(first <= told.max and told.min <= last for first, last in spans)
+
+
+def within(table: pa.Table, row_type: type[Row], spans: Spans) -> pa.Table:
+    """The rows whose `ORDERED_BY` lies in one of `spans`."""
+    moments = table[row_type.ORDERED_BY]
+    masks = [pc.and_(pc.greater_equal(moments, first), pc.less_equal(moments, last)) for first, last in spans]
+    return table.filter(reduce(pc.or_, masks)) if masks else table.slice(0, 0)
+
+
+def merged(spans: Iterable[tuple[int, int]]) -> Spans:
+    """Spans in order, those that touch made one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

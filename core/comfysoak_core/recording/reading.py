@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +68,28 @@ def stream_table(root: Path, name: str, batch_rows: int, columns: Sequence[str] 
         else:
             yield from _opened(layout, row_type, file, batch_rows, wanted)
     yield from parquet.batches(parquet.select(parquet.sorted_by_time(newer, row_type), wanted), batch_rows)
+
+
+def read_between(
+    root: Path, name: str, spans: Iterable[tuple[int, int]], columns: Sequence[str] | None = None
+) -> pa.Table:
+    """See `Recording.between`."""
+    from comfysoak_core.recording import parquet
+
+    layout, row_type = Layout(root), _row_type(name)
+    snapshot, near = _snapshot(layout, row_type), parquet.merged(spans)
+    newer = parquet.to_table(row_type, snapshot.newer.all_rows())
+    found = []
+    for file in snapshot.files:
+        if not any(first <= file.last_ns and file.first_ns <= last for first, last in near):
+            continue
+        if snapshot.replaces(file):
+            kept, newer = parquet.newest(parquet.read_parquet(layout.tables / file.name, row_type), newer, row_type)
+            found.append(parquet.select(parquet.within(kept, row_type, near), columns))
+        else:
+            found.append(parquet.read_between(layout.tables / file.name, row_type, near, columns))
+    found.append(parquet.select(parquet.within(newer, row_type, near), columns))
+    return parquet.concatenated(found)
 
 
 def _opened(

@@ -185,6 +185,15 @@ class Recording:
 
         return stream_table(self.path, name, batch_rows, columns)
 
+    def between(self, name: str, spans: Iterable[tuple[int, int]], columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of one table whose `ORDERED_BY` lies in one of `spans` (first and last ns), in order per file.
+
+        Reads little of a long recording: the manifest and the statistics of row groups tell where they can be.
+        """
+        from comfysoak_core.recording.reading import read_between
+
+        return read_between(self.path, name, spans, columns)
+
 
 def _rename_to_free_name(hidden: Path, parent: Path, stem: str) -> Path:
     for number in range(1, 1000):

@@ -1,0 +1,74 @@
+"""Rows of a few minutes out of a long recording: the right ones, and little else is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from benchmarks.planted.writing import write
+
+from comfysoak_core.clock import ManualClock
+from comfysoak_core.recording import parquet
+from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.recording import Recording
+from comfysoak_core.recording.run_file import RunFile
+from comfysoak_core.rows import Event
+
+S = 1_000_000_000
+RUN = RunFile(id="0", name="between", created_ns=0, harness_version="0", python_version="3.11", argv=(), sealed=True)
+
+
+@pytest.fixture
+def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two files of 1,000 seconds each, a reading a second, in groups of 100 rows."""
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 100)
+    batches = [{"at_ns": np.arange(first, first + 1000) * S, "host": "h", "cpu_ratio": 0.5} for first in (0, 1000)]
+    return write(tmp_path / "run", RUN, {"host": batches})
+
+
+def seconds(run: Path, *spans: tuple[int, int]) -> list[int]:
+    """The seconds of the readings found in spans of seconds."""
+    found = Recording.open(run).between("host", [(first * S, last * S) for first, last in spans], ("at_ns",))
+    assert found.column_names == ["at_ns"]
+    return [at // S for at in found["at_ns"].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([(995, 1004)], list(range(995, 1005))),
+        ([(30, 32), (31, 35), (1500, 1500)], [30, 31, 32, 33, 34, 35, 1500]),
+        ([(5000, 6000)], []),
+        ([], []),
+    ],
+)
+def test_all_rows_of_the_spans_and_no_others(long: Path, spans: list[tuple[int, int]], expected: list[int]) -> None:
+    """Across files, each once where spans overlap, none where there is none."""
+    assert seconds(long, *spans) == expected
+
+
+def test_only_groups_with_such_rows_are_read(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute of three days must not cost three days."""
+    read: list[int] = []
+    whole = pq.ParquetFile.read_row_groups
+
+    def counted(file: pq.ParquetFile, groups: list[int], **more: object) -> object:
+        read.extend(groups)
+        return whole(file, groups, **more)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", counted)
+    assert len(seconds(long, (150, 250))) == 101
+    assert read == [1, 2]
+
+
+def test_rows_still_in_the_journal_are_found_too(long: Path) -> None:
+    """Of a run in progress the last minutes are there and nowhere else."""
+    journal = Journal(long / "journal", host="h", process="p", clock=ManualClock(0))
+    for second in (10, 20):
+        journal.add(Event(at_ns=second * S, source="s", kind="k"))
+    journal.close()
+    found = Recording.open(long).between("events", [(15 * S, 25 * S)])
+    assert found["at_ns"].to_pylist() == [20 * S]
+    assert "detail" in found.column_names
