@@ -25,12 +25,15 @@ def test_every_code_is_in_the_catalogue_and_in_the_documentation() -> None:
         assert f"| {entry.code} | {entry.severity} | {entry.meaning} | {entry.remedy} |" in text
 
 
+_SPREADS = ("prompts.", "nodes.", "models.")
+
+
 def test_every_measure_is_documented() -> None:
     """Each measure of a goal stands in the table, statistics summed up by an asterisk."""
     text = (DOCS / "scenario.md").read_text(encoding="utf-8")
     for measure in MEASURES:
         head, _, statistic = measure.rpartition(".")
-        shown = f"`{head}.*`" if head.count(".") and head.startswith("prompts.") else f"`{measure}`"
+        shown = f"`{head}.*`" if head.count(".") and head.startswith(_SPREADS) else f"`{measure}`"
         assert shown in text or measure.startswith("failures."), measure
         assert statistic in text or measure.startswith("failures."), measure
 
