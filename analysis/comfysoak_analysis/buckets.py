@@ -75,6 +75,25 @@ def _held(empty: np.ndarray[Any, np.dtype[np.bool_]], most: int) -> np.ndarray[A
     return np.where(short, last, own)
 
 
+def regrouped(buckets: Buckets, grid: Grid, hold_s: float = 0.0) -> Buckets:
+    """The same values in the wider buckets of `grid`: means of means, and the extremes of the extremes.
+
+    A bucket without a value holds the last one over at most `hold_s`; a longer gap stays a gap (NaN).
+    """
+    known = np.flatnonzero(~np.isnan(buckets.mean))
+    index = grid.index((known + 0.5) * buckets.grid.width_s)
+    count = np.bincount(index, minlength=grid.count)
+    total = np.bincount(index, weights=buckets.mean[known], minlength=grid.count)
+    low, high = np.full(grid.count, np.inf), np.full(grid.count, -np.inf)
+    np.minimum.at(low, index, buckets.low[known])
+    np.maximum.at(high, index, buckets.high[known])
+    empty = count == 0
+    mean = np.divide(total, count, out=np.full(grid.count, np.nan), where=~empty)
+    low[empty], high[empty] = np.nan, np.nan
+    source = _held(empty, round(hold_s / grid.width_s))
+    return Buckets(grid, mean[source], low[source], high[source])
+
+
 def counts(grid: Grid, seconds: Floats) -> Floats:
     """How many moments fall into each bucket."""
     return np.bincount(grid.index(seconds[seconds >= 0]), minlength=grid.count).astype(np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from comfysoak_analysis.buckets import MOST, Grid, bucketed, counts, quantiles
+from comfysoak_analysis.buckets import MOST, Grid, bucketed, counts, quantiles, regrouped
 
 
 def test_no_more_buckets_than_a_chart_can_show() -> None:
@@ -60,3 +60,15 @@ def test_quantiles_of_each_bucket_are_exact() -> None:
 def test_counts_add_up() -> None:
     """Every moment is in one bucket, those at the very end too."""
     assert counts(Grid(1.0, 3), np.array([0.0, 0.9, 2.0, 3.0])).tolist() == [2, 0, 2]
+
+
+def test_regrouped_buckets_keep_their_extremes_and_their_gaps() -> None:
+    """Also where the wider steps are no multiple of the finer ones; a short gap is held where that is wanted."""
+    fine = bucketed(Grid(0.2, 20), np.arange(0.1, 2, 0.2), np.arange(10.0), hold_s=0)
+    found = regrouped(fine, Grid(0.5, 8))
+    assert found.low[:4].tolist() == [0, 2, 5, 7]
+    assert found.high[:4].tolist() == [1, 4, 6, 9]
+    assert found.mean[:4].tolist() == [0.5, 3, 5.5, 8]
+    assert np.isnan([found.mean[4:], found.low[4:], found.high[4:]]).all()
+    gap = regrouped(bucketed(Grid(1, 6), np.array([0.5, 3.5]), np.array([1.0, 2.0]), hold_s=0), Grid(1, 6), 2)
+    assert gap.mean[:4].tolist() == [1, 1, 1, 2]

@@ -168,17 +168,23 @@ def test_mig_instances_stand_beside_gpus(directory: Path) -> None:
     assert [name for name, _ in names(gpus.memory(run))] == ["GPU 0", "GPU 0/3", "capacity"]
 
 
-def test_of_many_gpus_the_fullest_are_shown_in_the_same_colours(directory: Path) -> None:
-    """Ten GPUs: eight lines, one colour a GPU in all charts, and the note says how many there are."""
+def test_many_gpus_are_a_band_and_each_of_them_for_who_selects_it(directory: Path) -> None:
+    """Ten GPUs: extremes, middle half and median first; then each with its own id, in one colour in all charts."""
     rows: list[Row] = []
     for number in range(10):
         labels = {"uuid": f"GPU-{number}", "index": number, "memory_used_bytes": (1 + number) * GIB // 2}
         rows += [fast(second, **labels) for second in range(0, SECONDS, 5)]
     run = planted(directory, *rows)
     memory, busy = gpus.memory(run), gpus.utilisation(run)
-    assert [name for name, _ in names(memory)] == [*(f"GPU {number}" for number in range(2, 10)), "capacity"]
-    assert names(memory)[:-1] == names(busy)
-    assert "Of 10 GPUs the 8 with most memory in use are shown." in memory.note
+    outer, middle, median = (series for series in memory.series if series.fleet)
+    assert [outer.name, middle.name, median.name] == ["lowest to highest", "middle half", "median of 10"]
+    assert (outer.low is not None, outer.high is not None) == (True, True)
+    bounds = [outer.low, middle.low, median.values, middle.high, outer.high]
+    assert [float(one[0]) for one in bounds if one is not None] == pytest.approx([0.5, 1.625, 2.75, 3.875, 5.0])
+    alone = [(series.name, series.colour, series.of) for series in memory.series if series.of]
+    assert [name for name, _, _ in alone] == [f"GPU {number}" for number in range(10)]
+    assert alone == [(series.name, series.colour, series.of) for series in busy.series if series.of]
+    assert not memory.note.endswith("are shown.")
 
 
 def spans(run: Run) -> dict[str, list[tuple[float, float]]]:

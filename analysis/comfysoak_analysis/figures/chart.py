@@ -14,7 +14,12 @@ DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values at even steps. `kind` is `line`, `step`, `area`, `bar` (stacked) or `limit` (a dotted line)."""
+    """Values at even steps.
+
+    `kind` is `line`, `step`, `area`, `bar` (stacked), `limit` (a dotted line) or `band` (from `low` to `high` alone).
+    `of` is what it is about: the uuid of a GPU, the address of a server; empty: all of them, always shown. One of a
+    `fleet` is shown while nothing is selected, and in its place then are those `of` what is selected.
+    """
 
     name: str
     colour: str
@@ -24,6 +29,8 @@ class Series:
     low: Floats | None = None
     high: Floats | None = None
     offset_s: float = 0.0  # where the first value stands, after the start of the run
+    of: str = ""
+    fleet: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As the page reads it; moments are milliseconds after the start of the run."""
@@ -50,6 +57,7 @@ class Dots:
     words: tuple[str, ...] = ()
     small: bool = False
     symbol: str = "circle"
+    of: tuple[str, ...] = ()  # what each is about, where that is known; as of a series
 
     def to_dict(self) -> dict[str, Any]:
         """As the page reads it."""
@@ -74,6 +82,7 @@ class Spans:
     lasting_s: Floats
     rows: tuple[str, ...]
     words: tuple[str, ...]
+    of: tuple[str, ...] = ()  # what each is about, where that is known; as of a series
 
     def to_dict(self) -> dict[str, Any]:
         """As the page reads it."""
@@ -129,9 +138,10 @@ class Chart:
         }
 
 
-def line(name: str, colour: str, buckets: Buckets, *, kind: str = "line") -> Series:
+def line(name: str, colour: str, buckets: Buckets, *, kind: str = "line", of: str = "") -> Series:
     """A line through the means, in a band from minimum to maximum."""
-    return Series(name, colour, kind, buckets.grid, buckets.mean, buckets.low, buckets.high, buckets.grid.width_s / 2)
+    half_s = buckets.grid.width_s / 2
+    return Series(name, colour, kind, buckets.grid, buckets.mean, buckets.low, buckets.high, half_s, of)
 
 
 def _numbers(values: Floats) -> list[float | None]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import pandas as pd
 
+from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_chart
 
-MOST_GPUS = 8  # as many colours as can be told apart
+MOST_GPUS = MOST_DRAWN
+COLOURS = 8  # as many as can be told apart
 _LABELS = ["uuid", "host", "index", "instance"]
 
 
@@ -21,6 +23,8 @@ class Named:
     uuid: str
     name: str
     colour: str
+    host: str = ""
+    is_instance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,8 @@ class Lineup:
     @property
     def left_out(self) -> str:
         """A sentence for the note, where there are more than can be shown."""
-        count = len(self.gpus)
-        return f" Of {count} GPUs the {MOST_GPUS} with most memory in use are shown." if count > MOST_GPUS else ""
-
-    def shown(self, rows: pd.DataFrame, column: str) -> Iterator[tuple[Named, pd.DataFrame]]:
-        """Each GPU that charts show and that tells `column`, with these rows of it."""
-        parts = dict(iter(rows.dropna(subset=[column]).groupby("uuid")))
-        return ((gpu, parts[gpu.uuid]) for gpu in self.gpus if gpu.colour and gpu.uuid in parts)
+        most = f" Of {len(self.gpus)} GPUs the {MOST_GPUS} with most memory in use are shown."
+        return most if len(self.gpus) > MOST_GPUS else ""
 
 
 def lineup(run: Run) -> Lineup:
@@ -47,11 +46,17 @@ def lineup(run: Run) -> Lineup:
     found = sorted((row for _, row in rows.iterrows()), key=_place)
     used = run.gpu.groupby("uuid")["memory_used_bytes"].mean().sort_values(ascending=False, kind="stable")
     first = [*used.index, *(row["uuid"] for row in found if row["uuid"] not in used.index)][:MOST_GPUS]
-    colours = iter(range(MOST_GPUS))
+    colours = (f"gpu-{number % COLOURS}" for number in count())
     hosts = rows["host"].nunique()
     return Lineup(
         tuple(
-            Named(str(row["uuid"]), _name(row, hosts), f"gpu-{next(colours)}" if row["uuid"] in first else "")
+            Named(
+                str(row["uuid"]),
+                _name(row, hosts),
+                next(colours) if row["uuid"] in first else "",
+                str(row["host"]),
+                not pd.isna(row["instance"]),
+            )
             for row in found
         )
     )

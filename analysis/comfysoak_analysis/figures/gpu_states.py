@@ -80,7 +80,7 @@ def _all_spans(run: Run, gpus: Lineup) -> Iterator[Spans]:
     parts = {uuid: rows for uuid, rows in run.gpu_slow.groupby("uuid") if len(rows) > 1}
     for kind in KINDS:
         found = [
-            (_row(gpu, kind.name), *stretch)
+            (_row(gpu, kind.name), *stretch, gpu.uuid)
             for gpu in gpus.gpus
             if gpu.uuid in parts
             for stretch in _stretches(run, gpu, parts[gpu.uuid], kind)
@@ -89,7 +89,8 @@ def _all_spans(run: Run, gpus: Lineup) -> Iterator[Spans]:
             starts, lasting = (np.array([one[place] for one in found], dtype=float) for place in (1, 2))
             shown = np.maximum(lasting, run.duration_s * _LEAST_SHARE)
             rows, words = tuple(one[0] for one in found), tuple(one[3] for one in found)
-            yield Spans(f"lowered by {kind.name}", kind.colour, starts, shown, rows, words)
+            about = tuple(one[4] for one in found)
+            yield Spans(f"lowered by {kind.name}", kind.colour, starts, shown, rows, words, about)
 
 
 def _stretches(run: Run, gpu: Named, rows: pd.DataFrame, kind: Kind) -> Iterator[tuple[float, float, str]]:
@@ -145,4 +146,6 @@ def _all_dots(run: Run, gpus: Lineup) -> Iterator[Dots]:
             shown = part.head(MOST_MARKS)
             words = tuple(f"{gpu.name} · {name}: {for_chart(detail, 120)}" for detail in shown["detail"].fillna(""))
             rows = (_row(gpu, _EVENT_ROW),) * len(shown)
-            yield Dots(name, colour, run.since_start_s(shown["at"]), rows, words, symbol=symbol)
+            yield Dots(
+                name, colour, run.since_start_s(shown["at"]), rows, words, symbol=symbol, of=(gpu.uuid,) * len(shown)
+            )

@@ -1,15 +1,16 @@
-"""Charts of GPUs: memory, how long they were busy and how hard, and when something held them back."""
+"""Charts of GPUs: memory, how long they were busy and how hard."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-import pandas as pd
 
-from comfysoak_analysis.buckets import Grid, bucketed
-from comfysoak_analysis.figures.chart import Chart, Series, line
-from comfysoak_analysis.figures.gpu_names import Named, lineup
+from comfysoak_analysis.buckets import Buckets, Grid
+from comfysoak_analysis.figures import fleet
+from comfysoak_analysis.figures.chart import Chart, Series
+from comfysoak_analysis.figures.fleet import Line, scaled
+from comfysoak_analysis.figures.gpu_names import Lineup, lineup
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_chart
 from comfysoak_analysis.validity import why_no_gpu
@@ -17,18 +18,18 @@ from comfysoak_analysis.validity import why_no_gpu
 GIB = 1024**3
 SM, TENSOR = "sm_active_ratio", "tensor_active_ratio"
 MOST_AREAS = 2  # more of them, one upon the other, hide each other
-MOST_PAIRS = 3  # of lines, one for SMs and one for tensor cores
 
 
 def memory(run: Run) -> Chart:
     """VRAM in use and the capacity of the largest GPU."""
     gpus = lineup(run)
-    told = gpus.shown(run.gpu, "memory_used_bytes")
-    series = [_line(run, gpu, rows, "memory_used_bytes", 1 / GIB) for gpu, rows in told]
-    whole = run.gpu["memory_total_bytes"].max()
-    if series and not pd.isna(whole):
+    found = run.tracks("gpu", ("memory_used_bytes", "memory_total_bytes"))
+    shown = list(_lines(gpus, fleet.told(found, "memory_used_bytes"), 1 / GIB))
+    series = fleet.lines(shown, run.duration_s)
+    whole = [float(np.nanmax(total.high)) for total in fleet.told(found, "memory_total_bytes").values()]
+    if series and whole:
         ends = Grid(max(run.duration_s, 0.1), 2)
-        series.append(Series("capacity", "capacity", "limit", ends, np.array([whole / GIB, whole / GIB])))
+        series.append(Series("capacity", "capacity", "limit", ends, np.full(2, max(whole) / GIB)))
     note = f"In use by all processes on the GPU; the band is minimum to maximum.{gpus.left_out}"
     return Chart("vram", "VRAM", note, unit="GiB", series=tuple(series), empty=_no_gpu(run, series, "memory"))
 
@@ -39,12 +40,14 @@ def utilisation(run: Run) -> Chart:
     MIG instances have no utilisation; theirs is the share of time in which some engine was busy.
     """
     gpus = lineup(run)
-    busy = run.gpu.loc[run.gpu["utilisation_ratio"].notna(), "uuid"].drop_duplicates()
-    instances = run.gpu_slow[run.gpu_slow["instance"].notna() & ~run.gpu_slow["uuid"].isin(busy)]
-    told = [(*one, "utilisation_ratio") for one in gpus.shown(run.gpu, "utilisation_ratio")]
-    told += [(*one, "graphics_active_ratio") for one in gpus.shown(instances, "graphics_active_ratio")]
-    kind = "area" if len(told) <= MOST_AREAS else "line"
-    series = [_flat(_line(run, gpu, rows, column, 100, least_s=1), kind) for gpu, rows, column in told]
+    busy = dict(fleet.told(run.tracks("gpu", ("utilisation_ratio",)), "utilisation_ratio"))
+    instances = {gpu.uuid for gpu in gpus.gpus if gpu.is_instance} - busy.keys()
+    if instances:
+        engines = fleet.told(run.tracks("gpu_slow", ("graphics_active_ratio",)), "graphics_active_ratio")
+        busy |= {uuid: buckets for uuid, buckets in engines.items() if uuid in instances}
+    shown = list(_lines(gpus, busy, 100))
+    kind = "area" if len(shown) <= MOST_AREAS else "line"
+    series = fleet.lines(shown, run.duration_s, kind=kind, extremes=False, least_s=1)
     note = f"Share of time in which some kernel ran, as the driver tells it; it does not say how hard.{gpus.left_out}"
     return _shares("utilisation", "GPU utilisation", note, series, _no_gpu(run, series, "utilisation"))
 
@@ -52,14 +55,15 @@ def utilisation(run: Run) -> Chart:
 def activity(run: Run) -> Chart | None:
     """How hard each GPU worked, where the chip and the source tell; None where nobody does, or nothing ever moved."""
     gpus = lineup(run)
-    sm, tensor = (list(gpus.shown(_moved(run.gpu_slow, column), column)) for column in (SM, TENSOR))
+    found = run.tracks("gpu_slow", (SM, TENSOR))
+    sm, tensor = (list(_lines(gpus, _moved(fleet.told(found, column)), 100)) for column in (SM, TENSOR))
     if not sm and not tensor:
         return None
-    series = [_flat(_line(run, gpu, rows, SM, 100, 1, " SMs"), "line") for gpu, rows in sm]
-    if len(tensor) > MOST_PAIRS:
-        together = pd.concat([rows for _, rows in tensor]).sort_values("at", ignore_index=True)
-        tensor = [(Named("", "Mean of all,", "users"), together)]
-    series += [_flat(_line(run, gpu, rows, TENSOR, 100, 1, " tensor cores"), "limit") for gpu, rows in tensor]
+    named = [Line(one.of, f"{one.name} SMs", one.colour, one.buckets) for one in sm]
+    dotted = [Line(one.of, f"{one.name} tensor cores", one.colour, one.buckets) for one in tensor]
+    series = fleet.lines(named, run.duration_s, extremes=False, least_s=1)
+    more = fleet.lines(dotted, run.duration_s, kind="limit", extremes=False, least_s=1)
+    series += [one for one in more if not one.fleet or not named]  # one band a chart
     note = f"Share of the SMs that had work; dotted the share of cycles in which tensor cores worked.{gpus.left_out}"
     return _shares("activity", "GPU activity", note, series, "")
 
@@ -68,36 +72,24 @@ def _shares(key: str, title: str, note: str, series: list[Series], empty: str) -
     return Chart(key, title, note, unit="%", series=tuple(series), whole=True, empty=empty, decimals=".0f")
 
 
-def _moved(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows of GPUs in whose `column` there ever was anything but 0."""
-    moved = rows.loc[rows[column] > 0, "uuid"].unique()
-    return rows[rows["uuid"].isin(moved)]
+def _lines(gpus: Lineup, found: Mapping[str, Buckets], scale: float) -> Iterator[Line]:
+    """The GPUs that charts show and that tell a value, in their order."""
+    for gpu in gpus.gpus:
+        if gpu.colour and gpu.uuid in found:
+            yield Line(gpu.uuid, gpu.name, gpu.colour, scaled(found[gpu.uuid], scale))
 
 
-def _flat(series: Series, kind: str) -> Series:
-    return replace(series, low=None, high=None, kind=kind)
-
-
-def _line(
-    run: Run, gpu: Named, rows: pd.DataFrame, column: str, scale: float, least_s: float = 0.1, what: str = ""
-) -> Series:
-    """A line at twice the pace of the source at most, so that a sample late by chance leaves no hole."""
-    seconds = run.since_start_s(rows["at"])
-    pace_s = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.1
-    even_s = float(f"{pace_s:.1g}")  # or a millisecond above a second would take buckets of five
-    grid = Grid.over(run.duration_s, least_s=max(2 * even_s, least_s))
-    values = rows[column].to_numpy(dtype=float) * scale
-    return line(gpu.name + what, gpu.colour, bucketed(grid, seconds, values, hold_s=max(2.0, 3 * pace_s)))
+def _moved(found: Mapping[str, Buckets]) -> dict[str, Buckets]:
+    """Those whose value ever was anything but 0."""
+    return {uuid: buckets for uuid, buckets in found.items() if bool((buckets.high > 0).any())}
 
 
 def _no_gpu(run: Run, series: list[Series], what: str) -> str:
     if series:
         return ""
-    return (
-        f"No GPU was watched{why_no_gpu(run)}."
-        if run.gpu.empty
-        else f"The GPU's {what} could not be read: {_missing(run)}."
-    )
+    if run.gpu.empty:
+        return f"No GPU was watched{why_no_gpu(run)}."
+    return f"The GPU's {what} could not be read: {_missing(run)}."
 
 
 def _missing(run: Run) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Grid, bucketed
+from comfysoak_analysis.buckets import Buckets, Grid, bucketed
+from comfysoak_analysis.figures import fleet
 from comfysoak_analysis.figures.chart import Chart, Series, line
+from comfysoak_analysis.figures.fleet import Line, scaled
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_chart
 from comfysoak_analysis.watched import SERVER_ROLES
@@ -23,22 +25,40 @@ Part = tuple[str, pd.DataFrame]
 
 def cpu(run: Run) -> Chart | None:
     """How busy the cores of each host were, the busiest one beside them where there is one host."""
-    parts = list(_by_host(run.host))
-    series = list(_lines(run, parts, "cpu_ratio", 100))
-    if len(parts) == 1:
-        series += _lines(run, [("busiest core", parts[0][1])], "busiest_core_ratio", 100, kind="limit", colour="users")
+    found = run.tracks("host", ("cpu_ratio", "busiest_core_ratio"), by="host")
+    series = _of_hosts(fleet.told(found, "cpu_ratio"), run.duration_s, 100)
+    if len(found) == 1:
+        (host, columns), *_ = found.items()
+        busiest = Line(host, "busiest core", "users", scaled(columns["busiest_core_ratio"], 100))
+        if fleet.has_values(busiest.buckets):
+            series += fleet.lines([busiest], run.duration_s, kind="limit", least_s=1)
     note = "Share of all cores together."
     return _chart("host-cpu", "Host CPU", note, series, unit="%", whole=True, decimals=".0f")
 
 
 def memory(run: Run) -> Chart | None:
     """Memory of each host that is not available to a new program."""
-    rows = run.host.assign(used_bytes=run.host["memory_total_bytes"] - run.host["memory_available_bytes"])
-    parts = list(_by_host(rows))
-    series = list(_lines(run, parts, "used_bytes", 1 / GIB))
-    if series and len(parts) == 1:
-        series += _capacity(run, float(rows["memory_total_bytes"].max()))
+    found = run.tracks("host", ("memory_total_bytes", "memory_available_bytes"), by="host")
+    used = {host: _used(columns) for host, columns in found.items()}
+    used = {host: buckets for host, buckets in used.items() if fleet.has_values(buckets)}
+    series = _of_hosts(used, run.duration_s, 1 / GIB)
+    if len(used) == 1:
+        (host,) = used
+        series += _capacity(run, float(np.nanmax(found[host]["memory_total_bytes"].high)))
     return _chart("host-memory", "Host memory", "Not available to a new program.", series, unit="GiB")
+
+
+def _used(columns: Mapping[str, Buckets]) -> Buckets:
+    total, free = columns["memory_total_bytes"], columns["memory_available_bytes"]
+    return Buckets(total.grid, total.mean - free.mean, total.high - free.high, total.low - free.low)
+
+
+def _of_hosts(found: Mapping[str, Buckets], duration_s: float, scale: float) -> list[Series]:
+    shown = [
+        Line(host, for_chart(host, 60), f"server-{place % MOST_LINES}", scaled(buckets, scale))
+        for place, (host, buckets) in enumerate(list(found.items())[: fleet.MOST_DRAWN])
+    ]
+    return fleet.lines(shown, duration_s, least_s=1)
 
 
 def processes(run: Run) -> Chart | None:
@@ -71,10 +91,6 @@ def containers(run: Run) -> Chart | None:
 def _container_name(rows: pd.DataFrame) -> str:
     last = rows.iloc[-1]
     return next(str(one) for one in (last["name"], last["container"], last["server"]) if isinstance(one, str) and one)
-
-
-def _by_host(rows: pd.DataFrame) -> Iterator[Part]:
-    yield from ((str(name), part) for name, part in rows.groupby("host"))
 
 
 def _lines(

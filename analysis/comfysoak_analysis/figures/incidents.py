@@ -56,7 +56,8 @@ def _told(run: Run, states: GpuStates) -> Iterator[Dots]:
             f"{said}<br>{for_chart(states.at(moment, server).in_words())}"
             for said, moment, server in zip(shown["words"], shown["moment"], shown["server"], strict=True)
         ]
-        yield _dots(run, str(code), shown["moment"], words)
+        about = tuple(server if isinstance(server, str) else "" for server in shown["server"])
+        yield _dots(run, str(code), shown["moment"], words, about)
 
 
 def _labelled(rows: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -119,10 +120,9 @@ def _planted(run: Run) -> list[Dots]:
     ]
 
 
-def _dots(run: Run, code: str, moments: pd.Series, words: list[str]) -> Dots:
+def _dots(run: Run, code: str, moments: pd.Series, words: list[str], about: tuple[str, ...] = ()) -> Dots:
     entry = next((entry for entry in CATALOGUE.values() if entry.code.value == code), None)
     severity = entry.severity.value if entry is not None else "warning"
     seconds = np.asarray(run.since_start_s(moments))
-    return Dots(
-        for_chart(code, 40), severity, seconds, (for_chart(code, 40),) * len(moments), tuple(words), symbol="circle"
-    )
+    name = for_chart(code, 40)
+    return Dots(name, severity, seconds, (name,) * len(moments), tuple(words), of=about)

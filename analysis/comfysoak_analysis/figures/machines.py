@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from comfysoak_analysis.buckets import Grid, bucketed
-from comfysoak_analysis.figures.chart import Chart, Series, Spans, line
+from comfysoak_analysis.buckets import Buckets, Grid, bucketed
+from comfysoak_analysis.figures import fleet
+from comfysoak_analysis.figures.chart import Chart, Series, Spans
+from comfysoak_analysis.figures.fleet import Line
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import ModelLoad, Origin
 from comfysoak_analysis.text import for_chart
 from comfysoak_analysis.workers import users_over_time
 
 GIB = 1024**3
-MOST_LINES = 6
+COLOURS = 6
 MOST_SPANS = 1_500
 _LEAST_SPAN_S = 0.002  # of the run, so that a load shorter than a pixel is still seen
 
 
 def queue(run: Run) -> Chart:
     """What waits at each server, and how many users there were."""
-    grid = Grid.over(run.duration_s, least_s=1)
-    rows = run.server.dropna(subset=["queue_pending"])
-    servers = sorted(rows["server"].unique())
-    series = []
-    for index, server in enumerate(servers[:MOST_LINES]):
-        part = rows[rows["server"] == server]
-        waiting = (part["queue_pending"] + part["queue_running"].fillna(0)).to_numpy(dtype=float)
-        name = "queue" if len(servers) == 1 else for_chart(server, 60)
-        series.append(
-            line(name, f"server-{index}", bucketed(grid, run.since_start_s(part["at"]), waiting), kind="step")
-        )
+    found = run.tracks("server", ("queue_pending", "queue_running"), by="server")
+    waiting = fleet.told(found, "queue_pending")
+    shown = [
+        Line(server, _called(server, len(waiting)), f"server-{place % COLOURS}", _all_in(found[server]))
+        for place, server in enumerate(list(waiting)[: fleet.MOST_DRAWN])
+    ]
+    series = fleet.lines(shown, run.duration_s, kind="step", least_s=1)
     if series and not run.generator.empty:
-        users = users_over_time(run)
+        users, grid = users_over_time(run), Grid.over(run.duration_s, least_s=1)
         seconds = run.since_start_s(users.index.to_series())
         means = bucketed(grid, seconds, users.to_numpy(dtype=float))
         series.append(Series("users", "users", "limit", grid, means.mean, offset_s=grid.width_s / 2))
@@ -39,6 +39,17 @@ def queue(run: Run) -> Chart:
     note += "." if run.is_watching else ", beside the users who send them."
     empty = "" if series else "The server's queue was never read."
     return Chart("queue", "Queue length", note, series=tuple(series), empty=empty, decimals=",.2~f")
+
+
+def _called(server: str, servers: int) -> str:
+    return "queue" if servers == 1 else for_chart(server, 60)
+
+
+def _all_in(columns: Mapping[str, Buckets]) -> Buckets:
+    """What waits and what runs; where only the first is told, that."""
+    waiting, running = columns["queue_pending"], columns["queue_running"]
+    mean, low, high = (np.nan_to_num(one) for one in (running.mean, running.low, running.high))
+    return Buckets(waiting.grid, waiting.mean + mean, waiting.low + low, waiting.high + high)
 
 
 def loads(run: Run, found: tuple[ModelLoad, ...]) -> Chart:
@@ -55,6 +66,7 @@ def loads(run: Run, found: tuple[ModelLoad, ...]) -> Chart:
         np.maximum(lasting, run.duration_s * _LEAST_SPAN_S),
         tuple(rows),
         tuple(_words(load) for load in chosen),
+        tuple(load.server for load in chosen),
     )
     sources = ", ".join(sorted({load.source.value for load in found}))
     note = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Grid, counts, quantiles
+from comfysoak_analysis.buckets import Floats, Grid, counts, quantiles
 from comfysoak_analysis.figures.chart import Chart, Dots, Series
+from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import moments
 from comfysoak_analysis.text import for_chart
@@ -37,19 +40,12 @@ def per_minute(run: Run) -> Chart:
     bars = min(max(len(run.prompts) // PROMPTS_A_BAR, 12), MOST_BARS)
     grid = Grid.over(run.duration_s, bars, least_s=1)
     ended = run.prompts[run.prompts["outcome"].notna()]
-    seconds = run.since_start_s(moments(ended))
-    series = [
-        Series(
-            outcome.value.replace("_", " "),
-            outcome.value,
-            "bar",
-            grid,
-            counts(grid, seconds[chosen]) * 60 / grid.width_s,
-            offset_s=grid.width_s / 2,
-        )
-        for outcome in _ORDER
-        if (chosen := (ended["outcome"] == outcome.value).to_numpy()).any()
-    ]
+    found = _counted(grid, run.since_start_s(moments(ended)), ended)
+    whole = {outcome: np.sum(list(one.values()), axis=0) for outcome, one in found.items()}
+    several = len({server for one in found.values() for server in one}) > 1
+    series = [_bars(grid, outcome, values, fleet=several) for outcome, values in whole.items()]
+    if several:
+        series += [_bars(grid, outcome, values, of=of) for outcome, one in found.items() for of, values in one.items()]
     return Chart(
         "per-minute",
         "Prompts per minute",
@@ -59,6 +55,28 @@ def per_minute(run: Run) -> Chart:
         empty="" if series else "No prompt ended in this run.",
         height=210,
     )
+
+
+def _counted(grid: Grid, seconds: Floats, ended: pd.DataFrame) -> dict[Outcome, dict[str, Floats]]:
+    """How many prompts ended so at each server in each bucket, by outcome in the order of the bars."""
+    servers, outcomes = (pd.Categorical(ended[name]) for name in ("server", "outcome"))
+    where = (servers.codes.astype(np.int64) + 1) * len(outcomes.categories) + outcomes.codes
+    number = np.bincount(where * grid.count + grid.index(seconds), minlength=1)
+    shape = (len(servers.categories) + 1, len(outcomes.categories), grid.count)
+    table = np.zeros(shape).ravel()
+    table[: len(number)] = number
+    names = ["", *map(str, servers.categories)]
+    return {
+        outcome: {names[place]: row for place, row in enumerate(rows) if row.any()}
+        for outcome in _ORDER
+        if outcome.value in outcomes.categories
+        and (rows := table.reshape(shape)[:, outcomes.categories.get_loc(outcome.value)]).any()
+    }
+
+
+def _bars(grid: Grid, outcome: Outcome, values: Floats, *, of: str = "", fleet: bool = False) -> Series:
+    name, rate = outcome.value.replace("_", " "), values * 60 / grid.width_s
+    return Series(name, outcome.value, "bar", grid, rate, offset_s=grid.width_s / 2, of=of, fleet=fleet)
 
 
 def latency(run: Run) -> Chart:
@@ -86,12 +104,25 @@ def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
     seconds, values = run.since_start_s(done["done_at"]), done[column].to_numpy(dtype=float)
     buckets = max(min(len(done) // (2 * FEW_FOR_A_LINE), MOST_BARS), 1)
     grid = Grid.over(run.duration_s, max(buckets, 4), least_s=1)
-    enough = counts(grid, seconds) >= FEW_FOR_A_LINE
-    p50, p95 = (np.where(enough, line, np.nan) for line in quantiles(grid, seconds, values, (0.5, 0.95)))
-    lines = [
-        Series(name, name, "line", grid, line, offset_s=grid.width_s / 2) for name, line in (("p50", p50), ("p95", p95))
-    ]
+    names = [str(name) for name in pd.unique(done["server"].dropna())]
+    several = len(names) > 1
+    lines = _quantile_lines(grid, seconds, values, fleet=several)
+    for place, server in enumerate(sorted(names)[:MOST_DRAWN] if several else ()):
+        chosen = (done["server"] == server).to_numpy()
+        lines += [
+            replace(one, name=f"{for_chart(server, 60)} {one.name}", colour=f"server-{place % 6}", of=server, kind=kind)
+            for one, kind in zip(_quantile_lines(grid, seconds[chosen], values[chosen]), ("limit", "line"), strict=True)
+        ]
     return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, done, column), height=230)
+
+
+def _quantile_lines(grid: Grid, seconds: Floats, values: Floats, *, fleet: bool = False) -> list[Series]:
+    enough = counts(grid, seconds) >= FEW_FOR_A_LINE
+    found = (np.where(enough, one, np.nan) for one in quantiles(grid, seconds, values, (0.5, 0.95)))
+    return [
+        Series(name, name, "line", grid, one, offset_s=grid.width_s / 2, fleet=fleet)
+        for name, one in zip(("p50", "p95"), found, strict=True)
+    ]
 
 
 def _dots(run: Run, done: pd.DataFrame, column: str) -> tuple[Dots, ...]:
@@ -109,6 +140,7 @@ def _dots(run: Run, done: pd.DataFrame, column: str) -> tuple[Dots, ...]:
             y=part[column].to_numpy(dtype=float),
             words=tuple(f"{for_chart(name, 60)} · {prompt_id[:8]}" for prompt_id in part["id"]),
             small=True,
+            of=tuple(part["server"].astype(str)),
         )
         for index, name in enumerate(names[:6])
         if not (part := done[done["workflow"] == name].sort_values("done_at")).empty

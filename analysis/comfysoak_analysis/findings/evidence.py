@@ -42,7 +42,15 @@ def finding(
         certainty=certainty,
         unless=unless,
         chart=chart,
+        subjects=_subjects(rows),
     )
+
+
+def _subjects(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The servers of the rows, or what events are about; none where one of them does not tell."""
+    about = rows["server"].astype(object)
+    about = about.fillna(rows["subject"]) if "subject" in rows else about
+    return () if about.isna().any() else tuple(sorted({str(one) for one in about}))
 
 
 def _thinned(moments: pd.Series) -> pd.Series:

@@ -78,6 +78,7 @@ class Finding:
     chart: str = "incidents"  # key of the chart that shows it
     unless: str = ""  # what else could look the same, where it is not certain
     accepted: Acceptance | None = None
+    subjects: tuple[str, ...] = ()  # servers, uuids of GPUs, hosts it is about; empty: not told apart, shown with all
     incident: str = ""  # folder in the run directory, once it is written
 
     @property
