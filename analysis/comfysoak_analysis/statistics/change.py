@@ -35,7 +35,7 @@ def change(seconds: Floats, values: Floats, *, seed: int = 1) -> Change | None:
     at, largest = _excursion(values - values.mean())
     before, after = values[:at], values[at:]
     levelled = np.concatenate((before - before.mean(), after - after.mean()))
-    block = int(np.ceil(3 * memory_of(levelled)))
+    block = int(np.ceil(4 * memory_of(levelled)))
     p = _p(values - values.mean(), largest, block, seed)
     return Change(float(seconds[at]), float(before.mean()), float(after.mean()), p)
 

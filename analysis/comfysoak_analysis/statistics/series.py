@@ -49,4 +49,4 @@ def memory_of(residuals: Floats) -> float:
     ends = np.flatnonzero(correlations <= 0)
     until = int(ends[0]) if ends.size else size - 1
     found = 1.0 + 2.0 * float(correlations[:until].sum())
-    return found * (1 + _SHORTENED * (found - 1) / size)
+    return float(found * (1 + _SHORTENED * (found - 1) / size))

@@ -12,6 +12,7 @@ from comfysoak_analysis.statistics.trend import trend
 BATCH = 5
 FEWEST_BATCHES = 10
 LEAST_DIFFERENCE = 0.05  # of the later mean: less is no warm-up worth leaving out
+DRIFTS_AT_P = 0.01
 LEAST_ERRORS = 3.0  # standard errors of the later mean
 
 
@@ -34,8 +35,8 @@ def steady_from(seconds: Floats, values: Floats) -> Steady | None:
     if count < FEWEST_BATCHES:
         return None
     batches = values[: count * BATCH].reshape(count, BATCH).mean(axis=1)
-    cut, limit = _cut(batches), count // 2
-    if cut >= limit - 1 and _drifts(batches):
+    cut = _cut(batches)
+    if _drifts(batches[cut:]):
         return Steady(float(seconds[cut * BATCH]), is_steady=False)
     return Steady(float(seconds[cut * BATCH if cut and _differs(batches, cut) else 0]), is_steady=True)
 
@@ -56,8 +57,9 @@ def _differs(batches: Floats, cut: int) -> bool:
     return apart > LEAST_ERRORS * error and apart > LEAST_DIFFERENCE * abs(float(later.mean()))
 
 
-def _drifts(batches: Floats) -> bool:
-    """Whether the later half still moves."""
-    rest = batches[batches.size // 2 :]
+def _drifts(rest: Floats) -> bool:
+    """Whether what the cut leaves still moves, by over 5 % from end to end."""
     found = trend(np.arange(rest.size, dtype=float), rest)
-    return found is not None and found.p < 0.01  # one in a hundred steady series
+    if found is None or found.p > DRIFTS_AT_P:
+        return False
+    return abs(found.slope_per_s) * rest.size > LEAST_DIFFERENCE * abs(float(rest.mean()))

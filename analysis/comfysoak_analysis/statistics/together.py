@@ -123,12 +123,14 @@ def lift(counts: Floats, state: Floats) -> Lift | None:
     if cases < FEWEST_CASES or not inside or not outside:
         return None
     shifted = _hits_by_shift(counts, holds, told)
-    hits, expected = round(float(shifted[0])), float(shifted[1:].mean())
-    tries = shifted.size / (1 + memory_of(shifted[1:]))
-    if tries < FEWEST_TRIES:
+    memory = memory_of(shifted)
+    away = max(int(memory), 1)  # shifts nearer than that are nearly the real thing
+    null = shifted[1 + away : shifted.size - away]
+    if null.size / (1 + memory) < FEWEST_TRIES:
         return None
-    ratio, low, high, scatter = _ratio(hits, cases, inside / outside, shifted[1:])
-    return Lift(ratio, low, high, _p_lift(shifted[1:], hits, tries, scatter), hits, cases, expected)
+    hits, expected = round(float(shifted[0])), float(null.mean())
+    ratio, low, high, scatter = _ratio(hits, cases, inside / outside, null)
+    return Lift(ratio, low, high, _p_lift(null, hits, null.size / (1 + memory), scatter), hits, cases, expected)
 
 
 def _hits_by_shift(counts: Floats, holds: np.ndarray, told: np.ndarray) -> Floats:
@@ -152,12 +154,12 @@ def _ratio(hits: int, cases: int, odds_of_time: float, null: Floats) -> tuple[fl
 
 def _p_lift(null: Floats, hits: int, tries: float, scatter: float) -> float:
     """That of `hits` or more: by counting shifts; beyond the most any shift gave, by a tail fitted to them."""
-    from scipy.special import gammainc, nbdtrc  # a tenth of a second to import, and only with events
+    from scipy.special import betainc, gammainc  # a tenth of a second to import, and only with events
 
     share = float(np.count_nonzero(null >= hits)) / null.size
     counted = (1 + share * tries) / (1 + tries)
     mean = float(null.mean())
     if share > 0 or mean <= 0:
         return counted
-    tail = gammainc(hits, mean) if scatter <= 1 + 1e-9 else nbdtrc(hits - 1, mean / (scatter - 1), 1 / scatter)
+    tail = gammainc(hits, mean) if scatter <= 1 + 1e-9 else betainc(hits, mean / (scatter - 1), 1 - 1 / scatter)
     return max(min(float(tail), counted), counted / _BEYOND_TRIES)
