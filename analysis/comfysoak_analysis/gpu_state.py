@@ -60,6 +60,10 @@ class GpuStates:
         """The state at each moment, beside the server it concerns."""
         return tuple(self.at(moment, server) for moment, server in zip(moments, servers, strict=True))
 
+    def held(self, server: str) -> LoadedModels | None:
+        """What `server` held over time; None where nothing tells of a load."""
+        return self._held.get(server)
+
     def _of_server(self, server: str | None) -> list[_Series]:
         """The GPUs of the host it runs on, where that is known."""
         if server not in self._beside:
