@@ -236,9 +236,22 @@ def node_times(run: Run) -> tuple[NodeTimes, ...]:
     return tuple(sorted(found, key=lambda row: -row.total_s))
 
 
+def node_lasted_s(run: Run, node: str | None, workflow: str | None, server: str | None) -> pd.Series:
+    """How long nodes of measured prompts ran; of one class, workflow or server where that is named."""
+    nodes = run.nodes[run.nodes["prompt_id"].isin(run.prompts.loc[run.prompts["measured"], "id"])]
+    for column, name in (("node_class", node), ("workflow", workflow), ("server", server)):
+        nodes = nodes if name is None else nodes[nodes[column] == name]
+    lasted: pd.Series = nodes["lasted_s"].dropna()
+    return lasted
+
+
 def sockets(run: Run) -> Sockets:
     """What became of the WebSockets."""
-    frame = run.sessions
+    return sockets_of(run.sessions)
+
+
+def sockets_of(frame: pd.DataFrame) -> Sockets:
+    """What became of these."""
     dropped = frame[frame["dropped"]]
     counts = dropped["code"].value_counts()
     silence = frame["longest_silence_s"].max()

@@ -406,6 +406,7 @@ def _sessions(world: _World) -> None:
                 client_id=f"client-{index}",
                 opening_ns=ns(opened),
                 opened_ns=ns(opened + 0.003),
+                longest_silence_ns=900_000_000,
             )
             if cut is None:
                 world.put(

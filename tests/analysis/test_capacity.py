@@ -8,7 +8,8 @@ import pytest
 
 from comfysoak_analysis import Run
 from comfysoak_analysis.frames import open_run
-from comfysoak_analysis.goals import Evidence, evaluate, measure
+from comfysoak_analysis.goals import evaluate
+from comfysoak_analysis.measuring import Evidence, measure
 from comfysoak_analysis.trial import judge_trial, main
 from comfysoak_analysis.verdict import Standing
 from comfysoak_core.clock import NS_PER_S

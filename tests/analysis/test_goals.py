@@ -10,8 +10,9 @@ import pytest
 
 from comfysoak_analysis import Run, measures, open_run
 from comfysoak_analysis.findings.detectors import find_all
-from comfysoak_analysis.goals import Evidence, evaluate, measure
+from comfysoak_analysis.goals import evaluate
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.measuring import Evidence, measure
 from comfysoak_analysis.verdict import GoalResult, Standing
 from comfysoak_core.rows import Server
 from comfysoak_core.scenario.goals import MEASURES

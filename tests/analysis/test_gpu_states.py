@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from comfysoak_analysis import measures
-from comfysoak_analysis.goals import Evidence, measure
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.measuring import Evidence, measure
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Host, Process
 from tests.analysis.planted import GIB, SERVER, START_NS

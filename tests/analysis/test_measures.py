@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis import Run, measures, open_run
-from comfysoak_analysis.goals import Evidence, measure
+from comfysoak_analysis.measuring import Evidence, measure
 from comfysoak_core.rows import Gpu
 from tests.analysis.planted import START_NS, plant
 from tests.analysis.test_frames import S, only, prompt

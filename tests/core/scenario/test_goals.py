@@ -74,7 +74,7 @@ def test_every_unit_shows_what_it_parses() -> None:
         ("prompts.latency.p95 { server = http://gpu-1:8188 , model=cold } < 30s",
          {"server": "http://gpu-1:8188", "model": "cold"}),
         ("sessions.drops_per_hour{code=WS_ABNORMAL} < 2/h", {"code": "WS_ABNORMAL"}),
-        ("gpu.memory.leak{gpu='0'} < 50 MiB/h", {"gpu": "0"}),
+        ("gpu.memory.max{gpu='0'} < 50 MiB", {"gpu": "0"}),
         ("prompts.count{} > 1", {}),
     ],
 )  # fmt: skip
@@ -91,7 +91,7 @@ def test_filters_narrow_a_measure_down(text: str, filters: dict[str, str]) -> No
         ("prompts.failed{model=hot} < 1%", "cold, warm, cached"),
         ("prompts.failed{phase=a, phase=b} < 1%", "stands twice"),
         ("prompts.failed{phase} < 1%", "expected filters such as {workflow=sdxl, phase=peak}"),
-        ("gpu.memory.leak < 50 MiB/min", "expected a size"),
+        ("gpu.memory.max < 50 MiB/min", "expected a size"),
     ],
 )
 def test_wrong_filters(text: str, words: str) -> None:

@@ -1,0 +1,41 @@
+"""Whether a prompt had to wait for a model: `cold` where one was loaded while it ran, `warm` where not; or `cached`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.model_loads import ModelLoad
+
+COLD, WARM, CACHED = "cold", "warm", "cached"
+States = np.ndarray[Any, np.dtype[np.str_]]
+
+
+def model_states(prompts: pd.DataFrame, loads: Iterable[ModelLoad]) -> States:
+    """One of the three a prompt, empty for one that never ran; `warm` says no more than that no load was seen.
+
+    By time and server: one prompt runs at a time on a server, so a load within its run is its own. With dynamic VRAM
+    models are staged at every use: that counts only where a file was read for it.
+    """
+    started, done = (prompts[column].to_numpy().astype("datetime64[ns]") for column in ("started_at", "done_at"))
+    known = ~np.isnat(started) & ~np.isnat(done)
+    states = np.where(known, WARM, "").astype("<U6")
+    for server, moments in _by_server(loads).items():
+        own = np.flatnonzero((prompts["server"] == server).to_numpy() & known)
+        order = own[np.argsort(started[own], kind="stable")]
+        position = np.searchsorted(started[order], moments, side="right") - 1
+        ran = order[position[position >= 0]]
+        states[ran[moments[position >= 0] <= done[ran]]] = COLD
+    states[~prompts["work"].to_numpy(dtype=bool)] = CACHED
+    return states
+
+
+def _by_server(loads: Iterable[ModelLoad]) -> dict[str, np.ndarray[Any, np.dtype[np.datetime64]]]:
+    moments: dict[str, list[np.datetime64]] = {}
+    for load in loads:
+        if not load.staged or load.origin.value == COLD:
+            moments.setdefault(load.server, []).append(load.started.to_datetime64())
+    return {server: np.sort(np.array(found, dtype="datetime64[ns]")) for server, found in moments.items()}
