@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 MOST_POINTS = 500
+NORMAL_95 = 1.959964  # 95 % of a normal lie within so many standard deviations
 _SHORTENED = 4.0  # a short series, its mean and slope taken off, seems to forget sooner than it does
 
 

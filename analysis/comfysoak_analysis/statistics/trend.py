@@ -15,7 +15,6 @@ import numpy as np
 from comfysoak_analysis.statistics.series import MOST_POINTS, Floats, memory_of, thinned
 
 FEWEST_POINTS = 6
-_NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
