@@ -99,8 +99,9 @@ def difference(first: Sequence[float] | Floats, second: Sequence[float] | Floats
 
 
 def paired_test(differences: Sequence[float], *, greater: bool = False) -> float:
-    """The chance of pairs that lean as far to one side, or farther; `greater`: up. Pairs without a difference say
-    nothing. Exact up to 60 pairs; 1 where there is none.
+    """The chance of pairs that lean as far to one side, or farther; `greater`: up.
+
+    Pairs without a difference say nothing. Exact up to 60 pairs; 1 where there is none.
     """
     known = np.asarray([one for one in differences if one != 0], dtype=float)
     if not known.size:
