@@ -52,22 +52,22 @@ def at_least(hits: int, cases: int, share: float) -> float:
     return at_most(cases - hits, cases, 1 - share)
 
 
-def side_of(hits: int, cases: int, limit: float) -> Answer:
+def side_of(hits: int, cases: int, limit: float, unlikely: float = UNLIKELY) -> Answer:
     """Whether the share behind `hits` of `cases` is below or above `limit`."""
-    side = _side(hits, cases, limit)
+    side = _side(hits, cases, limit, unlikely)
     return Answer(side, _more(hits, cases, limit) if side is Side.UNKNOWN else None)
 
 
-def _side(hits: int, cases: int, limit: float) -> Side:
+def _side(hits: int, cases: int, limit: float, unlikely: float = UNLIKELY) -> Side:
     if cases <= 0:
         return Side.UNKNOWN
     if limit <= 0:
         return Side.ABOVE if hits else Side.BELOW
     if limit >= 1:
         return Side.BELOW
-    if at_most(hits, cases, limit) <= UNLIKELY:
+    if at_most(hits, cases, limit) <= unlikely:
         return Side.BELOW
-    return Side.ABOVE if at_least(hits, cases, limit) <= UNLIKELY else Side.UNKNOWN
+    return Side.ABOVE if at_least(hits, cases, limit) <= unlikely else Side.UNKNOWN
 
 
 def _more(hits: int, cases: int, limit: float) -> int | None:

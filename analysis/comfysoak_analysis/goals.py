@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from comfysoak_analysis.binomial import Answer, Side, side_of
+from comfysoak_analysis.binomial import UNLIKELY, Answer, Side, side_of
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measuring import Evidence, Measured, measure, share_of, times_of
@@ -36,13 +36,18 @@ def evaluate(
     findings: Sequence[Finding],
     goals: Sequence[str] | None = None,
     loads: Sequence[ModelLoad] | None = None,
+    *,
+    unlikely: float = UNLIKELY,
 ) -> tuple[GoalResult, ...]:
-    """Each goal with its value and standing, in order; those of the scenario where none are named."""
+    """Each goal with its value and standing, in order; those of the scenario where none are named.
+
+    `unlikely`: how rarely data like these may come of a share on the other side of the limit.
+    """
     evidence = Evidence(run, findings, loads)
-    return tuple(_evaluate(text, evidence) for text in (goals_of(run) if goals is None else goals))
+    return tuple(_evaluate(text, evidence, unlikely) for text in (goals_of(run) if goals is None else goals))
 
 
-def _evaluate(text: str, of_all: Evidence) -> GoalResult:
+def _evaluate(text: str, of_all: Evidence, unlikely: float) -> GoalResult:
     try:
         goal = parse_goal(text)
     except ValueError as error:
@@ -54,7 +59,7 @@ def _evaluate(text: str, of_all: Evidence) -> GoalResult:
     if not math.isnan(measured.high):
         return _by_interval(goal, measured)
     if goal.comparison in {"<", "<="}:
-        bounded = _bounded(goal, evidence)
+        bounded = _bounded(goal, evidence, unlikely)
         if bounded is not None:
             return _result(goal, measured, _FORESEEN[bounded.side], _too_few(bounded, measured.samples))
     return _result(goal, measured, Standing.MET if goal.holds(measured.value) else Standing.MISSED)
@@ -111,13 +116,13 @@ def _too_few(answer: Answer, cases: int) -> str:
     return f"too few prompts to tell: {cases:,} {were} measured, about {answer.more_cases:,} more would"
 
 
-def _bounded(goal: Goal, evidence: Evidence) -> Answer | None:
+def _bounded(goal: Goal, evidence: Evidence, unlikely: float) -> Answer | None:
     """For shares of prompts and percentiles: the side of the limit by exact bounds; None for other measures."""
     if goal.measure in {"prompts.failed", "prompts.cached"}:
-        return side_of(*share_of(goal.measure, evidence), goal.value)
+        return side_of(*share_of(goal.measure, evidence), goal.value, unlikely)
     parts = goal.measure.split(".")
     if len(parts) == 3 and parts[0] == "prompts" and parts[2] in _PERCENTILES:
         values = times_of(evidence, parts[1]).dropna().to_numpy(dtype=float)
         over = values >= goal.value if goal.comparison == "<" else values > goal.value
-        return side_of(int(np.count_nonzero(over)), int(values.size), 1 - _PERCENTILES[parts[2]])
+        return side_of(int(np.count_nonzero(over)), int(values.size), 1 - _PERCENTILES[parts[2]], unlikely)
     return None

@@ -89,7 +89,7 @@ def reliability(run: Run, servers: Collection[str] | None = None) -> Reliability
 
 
 def failures_of(server: str, prompts: pd.DataFrame) -> Iterator[Failure]:
-    """The failures of one server by its measured prompts: from the first broken prompt after a success to the next success."""
+    """The failures of one server by its measured prompts: each from a broken prompt to the next success."""
     broke = (prompts["outcome"].isin(BROKE) & ~prompts["ok"]).to_numpy(dtype=bool)
     worked = ((prompts["outcome"] == Outcome.SUCCESS.value) & prompts["ok"]).to_numpy(dtype=bool)
     done = prompts["done_at"].to_numpy().astype("datetime64[ns]")

@@ -91,6 +91,8 @@ def _end(run: Run) -> Iterator[Doubt]:
         )
     elif ended.reason in {EndReason.INTERRUPTED, EndReason.TERMINATED}:
         yield Doubt("interrupted", Weight.INVALID, f"The run was {ended.reason.value} {after}{detail}.", again)
+    elif ended.reason is EndReason.GOAL_MISSED:
+        yield Doubt("ended early", Weight.NOTE, f"A missed goal ended the run {after}: {ended.detail}.")
     elif ended.reason is EndReason.ABORTED:
         yield Doubt("aborted", Weight.INVALID, f"The harness gave up {after}{detail}.", again)
     elif ended.reason is EndReason.TIME_UP:
@@ -134,7 +136,9 @@ def _prompts(run: Run, *, live: bool) -> Iterator[Doubt]:
             "Fewer users a process, more processes, or a faster machine for the harness.",
         )
     open_ones = prompts["outcome"].isna() | (prompts["outcome"] == Outcome.ABORTED.value)
-    yield from [] if live else _aborted(run, int(open_ones.sum()), total)
+    ended = run.recording.run.ended
+    if not live and (ended is None or ended.reason is not EndReason.GOAL_MISSED):
+        yield from _aborted(run, int(open_ones.sum()), total)
     measured = int((prompts["measured"] & prompts["work"]).sum())
     if measured < FEW_PROMPTS:
         yield Doubt(

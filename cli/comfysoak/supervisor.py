@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from comfysoak.children import Child, locust_arguments, start, wait_for_line
+from comfysoak.goal_watch import GoalWatch
 from comfysoak.machines.crew import Crew
 from comfysoak.preflight import server_facts
 from comfysoak.referee import Referee
@@ -114,6 +115,7 @@ class Supervisor:
     journal: Journal = field(init=False)
     tail: Tail = field(init=False)
     referee: Referee = field(init=False)
+    goals: GoalWatch = field(init=False)
     children: dict[str, Child] = field(default_factory=dict)
     report: ReportProcess | None = None
     restarts: int = 0
@@ -125,6 +127,7 @@ class Supervisor:
         )
         self.tail = Tail(self.recording.layout.journal)
         self.referee = Referee(self.recording.path, self.plan, self.recording.layout.logs / "trials.log")
+        self.goals = GoalWatch(self.recording.path, self.plan.aborts, self.recording.layout.logs / "goals.log")
 
     def run(self) -> End:
         """Run to the end, whatever it is; all children are gone and the recording is sealed afterwards."""
@@ -238,10 +241,11 @@ class Supervisor:
             time.sleep(TICK_S / 5)
 
     def _watch_load(self) -> End:
-        deadline = time.monotonic() + self.plan.longest_s + OVERTIME_S
+        began_s = time.monotonic()
+        deadline = began_s + self.plan.longest_s + OVERTIME_S
         while True:
             self._look("running")
-            end = self.interruption.end or self._ended(deadline)
+            end = self.interruption.end or self._ended(deadline) or self._missed(time.monotonic() - began_s)
             if end is not None:
                 return end
             time.sleep(TICK_S)
@@ -260,6 +264,11 @@ class Supervisor:
             self._keep_alive(role)
         why = self._hear_of_machines()
         return End(EndReason.ABORTED, None, why) if why is not None else None
+
+    def _missed(self, load_s: float) -> End | None:
+        """Whether a goal ends the run."""
+        why = self.goals.look(load_s)
+        return End(EndReason.GOAL_MISSED, None, why) if why is not None else None
 
     def _hear_of_machines(self) -> str | None:
         """Journal what happened to worker machines; why the run cannot go on without them."""
@@ -325,6 +334,7 @@ class Supervisor:
         self.journal.close()
         self._look("sealing")
         self.referee.close()
+        self.goals.close()
         self.recording.seal(end.reason, self.clock.now_ns(), detail=end.detail)
 
 

@@ -22,6 +22,7 @@ from comfysoak_analysis.findings import (
     told,
     zombies,
 )
+from comfysoak_analysis.findings.accepting import with_acceptance
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
@@ -57,4 +58,5 @@ def find_all(run: Run, states: GpuStates) -> tuple[Finding, ...]:
     for detector in DETECTORS:
         for finding in detector(run, states):
             found.setdefault(finding.code, finding)
-    return tuple(sorted(found.values(), key=lambda finding: (_ORDER[finding.severity], finding.first_ns)))
+    in_order = sorted(found.values(), key=lambda finding: (_ORDER[finding.severity], finding.first_ns))
+    return with_acceptance(run, in_order)

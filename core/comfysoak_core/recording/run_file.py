@@ -33,7 +33,8 @@ class EndReason(StrEnum):
     INTERRUPTED = "interrupted"  # Ctrl-C
     TERMINATED = "terminated"  # SIGTERM
     CUT_OFF = "cut off"  # everybody who wrote it died
-    ABORTED = "aborted"  # the harness gave up: a child died, a goal asked for it
+    GOAL_MISSED = "goal missed"  # one that ends the run once it is missed for sure
+    ABORTED = "aborted"  # the harness gave up: a child died
 
 
 class _Part(BaseModel):
