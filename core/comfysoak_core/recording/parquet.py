@@ -92,6 +92,22 @@ def without_ids(table: pa.Table, ids: Iterable[str]) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table["id"], value_set=pa.array(list(ids), pa.string()))))
 
 
+def merged_by_time(first: pa.Table, second: pa.Table, row_type: type[Row]) -> pa.Table:
+    """Two tables, each in the order of time, as one that is."""
+    together = pa.concat_tables([first, second])
+    if not first.num_rows or bounds(first, row_type.ORDERED_BY)[1] <= bounds(second, row_type.ORDERED_BY)[0]:
+        return together
+    return sorted_by_time(together.unify_dictionaries(), row_type)
+
+
+def split_at(table: pa.Table, row_type: type[Row], moment_ns: int | None) -> tuple[pa.Table, pa.Table]:
+    """A table in the order of time: the rows before a moment, and those from it on; None: after all of them."""
+    if moment_ns is None or bounds(table, row_type.ORDERED_BY)[1] < moment_ns:
+        return table, table.slice(table.num_rows)
+    count = pc.sum(pc.less(table[row_type.ORDERED_BY], moment_ns)).as_py() or 0
+    return table.slice(0, count), table.slice(count)
+
+
 def ids_among(path: Path, row_type: type[Row], ids: Iterable[str]) -> set[str]:
     """Those of `ids` that stand in the file at `path`."""
     column = read_parquet(path, row_type, ["id"])["id"]
@@ -195,6 +211,49 @@ def merged(spans: Iterable[tuple[int, int]]) -> Spans:
         else:
             found.append((first, last))
     return found
+
+
+def read_groups(path: Path, row_type: type[Row], names: Sequence[str]) -> Iterator[pa.Table]:
+    """The named columns of one file, a row group at a time, text that repeats as dictionaries; by several threads.
+
+    Null where an older file has no such column. Raises as `read_parquet` does.
+    """
+    schema = _subschema(row_type, names)
+    try:
+        with pq.ParquetFile(path, memory_map=False, read_dictionary=_repeated(schema)) as file:
+            present = [name for name in schema.names if name in file.schema_arrow.names]
+            for number in range(file.num_row_groups):
+                yield in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def in_dictionaries(table: pa.Table, row_type: type[Row], names: Sequence[str]) -> pa.Table:
+    """The named columns as the row type has them, text that repeats as dictionaries; null where there is none."""
+    return pa.table({field.name: _in_dictionary(table, field) for field in _subschema(row_type, names)})
+
+
+def _in_dictionary(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    if field.name not in table.schema.names:
+        column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    else:
+        column = table[field.name]
+    if field.type != pa.string() or field.name in _UNREPEATED:
+        return column.cast(field.type)
+    return column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
+
+
+def _repeated(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if field.type == pa.string() and field.name not in _UNREPEATED]
+
+
+def _damaged(path: Path, error: Exception) -> RecordingError:
+    return RecordingError(
+        f"{path} is damaged: {str(error).splitlines()[0]}",
+        f"Restore it from a copy, or take its entry out of {path.parents[1] / 'manifest.json'} to read the rest.",
+    )
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

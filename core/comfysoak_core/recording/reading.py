@@ -23,6 +23,18 @@ _ATTEMPT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is of a table; `first_ns` and `last_ns` by its `ORDERED_BY`, 0 where there are no rows.
+
+    `rows` counts a row twice that is in a file and again, newer, in the journal.
+    """
+
+    rows: int
+    first_ns: int
+    last_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Snapshot:
     """A table at one moment: files of finished rows, and rows that are newer than them."""
 
@@ -92,6 +104,94 @@ def read_between(
     return parquet.concatenated(found)
 
 
+class TableReader:
+    """One table as of one moment, to be read as often as needed: the journal is read once, files each time."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        """Raises RecordingError when there is no such table, or its manifest cannot be read."""
+        from comfysoak_core.recording import parquet
+
+        self._layout, self._row_type = Layout(root), _row_type(name)
+        self._snapshot = _snapshot(self._layout, self._row_type)
+        self._files = sorted(self._snapshot.files, key=lambda file: file.first_ns)
+        newer = parquet.to_table(self._row_type, self._snapshot.newer.all_rows())
+        self._newer = parquet.sorted_by_time(newer, self._row_type)
+
+    def extent(self) -> Extent:
+        """By the manifest and the journal alone."""
+        from comfysoak_core.recording import parquet
+
+        spans = [(file.first_ns, file.last_ns) for file in self._files if file.rows]
+        if self._newer.num_rows:
+            spans.append(parquet.bounds(self._newer, self._row_type.ORDERED_BY))
+        rows = sum(file.rows for file in self._files) + int(self._newer.num_rows)
+        return Extent(rows, min((one[0] for one in spans), default=0), max((one[1] for one in spans), default=0))
+
+    def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The named columns, a row group at a time, text that repeats as dictionaries; newer rows replace older ones.
+
+        Sorted by `ORDERED_BY` within each piece; pieces follow each other in time but for an overlap. What is in the
+        journal comes last. Raises RecordingError for a damaged or missing file.
+        """
+        yield from (piece for piece, _ in self._pieces(columns))
+
+    def in_order(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """As `pieces`, with all rows in the order of time: `columns` must hold the table's `ORDERED_BY`.
+
+        What a later file may go before is held back until that file has been read.
+        """
+        from comfysoak_core.recording import parquet
+
+        held = None
+        for piece, next_ns in self._pieces(columns):
+            held = piece if held is None else parquet.merged_by_time(held, piece, self._row_type)
+            ready, held = parquet.split_at(held, self._row_type, next_ns)
+            if ready.num_rows:
+                yield ready
+
+    def _pieces(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int | None]]:
+        """Each piece, and the first moment of what comes after it; None: nothing does."""
+        from comfysoak_core.recording import parquet
+
+        order, newer = self._row_type.ORDERED_BY, self._newer
+        for place, file in enumerate(self._files):
+            starts = [one.first_ns for one in self._files[place + 1 :]]
+            if newer.num_rows:
+                starts.append(parquet.bounds(newer, order)[0])
+            left = file.rows
+            try:
+                if self._snapshot.replaces(file):
+                    kept, newer = self._newest(file, newer, columns)
+                    yield kept, min(starts, default=None)
+                    continue
+                for piece in parquet.read_groups(self._layout.tables / file.name, self._row_type, columns):
+                    left -= piece.num_rows
+                    inner = [parquet.bounds(piece, order)[1]] if left > 0 and order in columns else []
+                    yield piece, min([*starts, *inner], default=None)
+            except FileNotFoundError as error:
+                raise _missing(self._layout, file) from error
+        if newer.num_rows:
+            yield parquet.in_dictionaries(newer, self._row_type, columns), None
+
+    def _newest(self, file: TableFile, newer: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+        """The columns of the rows of a file that no newer row replaces, and the newer rows that count."""
+        from comfysoak_core.recording import parquet
+
+        row_type = self._row_type
+        names = [*columns, "id", *([row_type.ENDED_BY] if row_type.ENDED_BY else [])]
+        older = parquet.read_parquet(self._layout.tables / file.name, row_type, list(dict.fromkeys(names)))
+        kept, newer = parquet.newest(older, newer, row_type)
+        return parquet.in_dictionaries(kept, row_type, columns), newer
+
+
+def _missing(layout: Layout, file: TableFile) -> RecordingError:
+    return RecordingError(
+        f"{layout.tables / file.name} is missing, and the manifest counts {file.rows} rows in it",
+        "If the run still goes on, read it again: the file was merged meanwhile. Else restore it from a copy, "
+        f"or take its entry out of {layout.manifest} to read the rest.",
+    )
+
+
 def _opened(
     layout: Layout, row_type: type[Row], file: TableFile, batch_rows: int, columns: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
@@ -100,11 +200,7 @@ def _opened(
     try:
         yield from parquet.read_batches(layout.tables / file.name, row_type, batch_rows, columns)
     except FileNotFoundError as error:
-        raise RecordingError(
-            f"{layout.tables / file.name} is missing, and the manifest counts {file.rows} rows in it",
-            "If the run still goes on, read it again: the file was merged meanwhile. Else restore it from a copy, "
-            f"or take its entry out of {layout.manifest} to read the rest.",
-        ) from error
+        raise _missing(layout, file) from error
 
 
 def _snapshot(layout: Layout, row_type: type[Row]) -> _Snapshot:

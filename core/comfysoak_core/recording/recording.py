@@ -32,6 +32,8 @@ from comfysoak_core.recording.stretch import stretches
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from comfysoak_core.recording.reading import TableReader
+
 BATCH_ROWS = 100_000
 _NAME_LENGTH = 60
 _RENAMES_OPEN_FILES = os.name != "nt"
@@ -193,6 +195,12 @@ class Recording:
         from comfysoak_core.recording.reading import read_between
 
         return read_between(self.path, name, spans, columns)
+
+    def reader(self, name: str) -> TableReader:
+        """One table as of now, to be read several times in pieces."""
+        from comfysoak_core.recording.reading import TableReader
+
+        return TableReader(self.path, name)
 
 
 def _rename_to_free_name(hidden: Path, parent: Path, stem: str) -> Path:
