@@ -1,0 +1,70 @@
+"""One statement about two things that go together: how strongly, how sure, of how many cases, and in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from comfysoak_analysis.statistics.series import NORMAL_95
+from comfysoak_analysis.statistics.together import Lagged, Lift
+from comfysoak_core.scenario.quantities import format_duration
+
+
+class Kind(StrEnum):
+    """What the effect is."""
+
+    LIFT = "lift"  # how many times as often in a state as out of it
+    CORRELATION = "correlation"  # of changes, -1 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`effect` lies within `low` and `high` (95 %); `p` is corrected for all that was looked for in the run.
+
+    `lag_s` is how long after the change of `beside` the one of `about` comes; 0 for a lift.
+    """
+
+    about: str  # "failures", "drops", "throughput"
+    beside: str
+    kind: Kind
+    effect: float
+    low: float
+    high: float
+    lag_s: float
+    p: float
+    cases: int
+    words: str
+
+    @property
+    def confidence(self) -> float:
+        """That it is no chance."""
+        return 1 - self.p
+
+
+def of_lift(about: str, beside: str, found: Lift, p: float) -> Statement:
+    """Says `7 of 9 failures came while VRAM was over 95 % or within 2 s after; by chance 0.4 would`."""
+    words = (
+        f"{found.hits:,} of {found.cases:,} {about} came {beside}; by chance {found.expected:.2g} would. "
+        f"That is {_times(found.ratio)} times as often as otherwise "
+        f"(95 % interval {_times(found.low)} to {_times(found.high)})."
+    )
+    return Statement(about, beside, Kind.LIFT, found.ratio, found.low, found.high, 0.0, p, found.cases, words)
+
+
+def of_lag(about: str, beside: str, found: Lagged, p: float) -> Statement:
+    """Says `When clocks fall, throughput falls 2 s later: their changes correlate by 0.62 over 80 changes`."""
+    error = NORMAL_95 / math.sqrt(max(found.points - 3, 1))
+    middle = math.atanh(min(max(found.correlation, -0.999), 0.999))
+    low, high = math.tanh(middle - error), math.tanh(middle + error)
+    when = f"{format_duration(found.lag_s)} later" if found.lag_s > 0 else "at the same time"
+    verb = "falls" if about == "throughput" else "rise"
+    words = (
+        f"When {beside}, {about} {verb} {when}: their changes correlate by {found.correlation:.2f} over "
+        f"{found.points:,} changes; by chance it would be within {found.chance:.2f} either way."
+    )
+    return Statement(about, beside, Kind.CORRELATION, found.correlation, low, high, found.lag_s, p, found.points, words)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 10 else f"{float(f'{ratio:.2g}'):,.0f}"
