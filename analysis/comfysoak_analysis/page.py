@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from comfysoak_analysis.figures import in_words
 from comfysoak_analysis.text import bounded, for_script
 from comfysoak_analysis.tiles import number_text, seconds_text
 from comfysoak_analysis.view import View
@@ -61,6 +62,8 @@ def _environment() -> Environment:
         "share": _share,
         "size": _size,
         "varied": _varied,
+        "sentence": in_words.sentence,
+        "rows": in_words.table,
     }
     environment.tests |= {"nan": math.isnan}
     return environment
@@ -81,15 +84,33 @@ def _hash(script: str) -> str:
 
 
 def _data(view: View) -> dict[str, Any]:
-    charts = [chart for chart in view.charts if not chart.empty]
+    """What the script of the page knows; moments are milliseconds after the start."""
+    charts = [chart for chart in (*view.charts, *view.machine_charts) if not chart.empty]
+    cards = {card.anchor: card for card in view.findings}
     return {
         "start_ms": view.start_ms,
         "end_ms": view.end_ms,
+        "live": view.live,
         "phases": [
             {"label": phase.label, "from": phase.from_ms, "to": phase.to_ms, "quiet": phase.quiet}
             for phase in view.phases
         ],
-        "marks": [{"at": at, "severity": severity} for at, severity in view.marks],
+        "marks": [{"at": mark.at_ms, "anchor": mark.anchor} for mark in view.marks],
+        "findings": {
+            anchor: {
+                "code": card.code,
+                "severity": card.severity,
+                "count": card.count,
+                "words": f"{card.meaning} {bounded(card.evidence, 220)}",
+                "of": list(card.subjects),
+                "accepted": card.accepted is not None,
+            }
+            for anchor, card in cards.items()
+        },
+        "subjects": [
+            {"key": one.key, "kind": one.kind, "name": html.unescape(one.name), "host": one.host}
+            for one in view.subjects
+        ],
         "charts": [{**chart.to_dict(), "legend": [name for name, _, _ in chart.legend]} for chart in charts],
     }
 

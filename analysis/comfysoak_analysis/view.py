@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from comfysoak_analysis import measures, watched
+from comfysoak_analysis.cards import Card, Mark, Rule, card_of, marks_of, rules_of
 from comfysoak_analysis.exporters import refreshes
 from comfysoak_analysis.figures import gpu_states, gpus, hosts, incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
-from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.figures.picture import Picture, picture
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.golden import Shown, pictures_of
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.health import configuration, health
 from comfysoak_analysis.levels import Levels, levels_of
@@ -22,12 +22,12 @@ from comfysoak_analysis.model_loads.log_reading import told_by
 from comfysoak_analysis.model_loads.table import LoadFigures, figures_by_model
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_analysis.resend import call
+from comfysoak_analysis.subjects import Subject, subjects_of
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.tiles import Tile, tiles
 from comfysoak_analysis.verdict import Conclusion, Doubt, GoalResult, Verdict
 from comfysoak_analysis.watched import ContainerFigures, Happened, HostFigures, ProcessFigures
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
-from comfysoak_core.codes import Severity
 from comfysoak_core.recording.redaction import redact_json
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.quantities import format_duration
@@ -36,7 +36,6 @@ from comfysoak_core.scenario.workload import Workload
 
 LONGEST_PLAN = 200_000
 MOST_MODELS = 40
-MOST_MARKS = 40  # lines across the charts
 _HEADLINES = {
     Conclusion.PASSED: ("Passed", "✓"),
     Conclusion.FAILED: ("Failed", "✕"),
@@ -53,24 +52,6 @@ _SECTIONS = (
     ("configuration", "Configuration"),
     ("health", "Health"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One finding as shown; times in milliseconds after the start of the run."""
-
-    code: str
-    severity: str
-    count: int
-    meaning: str
-    evidence: str
-    when: str
-    gpu: str
-    examples: tuple[str, ...]
-    remedy: str
-    from_ms: int
-    to_ms: int
-    pictures: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +104,7 @@ class View:
     story: str
     live: bool
     version: str
+    lasting: str
     start_ms: float
     end_ms: float
     sections: tuple[tuple[str, str], ...]
@@ -134,7 +116,10 @@ class View:
     findings: tuple[Card, ...]
     charts: tuple[Chart, ...]
     phases: tuple[PhaseView, ...]
-    marks: tuple[tuple[int, str], ...]  # when (ms after the start) and severity, for lines across the charts
+    marks: tuple[Mark, ...]
+    subjects: tuple[Subject, ...]  # what can be selected
+    picture: Picture | None
+    machine_charts: tuple[Chart, ...]  # of a run: hosts, processes, containers, folded
     failures: tuple[FailureView, ...]
     groups: tuple[tuple[str, tuple[Group, ...]], ...]
     nodes: tuple[NodeView, ...]
@@ -153,6 +138,7 @@ class View:
     stages: tuple[Stage, ...]
     plan_text: str
     health: tuple[tuple[str, str], ...]
+    rules: tuple[Rule, ...]
 
 
 def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> View:
@@ -162,6 +148,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
     plan = run.plan
     end_ns = max(run.end_ns or 0, (run.start_ns or 0) + NS_PER_S)
     charts = charts_of(run, verdict, states)
+    machines_of_a_run = () if run.is_watching else charts_of_machines(run)
     return View(
         run=bounded(verdict.run, 120),
         conclusion=verdict.conclusion.value,
@@ -171,6 +158,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         story=verdict.story,
         live=live,
         version=run.recording.run.harness_version,
+        lasting=format_duration(round(run.duration_s, 1)),
         start_ms=(run.start_ns or 0) / NS_PER_MS,
         end_ms=end_ns / NS_PER_MS,
         sections=tuple(_sections(run, verdict, charts)),
@@ -179,10 +167,13 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         goals=verdict.goals,
         searches=levels_of(run),
         doubts=verdict.doubts,
-        findings=tuple(_card(run, finding) for finding in verdict.findings),
+        findings=tuple(card_of(run, finding, charts + machines_of_a_run) for finding in verdict.findings),
         charts=charts,
         phases=tuple(_phases(run)),
-        marks=_marks(run, verdict.findings),
+        marks=marks_of(run, verdict.findings),
+        subjects=subjects_of(run),
+        picture=picture(charts, run.duration_s),
+        machine_charts=machines_of_a_run,
         failures=tuple(_failure(run, row) for row in measures.failures(run)),
         groups=tuple(_groups(run)),
         nodes=tuple(_nodes(run)),
@@ -190,9 +181,9 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         loads_words=told_by(run, states.loads),
         gpus=measures.gpus(run),
         gpu_words=tuple(refresh.in_words() for refresh in refreshes(run)),
-        hosts=watched.hosts(run) if run.is_watching else (),
-        processes=watched.processes(run) if run.is_watching else (),
-        containers=watched.containers(run) if run.is_watching else (),
+        hosts=watched.hosts(run),
+        processes=watched.processes(run),
+        containers=watched.containers(run),
         events=watched.happened(run) if run.is_watching else (),
         events_words=watched.events_words(run) if run.is_watching else "",
         sockets_words="" if run.is_watching else _sockets(run),
@@ -201,6 +192,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         stages=plan.stages if plan is not None else (),
         plan_text=_plan_text(run),
         health=health(run),
+        rules=rules_of(verdict.findings),
     )
 
 
@@ -251,12 +243,15 @@ def _charts_of_watching(run: Run, verdict: Verdict, states: GpuStates) -> tuple[
         gpu_states.states(run),
         machines.loads(run, states.loads),
         machines.queue(run),
-        hosts.cpu(run),
-        hosts.memory(run),
-        hosts.processes(run),
-        hosts.containers(run),
+        *charts_of_machines(run),
     )
     return tuple(chart for chart in charts if chart is not None and not chart.empty)
+
+
+def charts_of_machines(run: Run) -> tuple[Chart, ...]:
+    """Hosts, the processes of servers and their containers, where they were watched."""
+    charts = (hosts.cpu(run), hosts.memory(run), hosts.processes(run), hosts.containers(run))
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -278,28 +273,6 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "Seed", str(run.plan.seed)
 
 
-def _card(run: Run, finding: Finding) -> Card:
-    start_ns = run.start_ns or 0
-    first_s, last_s = ((moment - start_ns) / NS_PER_S for moment in (finding.first_ns, finding.last_ns))
-    when = f"{format_duration(max(first_s, 0))} into the run"
-    if last_s - first_s >= 1:
-        when += f", until {format_duration(last_s)}"
-    return Card(
-        code=finding.code.value,
-        severity=finding.severity.value,
-        count=finding.count,
-        meaning=finding.meaning,
-        evidence=finding.evidence,
-        when=when,
-        gpu=finding.states[0].in_words() if finding.states else "",
-        examples=tuple(dict.fromkeys(finding.examples))[:3],
-        remedy=finding.remedy,
-        from_ms=round(first_s * 1000),
-        to_ms=round(last_s * 1000),
-        pictures=pictures_of(run, finding),
-    )
-
-
 def _phases(run: Run) -> Iterator[PhaseView]:
     start_ns = run.start_ns or 0
     for phase in run.phases:
@@ -309,17 +282,6 @@ def _phases(run: Run) -> Iterator[PhaseView]:
             to_ms=(phase.ended_ns - start_ns) // NS_PER_MS,
             quiet=phase.name in NOT_MEASURED_PHASES,
         )
-
-
-def _marks(run: Run, findings: tuple[Finding, ...]) -> tuple[tuple[int, str], ...]:
-    """Lines across the charts: the moments of what is critical, and the first moment of what else came in a burst."""
-    start_ns = run.start_ns or 0
-    found = []
-    for finding in findings:
-        if finding.severity is not Severity.INFO:
-            moments = finding.moments_ns[:12] if finding.severity is Severity.CRITICAL else finding.moments_ns[:1]
-            found += [((moment - start_ns) // NS_PER_MS, finding.severity.value) for moment in moments]
-    return tuple(found[:MOST_MARKS])
 
 
 def _failure(run: Run, row: FailureRow) -> FailureView:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from comfysoak_analysis.buckets import Buckets, Floats, Grid
-
-DIGITS = 4
+from comfysoak_analysis.figures.packed import numbers, packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +37,11 @@ class Series:
             "kind": self.kind,
             "x0": self.offset_s * 1000,
             "dx": self.grid.width_s * 1000,
-            "y": _numbers(self.values),
-            "low": None if self.low is None else _numbers(self.low),
-            "high": None if self.high is None else _numbers(self.high),
+            "of": self.of,
+            "fleet": self.fleet,
+            "y": packed(self.values),
+            "low": None if self.low is None else packed(self.low),
+            "high": None if self.high is None else packed(self.high),
         }
 
 
@@ -67,8 +66,9 @@ class Dots:
             "small": self.small,
             "symbol": self.symbol,
             "x": [round(second * 1000) for second in self.seconds.tolist()],
-            "y": list(self.y) if isinstance(self.y, tuple) else _numbers(self.y),
+            "y": list(self.y) if isinstance(self.y, tuple) else numbers(self.y),
             "words": list(self.words),
+            "of": places(self.of),
         }
 
 
@@ -93,6 +93,7 @@ class Spans:
             "lasting": [round(second * 1000, 1) for second in self.lasting_s.tolist()],
             "rows": list(self.rows),
             "words": list(self.words),
+            "of": places(self.of),
         }
 
 
@@ -112,6 +113,7 @@ class Chart:
     whole: bool = False  # the axis shows shares up to 100 %
     decimals: str = ",.3~r"  # of values when hovered (d3-format)
     rows: tuple[str, ...] = field(default=())  # of a strip, from the top
+    across: str = ""  # what the x axis counts, where that is not time; its values are then seconds by name only
 
     @property
     def legend(self) -> tuple[tuple[str, str, str], ...]:
@@ -132,23 +134,22 @@ class Chart:
             "whole": self.whole,
             "decimals": self.decimals,
             "rows": list(self.rows),
+            "across": self.across,
             "series": [one.to_dict() for one in self.series],
             "dots": [one.to_dict() for one in self.dots],
             "spans": [one.to_dict() for one in self.spans],
         }
 
 
+def places(names: tuple[str, ...]) -> dict[str, list[int]] | None:
+    """For each name where it stands: shorter than the names, and what a selection needs; None of none."""
+    found: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        found.setdefault(name, []).append(place)
+    return found or None
+
+
 def line(name: str, colour: str, buckets: Buckets, *, kind: str = "line", of: str = "") -> Series:
     """A line through the means, in a band from minimum to maximum."""
     half_s = buckets.grid.width_s / 2
     return Series(name, colour, kind, buckets.grid, buckets.mean, buckets.low, buckets.high, half_s, of)
-
-
-def _numbers(values: Floats) -> list[float | None]:
-    """Rounded to four digits, which is more than a screen shows, and None for NaN."""
-    known = ~np.isnan(values)
-    rounded = np.zeros(values.shape)
-    scale = np.where(known & (values != 0), np.abs(values), 1.0)
-    places = 10.0 ** (DIGITS - 1 - np.floor(np.log10(scale)))
-    rounded[known] = np.round(values[known] * places[known]) / places[known]
-    return [value if is_known else None for value, is_known in zip(rounded.tolist(), known.tolist(), strict=True)]
