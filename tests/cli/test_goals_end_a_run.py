@@ -20,7 +20,7 @@ workload: [{{workflow: {workflow}, deadline: 20s}}]
 load: [{{users: 2, for: {lasts}}}]
 goals: [{{goal: prompts.failed < 20%, abort: true, after: 2s}}]
 """
-WORKFLOW = Path(__file__).parents[2] / "scenarios" / "workflows" / "picture.json"
+WORKFLOW = Path(__file__).parents[2] / "scenarios" / "workflows" / "sdxl.json"
 FAULTS = ", faults: [{kind: node-error, node: KSampler, probability: 100%}]"
 
 
