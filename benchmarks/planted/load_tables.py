@@ -41,7 +41,6 @@ def prompts(world: World, course: Course, names: Names) -> Batch:
     limits = np.array([flow.deadline_s for flow in world.workflows])
     flow_of = np.array([life.workflow for life in lives], dtype=np.int64)
     due = np.array([life.due for life in lives])
-    is_canary = np.zeros(count, dtype=bool)
     accepted = np.array([life.accepted for life in lives])
     begun = np.array([life.begun for life in lives])
     ended = np.array([_heard_end(life) for life in lives])
@@ -51,11 +50,12 @@ def prompts(world: World, course: Course, names: Names) -> Batch:
     late = np.where(history, np.maximum(finished - ended - 0.05, 0.3), numbers.exponential(0.0006, count) + 0.0001)
     gateway = world.gateway is not None
     if gateway:
-        accepted, begun_seen = finished.copy(), np.full(count, np.nan)
+        unanswered = np.array([life.outcome == "timeout" for life in lives])
+        accepted, begun_seen = np.where(unanswered, np.nan, finished), np.full(count, np.nan)
     else:
         begun_seen = begun
     fetched = np.array([life.finished if life.ended < NEVER and _was_fetched(life) else np.nan for life in lives])
-    row: Batch = {
+    return {
         "id": names.prompts,
         "server": world.gateway
         if world.gateway
@@ -78,8 +78,8 @@ def prompts(world: World, course: Course, names: Names) -> Batch:
         "end_received_ns": ns(np.where(history, ended + late, ended + (0.02 if gateway else jitter))),
         "end_error_ns": lasting(np.where(np.isfinite(ended), late, np.nan)),
         "end_source": [_source(life, gateway=gateway) for life in lives],
-        "started_server_ns": ns(np.floor(begun * 1e3) / 1e3),
-        "ended_server_ns": ns(np.floor(ended * 1e3) / 1e3),
+        "started_server_ns": None if gateway else ns(np.floor(begun * 1e3) / 1e3),
+        "ended_server_ns": None if gateway else ns(np.floor(ended * 1e3) / 1e3),
         "created_server_ns": None if gateway else ns(np.floor((accepted - 0.001) * 1e3) / 1e3),
         "fetched_ns": ns(fetched),
         "finished_ns": ns(np.where(finished < NEVER, finished, course.end)),
@@ -106,8 +106,6 @@ def prompts(world: World, course: Course, names: Names) -> Batch:
         "front": False,
         "attempt": 1,
     }
-    del is_canary
-    return row
 
 
 def _struck(life: Life) -> bool:
@@ -388,7 +386,8 @@ def events(world: World, course: Course) -> Batch:
     """What load, sampler and supervisor told."""
     rows: list[tuple[float, str, str, int | None, str | None, str | None, str]] = []
     for index, machine in enumerate(world.machines):
-        rows.append((-0.9, "sampler", "server_process", index, None, None, f"process {machine.pid}, python"))
+        if world.gateway is None:
+            rows.append((-0.9, "sampler", "server_process", index, None, None, f"process {machine.pid}, python"))
         title = f"GPU {machine.index} of {machine.host}, {machine.gpu_name}, driver 580.65.06"
         rows.append((-0.89, "sampler", "gpu", None, machine.uuid, None, title))
         if world.has_log:

@@ -46,23 +46,27 @@ def tables(world: World, course: Course) -> Mapping[str, Any]:
     names = load_tables.Names(world, course)
     prompts = load_tables.prompts(world, course, names)
     canaries = load_tables.canaries(world, course)
-    return {
+    seen = {
         "prompts": prompts if canaries is None else together([prompts, canaries]),
-        "nodes": None if world.gateway else load_tables.nodes(world, course, names),
-        "sessions": load_tables.sessions(world, course, names),
         "gpu": probe_tables.gpu(world, course),
         "gpu_slow": probe_tables.gpu_slow(world, course),
+        "host": probe_tables.host(world, course),
+        "events": load_tables.events(world, course),
+        "generator": load_tables.generator(world, course),
+        "clocks": probe_tables.clocks(world, course),
+    }
+    if world.gateway is not None:  # no ComfyUI is named: nobody asks it, and no process is known to be its
+        return seen
+    return seen | {
+        "nodes": load_tables.nodes(world, course, names),
+        "sessions": load_tables.sessions(world, course, names),
         "gpu_health": probe_tables.gpu_health(world, course),
         "gpu_processes": probe_tables.gpu_processes(world, course),
-        "host": probe_tables.host(world, course),
         "processes": probe_tables.processes(world, course),
         "containers": probe_tables.containers(world, course),
         "folders": probe_tables.folders(world, course),
         "server": probe_tables.server(world, course, names),
         "server_log": probe_tables.server_log(world, course),
-        "events": load_tables.events(world, course),
-        "generator": load_tables.generator(world, course),
-        "clocks": probe_tables.clocks(world, course),
         "server_clocks": probe_tables.server_clocks(world, course),
     }
 
