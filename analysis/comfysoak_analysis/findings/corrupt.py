@@ -26,13 +26,6 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         yield finding(Code.OUTPUT_CORRUPT, rows.assign(moment=moments(rows)), words, states)
 
 
-def wrong_rows(run: Run) -> pd.DataFrame:
-    """Canaries whose file was missing, or no picture as it should be: told with all other prompts of that kind."""
-    rows = run.canaries
-    rows = rows[rows["code"].isin([Code.OUTPUT_WRONG.value, Code.OUTPUT_MISSING.value])]
-    return rows.assign(moment=moments(rows), workflow="canary " + rows["workflow"])
-
-
 def _words(canaries: pd.DataFrame, rows: pd.DataFrame) -> str:
     first = rows.sort_values("scheduled").iloc[0]
     compared = canaries[(canaries["server"] == first["server"]) & canaries["outputs_ok"].notna()]

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.findings.carried import messages
+from comfysoak_analysis.findings.causes import because
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
-from comfysoak_analysis.findings.told import prompt_rows, socket_rows
+from comfysoak_analysis.findings.told import Told, told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -20,10 +22,12 @@ BURST = 3
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
-    rows = socket_rows(run)
-    rows = rows[rows["code"] == Code.WS_ABNORMAL.value].sort_values("moment")
-    if not rows.empty:
-        yield finding(Code.WS_ABNORMAL, rows, _words(run, rows), states)
+    found = told(run, Code.WS_ABNORMAL)
+    if found.count:
+        rows = found.rows.sort_values("moment")
+        cause = because(run, states, rows, Code.WS_ABNORMAL)
+        words = " ".join(part for part in (_words(run, found), cause) if part)
+        yield finding(Code.WS_ABNORMAL, rows, words, states, count=found.count)
 
 
 def bursts(rows: pd.DataFrame) -> list[pd.DataFrame]:
@@ -32,18 +36,21 @@ def bursts(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for _, part in rows.groupby(np.cumsum(apart.to_numpy()))]
 
 
-def _words(run: Run, rows: pd.DataFrame) -> str:
+def _words(run: Run, found: Told) -> str:
+    rows = found.sockets.sort_values("moment")
+    opened, refused = rows[rows["opened"].notna()], rows[rows["opened"].isna()]
     said = []
-    for server, part in rows.groupby("server"):
+    for server, part in opened.groupby("server", observed=True):
         groups = bursts(part)
         large = [group for group in groups if len(group) >= BURST]
         said += [_burst_words(run, str(server), group) for group in large[:3]]
         single = sum(len(group) for group in groups if len(group) < BURST)
         if single:
             said.append(f"{counted(single, 'socket')} to {server} dropped on their own: this points to the network.")
-    broken = len(prompt_rows(run).query("code == 'WS_ABNORMAL'"))
-    if broken:
-        said.append(f"{counted(broken, 'prompt')} failed with it.")
+    if not refused.empty:
+        said.append(f"{counted(len(refused), 'socket')} could not be opened: {messages(refused['reason'])}.")
+    if found.prompt_count:
+        said.append(f"{counted(found.prompt_count, 'prompt')} failed with it.")
     return " ".join(said)
 
 

@@ -6,25 +6,27 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from comfysoak_analysis.findings.causes import because
 from comfysoak_analysis.findings.evidence import counted, finding
-from comfysoak_analysis.findings.finding import Finding
-from comfysoak_analysis.findings.told import event_rows
+from comfysoak_analysis.findings.finding import Certainty, Finding
+from comfysoak_analysis.findings.told import told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
 NEAR = pd.Timedelta(seconds=5)
+_UNLESS = "A proxy that stopped passing on what the server sends looks the same."
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
-    rows = event_rows(run)
-    rows = rows[rows["code"] == Code.WS_HEAD_OF_LINE.value]
+    rows = told(run, Code.WS_HEAD_OF_LINE).events
     if rows.empty:
         return
     first = rows.sort_values("moment").head(3)
     said = [_words(run, *row) for row in zip(first["server"], first["moment"], first["detail"], strict=True)]
-    yield finding(Code.WS_HEAD_OF_LINE, rows, " ".join(said), states)
+    words = " ".join(part for part in (*said, because(run, states, rows, Code.WS_HEAD_OF_LINE)) if part)
+    yield finding(Code.WS_HEAD_OF_LINE, rows, words, states, certainty=Certainty.LIKELY, unless=_UNLESS)
 
 
 def _words(run: Run, server: object, began: pd.Timestamp, detail: str) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 import pandas as pd
 
 from comfysoak_analysis.findings.evidence import counted, finding
-from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.lifetimes import Cut
 from comfysoak_analysis.findings.told import idle_cuts
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
+
+_UNLESS = "A server that closes sockets on a schedule of its own looks the same."
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
@@ -20,7 +22,8 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     found = idle_cuts(run)
     if found:
         words = " ".join(_words(cut) for cut in found)
-        yield finding(Code.WS_IDLE_CUT, pd.concat([cut.rows for cut in found]), words, states)
+        rows = pd.concat([cut.rows for cut in found])
+        yield finding(Code.WS_IDLE_CUT, rows, words, states, certainty=Certainty.LIKELY, unless=_UNLESS)
 
 
 def _words(cut: Cut) -> str:

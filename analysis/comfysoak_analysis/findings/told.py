@@ -2,47 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
 from comfysoak_analysis.cold_starts import were_to_be_away
-from comfysoak_analysis.findings.corrupt import wrong_rows
-from comfysoak_analysis.findings.evidence import counted, finding, known_code, mostly
-from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.lifetimes import Cut, cuts
+from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_INTENDED, moments
 from comfysoak_core.codes import Code
+from comfysoak_core.rows import Outcome
 
 _ABSENCES = (Code.SERVER_DOWN.value, Code.SERVER_RESTARTED.value)
+_CUTS = (*_ABSENCES, Code.WS_ABNORMAL.value)  # what a server that is taken away on purpose does to sockets
 PLANTED = "fault"  # what a simulator was told to do is no observation
 
 
-def find(run: Run, states: GpuStates) -> Iterable[Finding]:
-    """One finding for each code on prompts that did not end as expected, on sockets and on events."""
-    prompts, sockets, events = _with_canaries(run), socket_rows(run), event_rows(run)
-    for name in sorted({*prompts["code"], *sockets["code"], *events["code"]}):
-        code = known_code(name)
-        if code is None:
-            continue
-        parts = [rows[rows["code"] == name] for rows in (prompts, sockets, events)]
-        present = [part for part in parts if not part.empty]
-        yield finding(code, pd.concat(present, ignore_index=True), _words(*parts), states)
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What rows say of one code; each frame has `id`, `moment` and `server` beside its own columns."""
+
+    prompts: pd.DataFrame  # those kept for a closer look: see `prompt_count`
+    sockets: pd.DataFrame
+    events: pd.DataFrame
+    prompt_count: int  # all of them
+
+    @property
+    def count(self) -> int:
+        """Prompts, sockets and events together."""
+        return self.prompt_count + len(self.sockets) + len(self.events)
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """`id`, `moment` and `server` of all of them."""
+        parts = [part[["id", "moment", "server"]] for part in (self.prompts, self.sockets, self.events)]
+        present = [part.astype({"server": object}) for part in parts if not part.empty]
+        return pd.concat(present, ignore_index=True) if present else parts[0]
+
+
+def told(run: Run, code: Code) -> Told:
+    """Who carries `code`."""
+    prompts, canaries, sockets, events = (rows[rows["code"] == code.value] for rows in _all(run))
+    count = max(_counts(run).get(code.value, 0), len(prompts)) + len(canaries)
+    if not canaries.empty:
+        parts = [part.astype({"workflow": object, "server": object}) for part in (prompts, canaries) if not part.empty]
+        prompts = pd.concat(parts, ignore_index=True)
+    return Told(prompts, sockets, events, count)
+
+
+@once
+def _all(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    return prompt_rows(run), wrong_canaries(run), socket_rows(run), event_rows(run)
+
+
+@once
+def _counts(run: Run) -> Mapping[str, int]:
+    """How many prompts carry each code, by the table that has every prompt."""
+    rows = run.prompts
+    counted = rows.loc[_speaks(rows) & rows["intended"], "code"].value_counts()
+    return {str(code): int(count) for code, count in counted.items() if count}
+
+
+def _speaks(rows: pd.DataFrame) -> pd.Series:
+    """Which prompts have a code that says something: unexpected ends, and successes with a flaw."""
+    flawed = ~rows["ok"] | (rows["outcome"] == Outcome.SUCCESS.value)
+    return rows["code"].notna() & flawed & rows["work"]
 
 
 def prompt_rows(run: Run) -> pd.DataFrame:
     """Prompts with a code: those that did not end as expected, and those that did in spite of it."""
-    rows = run.prompts
-    unexpected_or_warned = ~rows["ok"] | (rows["outcome"] == "success")
-    rows = rows[rows["code"].notna() & unexpected_or_warned & rows["work"] & ~rows["outcome"].isin(NOT_INTENDED)]
-    return rows.assign(moment=moments(rows))
-
-
-def _with_canaries(run: Run) -> pd.DataFrame:
-    rows, canaries = prompt_rows(run), wrong_rows(run)
-    return rows if canaries.empty else pd.concat([rows, canaries], ignore_index=True)
+    rows = run.notable
+    rows = rows[_speaks(rows) & ~rows["outcome"].isin(NOT_INTENDED)]
+    rows = rows.assign(moment=moments(rows))
+    return rows[~(were_to_be_away(run, rows) & rows["code"].isin(_ABSENCES))]
 
 
 def socket_rows(run: Run) -> pd.DataFrame:
@@ -60,7 +94,8 @@ def idle_cuts(run: Run) -> list[Cut]:
 def _failed_sockets(run: Run) -> pd.DataFrame:
     rows = run.sessions
     rows = rows[rows["code"].notna()]
-    return rows.assign(moment=rows["closed"].fillna(rows["opening"]))
+    rows = rows.assign(moment=rows["closed"].fillna(rows["opening"]))
+    return rows[~(were_to_be_away(run, rows) & rows["code"].isin(_CUTS))]
 
 
 def event_rows(run: Run) -> pd.DataFrame:
@@ -72,17 +107,8 @@ def event_rows(run: Run) -> pd.DataFrame:
     return rows[~((were_to_be_away(run, rows) | taken_down) & rows["code"].isin(_ABSENCES))]
 
 
-def _words(prompts: pd.DataFrame, sockets: pd.DataFrame, events: pd.DataFrame) -> str:
-    said = []
-    if not prompts.empty:
-        said.append(f"{counted(len(prompts), 'prompt')}: {mostly(prompts['workflow'])}{_where(prompts)}.")
-    if not sockets.empty:
-        said.append(f"{counted(len(sockets), 'socket')}: {mostly(sockets['role'])}.")
-    if not events.empty:
-        said.append(f"{counted(len(events), 'event')} told by {mostly(events['source'])}.")
-    return " ".join(said)
-
-
-def _where(prompts: pd.DataFrame) -> str:
-    nodes, types = mostly(prompts["node_class"]), mostly(prompts["error_type"])
-    return (f", in {nodes}" if nodes else "") + (f", {types}" if types else "")
+def wrong_canaries(run: Run) -> pd.DataFrame:
+    """Canaries whose file was missing, or no picture as it should be: told with all other prompts of that kind."""
+    rows = run.canaries
+    rows = rows[rows["code"].isin([Code.OUTPUT_WRONG.value, Code.OUTPUT_MISSING.value])]
+    return rows.assign(moment=moments(rows), workflow="canary " + rows["workflow"].astype(str))

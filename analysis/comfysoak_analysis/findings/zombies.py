@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from comfysoak_analysis.findings.evidence import counted, finding, mostly
-from comfysoak_analysis.findings.finding import Finding
-from comfysoak_analysis.findings.told import socket_rows
+from comfysoak_analysis.findings.finding import Certainty, Finding
+from comfysoak_analysis.findings.told import told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 from comfysoak_core.scenario.sessions import ReconnectOrder
 
+_UNLESS = "A proxy that keeps a socket open and passes on nothing but pings looks the same."
+
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
-    rows = socket_rows(run)
-    rows = rows[rows["code"] == Code.WS_ZOMBIE.value]
+    rows = told(run, Code.WS_ZOMBIE).sockets
     if rows.empty:
         return
     silent_s = rows["longest_silence_s"].median()
@@ -27,4 +28,6 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     if doubled:
         said += f" {len(doubled)} of them had been opened before an older socket with the same client id closed, as the"
         said += " scenario asked."
-    yield finding(Code.WS_ZOMBIE, rows, said, states)
+    doubt = "" if len(doubled) == len(rows) else _UNLESS
+    certainty = Certainty.LIKELY if doubt else Certainty.CERTAIN
+    yield finding(Code.WS_ZOMBIE, rows, said, states, certainty=certainty, unless=doubt)

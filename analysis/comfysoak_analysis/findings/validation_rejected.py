@@ -1,0 +1,45 @@
+"""VALIDATION_REJECTED: the server refused the workflow (400), and nobody had broken it on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from comfysoak_analysis.findings.carried import carried, messages, prompts_in_words, shares
+from comfysoak_analysis.findings.evidence import mostly
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.told import Told
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+from comfysoak_core.rows import Outcome
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding."""
+    yield from carried(run, states, Code.VALIDATION_REJECTED, _words)
+
+
+def _words(run: Run, rows: Told) -> str:
+    """Which errors, at which nodes, and whether a workflow never fits or only with some inputs."""
+    prompts = rows.prompts
+    errors = mostly(prompts["error_type"])
+    nodes = mostly(prompts["node_class"])
+    said = f"{prompts_in_words(rows)}: {errors or 'no error named'}" + (f", in {nodes}" if nodes else "")
+    told = messages(prompts["error_message"])
+    return f"{said}{': ' + told if told else ''}. Refused: {shares(run, prompts)}.{_conclusion(run, prompts)}"
+
+
+def _conclusion(run: Run, prompts: pd.DataFrame) -> str:
+    """A workflow that is always refused does not fit; one that is refused at times has inputs that do not."""
+    intended = run.prompts[run.prompts["intended"]]
+    hit = prompts[["workflow", "server"]].drop_duplicates()
+    same = intended[intended["workflow"].isin(hit["workflow"])]
+    here = same[same["server"].isin(hit["server"])]
+    taken = here[here["outcome"] != Outcome.REJECTED.value]
+    if not taken.empty:
+        return " The same workflows were accepted there with other inputs: look at what was varied."
+    where = "these servers" if len(here) < len(same) else "the server"
+    other = ", while other servers took them" if len(here) < len(same) else ""
+    return f" They were refused every time{other}: a node or a file they name is missing on {where}."
