@@ -34,7 +34,7 @@ def build(run_dir: Path, *, live: bool = False) -> Verdict:
     for name, content in sorted(
         files.items(), key=lambda file: len(file[1])
     ):  # a full disk has room for the small ones
-        _replace(run_dir / name, content)
+        replace_file(run_dir / name, content)
     return verdict
 
 
@@ -50,7 +50,7 @@ def documents(run: Run, *, live: bool = False) -> tuple[Verdict, dict[str, bytes
     }
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """All of the new file or all of the old one, whoever is killed."""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from comfysoak_analysis.compare.comparison import Comparison, Effect, Method, Row
 from comfysoak_analysis.compare.gates import Measure
 from comfysoak_core.scenario.goals import Unit
 
-MOST_VALUES = 8
+_SHOWN = (
+    "prompts.failed", "prompts.per_minute", "prompts.latency.p50", "prompts.latency.p95", "prompts.latency.p99",
+    "prompts.queue_wait.p95", "prompts.service.p50", "prompts.service.p95", "models.load.p50", "sessions.dropped",
+    "gpu.memory.max", "gpu.utilisation.mean", "gpu.utilisation.while_queued", "prompts.per_kwh", "findings.critical",
+    "findings.warning",
+)  # fmt: skip
+MOST_OF_WORKFLOWS = 12
 
 
 def change_text(measure: Measure, change: float, *, sign: bool = True) -> str:
@@ -74,3 +83,42 @@ def cases_text(comparison: Comparison) -> str:
     old, new = len(comparison.baseline), len(comparison.new)
     sides = f"{old} run{'' if old == 1 else 's'} ({comparison.sides[0]}) against {new} ({comparison.sides[1]})"
     return f"{sides}, {comparison.method.value}"
+
+
+def worth_showing(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Gates, what people look for, and the measures of single workflows; all others stand in the JSON."""
+    gates = [row for row in rows if row.is_gate]
+    others = {row.measure.name: row for row in rows if not row.is_gate}
+    told = [others[name] for name in _SHOWN if name in others]
+    of_workflows = [row for row in others.values() if row.measure.filters][:MOST_OF_WORKFLOWS]
+    failures = [row for name, row in others.items() if name.startswith("failures.")]
+    return (*gates, *told, *of_workflows, *failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One measure as a table shows it."""
+
+    standing: str
+    measure: str
+    baseline: str
+    new: str
+    change: str
+    matters: str
+    p: str
+
+
+def lines(comparison: Comparison) -> tuple[Line, ...]:
+    """The rows worth showing, in words."""
+    return tuple(
+        Line(
+            standing_text(row),
+            row.measure.name,
+            value_text(row.measure, row.middle_baseline),
+            value_text(row.measure, row.middle_new),
+            effect_text(row),
+            limit_text(row),
+            p_text(row),
+        )
+        for row in worth_showing(comparison.rows)
+    )
