@@ -20,7 +20,7 @@ def judge(run: Run, states: GpuStates, *, live: bool = False) -> Verdict:
     findings = find_all(run, states)
     goals = () if run.is_watching else evaluate(run, findings, loads=states.loads)
     gpu_matters = any(goal.measure.startswith("gpu.") for goal in goals) or any(finding.states for finding in findings)
-    against = doubts(run, live=live, gpu_matters=gpu_matters)
+    against = doubts(run, findings, live=live, gpu_matters=gpu_matters)
     on_undecided = run.plan.on_undecided if run.plan is not None else "fail"
     conclusion = Conclusion.WATCHED if run.is_watching else conclude(goals, against, on_undecided)
     return Verdict(
@@ -72,5 +72,6 @@ def _story(run: Run, all_prompts: Group, findings: tuple[Finding, ...]) -> str:
     said = f"In {format_duration(round(run.duration_s))}, {all_prompts.intended:,} prompts ran to an end"
     if all_prompts.judged:
         said += f"; of {all_prompts.judged:,} measured, {all_prompts.failed:,} failed"
-    grave = [finding.code.value for finding in findings if finding.severity is not Severity.INFO]
+    weighing = [finding for finding in findings if finding.accepted is None]
+    grave = [finding.code.value for finding in weighing if finding.severity is not Severity.INFO]
     return said + (f". Found: {', '.join(grave)}." if grave else ". Nothing was found wrong.")

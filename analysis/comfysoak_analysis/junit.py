@@ -60,6 +60,8 @@ def _findings(verdict: Verdict) -> ET.Element:
     cases = []
     for finding in verdict.findings:
         case = _case(f"{verdict.run}.findings.{finding.severity.value}", finding.code.value)
+        if finding.accepted is not None:
+            _child(case, "skipped", f"{finding.accepted.reason} (until {finding.accepted.until})", "accepted")
         stream = "system-err" if finding.severity is not Severity.INFO else "system-out"
         _child(
             case,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from comfysoak_analysis import measures, watched
 from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.findings.evidence import counted
-from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import model_loads
 from comfysoak_analysis.model_loads.table import figures_by_model
@@ -113,8 +113,13 @@ def _findings(verdict: Verdict) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    head = f"- **{md(finding.code.value)}** ({finding.severity.value}, {counted(finding.count, 'time')})"
-    return f"{head}: {md(finding.evidence, 500)} {md(finding.remedy)}"
+    sure = "" if finding.certainty is Certainty.CERTAIN else f", {finding.certainty.value}"
+    link = f"[{md(finding.code.value)}](report.html#{finding.anchor})"
+    head = f"- **{link}** ({finding.severity.value}{sure}, {counted(finding.count, 'time')})"
+    said = f"{head}: {md(finding.evidence, 500)} {md(finding.remedy)}"
+    if finding.accepted is None:
+        return said
+    return f"{said} Accepted until {finding.accepted.until}: {md(finding.accepted.reason, 300)}"
 
 
 def _failures(run: Run) -> str:

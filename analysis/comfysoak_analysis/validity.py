@@ -5,17 +5,22 @@ An invalid run says nothing about the target; a caution tells which figures to r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.completeness import completeness_doubts
 from comfysoak_analysis.exporters import exporter_doubts
+from comfysoak_analysis.findings.accepting import expired
 from comfysoak_analysis.findings.evidence import counted
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.fitness import unfit_machines
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gaps import gaps
 from comfysoak_analysis.server_clocks import wrong_clocks
+from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
 from comfysoak_analysis.watching import costly_watching
 from comfysoak_analysis.workers import lost_workers, missing_journals
@@ -39,7 +44,9 @@ STATUS_SHARE = 4.0  # so many times what prompts heard: the rest was for everybo
 _PLANNED_SHARE = 0.9
 
 
-def doubts(run: Run, *, live: bool = False, gpu_matters: bool = False) -> tuple[Doubt, ...]:
+def doubts(
+    run: Run, findings: Sequence[Finding] = (), *, live: bool = False, gpu_matters: bool = False
+) -> tuple[Doubt, ...]:
     """All that speaks against trusting the run, the gravest first.
 
     `gpu_matters`: goals or findings rest on what GPUs were seen to do.
@@ -49,6 +56,7 @@ def doubts(run: Run, *, live: bool = False, gpu_matters: bool = False) -> tuple[
     parts = [_prompts(run, live=live), _generator(run), _gpu(run), _clocks(run), _cached(run), _plan(run)]
     parts += [exporter_doubts(run, gpu_matters=gpu_matters)]
     parts += [lost_workers(run), missing_journals(run), costly_watching(run)]
+    parts += [unfit_machines(run, findings), completeness_doubts(run), _acceptance(run)]
     if not live:
         parts = [_end(run), *parts]
     return _gravest_first(doubt for part in parts for doubt in part)
@@ -275,6 +283,17 @@ def _cached(run: Run) -> Iterator[Doubt]:
             f"{share:.0%} of the prompts came from the server's cache and did no work: "
             "there was less load than it looks.",
             "Vary the seed (vary: {seed: random}); through a gateway: map a seed there, or {number} in the prompt.",
+        )
+
+
+def _acceptance(run: Run) -> Iterator[Doubt]:
+    for one in expired(run):
+        yield Doubt(
+            "acceptance expired",
+            Weight.NOTE,
+            f"The finding {one.finding.value} was accepted until {one.until.isoformat()} ({bounded(one.reason, 200)}): "
+            "it counts again.",
+            "Take it out of the scenario, or give it a new date and a reason.",
         )
 
 

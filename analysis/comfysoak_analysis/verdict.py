@@ -152,9 +152,16 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "count": finding.count,
         "first_ns": finding.first_ns,
         "last_ns": finding.last_ns,
+        "certainty": finding.certainty.value,
         "evidence": finding.evidence,
+        "unless": finding.unless,
         "meaning": finding.meaning,
         "remedy": finding.remedy,
         "examples": list(finding.examples),
         "gpu": [state.in_words() for state in finding.states],
+        "link": f"report.html#{finding.anchor}",
+        "incident": finding.incident or None,
+        "accepted": None
+        if finding.accepted is None
+        else {"reason": finding.accepted.reason, "until": finding.accepted.until},
     }
