@@ -19,6 +19,7 @@ VERBS = {
     "run": "load, watch, record, report: the main job",
     "worker": "make load on this machine for a run on another",
     "report": "make the report of a recorded run again",
+    "plan": "how many GPUs a demand needs, from what was measured",
     "probe": "watch the GPU and the host alone",
     "sim": "start the embedded ComfyUI simulator alone",
     "trace": "a load trace from a server's history, a recording or an access log",
