@@ -14,8 +14,8 @@ from comfysoak_analysis.saturation.steps import Step, load_steps
 from comfysoak_analysis.statistics.rates import Interval
 from comfysoak_analysis.statistics.scalability import FEWEST_LOADS, Scalability, scalability
 
-RESAMPLES, BLOCK_S = 80, 10
-SEEN_IN = 0.9  # of the resamples: a knee seen in fewer is not observed
+RESAMPLES, BLOCK_S = 200, 10
+SEEN_IN = 0.975  # of the resamples: a knee seen in fewer is not observed
 CLIMBS = 1.5  # times the median latency of the lowest step
 LEVEL = 0.9  # of the best step: throughput that has not grown by more than the rest has levelled off
 
@@ -101,16 +101,21 @@ def _sentences(
         )
     else:
         yield (
-            f"A knee, beyond which throughput falls, was not observed up to {steps[-1].load:.3g} {unit}. The most was "
-            f"{60 * best.per_s:,.3g} prompts a minute, at {best.load:.3g}; " + _growth(steps)
+            f"A knee, beyond which throughput falls, was not observed up to {_load(steps[-1].load, unit)}. The most "
+            f"was {60 * best.per_s:,.3g} prompts a minute, at {best.load:.3g}; {_growth(steps)}"
         )
+    least = f"that of {_load(steps[0].load, unit)}"
     if climbs is None:
-        yield f"Median latency stayed within {CLIMBS:g} times that of {steps[0].load:.3g} {unit} all the way."
+        yield f"Median latency stayed within {CLIMBS:g} times {least} all the way."
     else:
         yield (
-            f"Median latency climbs over {CLIMBS:g} times that of {steps[0].load:.3g} {unit} ({steps[0].p50_s:.3g} s) "
-            f"between {calm:.3g} and {climbs:.3g}."
+            f"Median latency climbs over {CLIMBS:g} times {least} ({steps[0].p50_s:.3g} s) between {calm:.3g} and "
+            f"{_load(climbs, unit)}."
         )
+
+
+def _load(load: float, unit: str) -> str:
+    return f"{load:.3g} {unit}" if load != 1 else f"1 {unit}".replace("users", "user").replace("prompts", "prompt")
 
 
 def _growth(steps: tuple[Step, ...]) -> str:

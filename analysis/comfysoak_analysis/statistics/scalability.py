@@ -34,33 +34,36 @@ class Scalability:
 
 
 def scalability(loads: Floats, throughputs: Floats) -> Scalability | None:
-    """The law through steps of load (users, >= 1) and what they gave; None of fewer than 4 different loads."""
-    from scipy.optimize import curve_fit  # a tenth of a second to import, and few runs have steps
+    """The law through steps of load (users, >= 1) and what they gave; None of fewer than 4 different loads.
 
+    N / X(N) is linear in 1 / lambda, sigma / lambda and kappa / lambda: least squares of its relative errors, none of
+    the three below 0 and sigma at most 1.
+    """
     loads, throughputs = np.asarray(loads, dtype=float), np.asarray(throughputs, dtype=float)
     usable = np.isfinite(loads) & np.isfinite(throughputs) & (loads > 0) & (throughputs > 0)
     loads, throughputs = loads[usable], throughputs[usable]
     if np.unique(loads).size < FEWEST_LOADS:
         return None
-    slope = float((throughputs / loads).max())
-    unit = float(throughputs.max())  # fitted near 1, whatever the unit
-    try:
-        (lambda_, sigma, kappa), _ = curve_fit(
-            _law,
-            loads,
-            throughputs / unit,
-            p0=(slope / unit, 0.1, 1e-4),
-            bounds=((0, 0, 0), (10 * slope / unit, 1, 1)),
-            max_nfev=2000,
-        )
-    except RuntimeError:  # it does not settle
+    first, contention, crosstalk = _fitted(loads, throughputs)
+    if first <= 0:
         return None
-    return _found(float(lambda_) * unit, float(sigma), float(kappa), loads, throughputs)
+    return _found(1 / first, contention / first, crosstalk / first, loads, throughputs)
 
 
-def _found(lambda_: float, sigma: float, kappa: float, loads: Floats, throughputs: Floats) -> Scalability | None:
-    if lambda_ <= 0:
-        return None
+def _fitted(loads: Floats, throughputs: Floats) -> tuple[float, float, float]:
+    from scipy.optimize import nnls  # a tenth of a second to import, and few runs have steps
+
+    relative = (throughputs / loads)[:, None]
+    columns = np.column_stack((np.ones_like(loads), loads - 1, loads * (loads - 1))) * relative
+    (first, contention, crosstalk), _ = nnls(columns, np.ones(loads.size))
+    if contention > first:  # sigma is 1: more than one user never get more done than one
+        columns = np.column_stack((loads, loads * (loads - 1))) * relative
+        (first, crosstalk), _ = nnls(columns, np.ones(loads.size))
+        contention = first
+    return float(first), float(contention), float(crosstalk)
+
+
+def _found(lambda_: float, sigma: float, kappa: float, loads: Floats, throughputs: Floats) -> Scalability:
     law = Scalability(lambda_, sigma, kappa, None, float(throughputs.max()))
     if kappa <= 0 or sigma >= 1:
         return law
