@@ -29,4 +29,4 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     parts = [part for part in (loads, tiled.assign(id=None, moment=tiled["at"])) if not part.empty]
     if parts:
         rows = pd.concat([part[["id", "moment", "server"]] for part in parts], ignore_index=True)
-        yield finding(Code.SILENT_DEGRADE, rows, " ".join(words), states)
+        yield finding(Code.SILENT_DEGRADE, rows, " ".join(words), states, chart="loads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.findings.evidence import counted, finding, mostly
@@ -20,19 +21,29 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
     events = event_rows(run)
     events = events[(events["code"] == Code.GPU_LOST.value) | (events["kind"] == "gpu_lost")]
-    xids = run.gpu_slow[run.gpu_slow["xid"] == XID_FALLEN_OFF_THE_BUS]
-    xids = xids[xids["xid"].ne(xids.groupby("uuid")["xid"].shift())]  # a counter repeats what it once said
-    xids = xids.assign(id=xids["uuid"], moment=xids["at"], server=None)
+    xids = _told_by_exporters(run)
     parts = [rows[["id", "moment", "server"]].astype({"server": "object"}) for rows in (events, xids) if not rows.empty]
     if parts:
         rows = pd.concat(parts, ignore_index=True)
-        yield finding(Code.GPU_LOST, rows, _words(events, xids), states)
+        yield finding(Code.GPU_LOST, rows, _words(events, xids), states, chart="states")
+
+
+def _told_by_exporters(run: Run) -> pd.DataFrame:
+    """When each GPU's last Xid became this one: a counter repeats what it once said."""
+    found = []
+    for uuid, track in run.tracks("gpu_slow", ("xid",)).items():
+        low, high = track["xid"].low, track["xid"].high
+        known = np.flatnonzero(np.isfinite(high))
+        lost = (low[known] == XID_FALLEN_OFF_THE_BUS) | (high[known] == XID_FALLEN_OFF_THE_BUS)
+        begins = known[lost & ~np.concatenate(([False], lost[:-1]))]
+        found += [(uuid, run.start + pd.Timedelta(seconds=place * run.coarse.width_s), None) for place in begins]
+    return pd.DataFrame(found, columns=["id", "moment", "server"])
 
 
 def _words(events: pd.DataFrame, xids: pd.DataFrame) -> str:
     said = []
     if not xids.empty:
-        said.append(f"Xid {XID_FALLEN_OFF_THE_BUS} on {mostly(xids['uuid'])}.")
+        said.append(f"Xid {XID_FALLEN_OFF_THE_BUS} on {mostly(xids['id'])}.")
     if not events.empty:
         said.append(f"The driver said so {counted(len(events), 'time')}: {mostly(events['detail'])}.")
     return " ".join(said)

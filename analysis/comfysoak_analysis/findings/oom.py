@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.findings.evidence import counted, finding, mostly
 from comfysoak_analysis.findings.finding import Finding
-from comfysoak_analysis.findings.told import prompt_rows
+from comfysoak_analysis.findings.told import told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -19,14 +20,14 @@ MOST_PRICES = 20  # failures whose next success is looked at
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
-    rows = prompt_rows(run)
-    rows = rows[rows["code"] == Code.OOM.value]
-    if not rows.empty:
-        yield finding(Code.OOM, rows, _words(run, rows, states), states)
+    rows = told(run, Code.OOM)
+    if rows.prompt_count:
+        words = _words(run, rows.prompts, rows.prompt_count, states)
+        yield finding(Code.OOM, rows.rows, words, states, count=rows.count, chart="vram")
 
 
-def _words(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
-    said = f"{counted(len(rows), 'prompt')} ran out of GPU memory: {mostly(rows['workflow'])}"
+def _words(run: Run, rows: pd.DataFrame, count: int, states: GpuStates) -> str:
+    said = f"{counted(count, 'prompt')} ran out of GPU memory: {mostly(rows['workflow'])}"
     nodes = mostly(rows["node_class"])
     said += f", in {nodes}." if nodes else "."
     looked_at = list(rows["moment"].head(MOST_STATES))
@@ -40,17 +41,23 @@ def _words(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
 
 def _price(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
     """What the first success after each failure took, against the median of its workflow, and whether it loaded."""
-    good = run.prompts[run.prompts["timed"] & run.prompts["ok"]].sort_values("done_at")
-    medians = good.groupby("workflow")["service_s"].median()
-    ratios, nexts = [], set()
+    good = run.prompts["timed"] & run.prompts["ok"]
+    at, service_s = run.prompts["done_at"].to_numpy(), run.prompts["service_s"].to_numpy(dtype=float)
+    ratios, loaded = [], False
     for moment, server in rows[["moment", "server"]].head(MOST_PRICES).itertuples(index=False):
-        after = good[(good["done_at"] > moment) & (good["server"] == server)].head(1)
-        if not after.empty and medians[after["workflow"].iloc[0]] > 0:
-            ratios.append(float(after["service_s"].iloc[0] / medians[after["workflow"].iloc[0]]))
-            nexts.add(str(after["id"].iloc[0]))
+        later = np.flatnonzero(good & (run.prompts["server"] == server) & (run.prompts["done_at"] > moment))
+        if not later.size:
+            continue
+        following = later[np.argmin(at[later])]
+        same = good & (run.prompts["workflow"] == run.prompts["workflow"].iloc[following])
+        usual_s = float(np.nanmedian(service_s[same])) if np.isfinite(service_s[same]).any() else 0.0
+        if usual_s > 0 and np.isfinite(service_s[following]):
+            ratios.append(float(service_s[following] / usual_s))
+            loaded |= any(
+                load.server == server and moment <= load.started <= pd.Timestamp(at[following]) for load in states.loads
+            )
     if not ratios or max(ratios) < 1.5:
         return ""
     often = "" if len(ratios) == 1 else "up to "
-    loaded = any(load.place is not None and load.place.prompt_id in nexts for load in states.loads)
     why = ", for loading models again" if loaded else ""
     return f" The next success took {often}{max(ratios):.1f} times the median of its workflow{why}."

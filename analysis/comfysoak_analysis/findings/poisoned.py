@@ -14,30 +14,49 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_INTENDED, moments
 from comfysoak_core.codes import Code
+from comfysoak_core.rows import Outcome
 
 IN_A_ROW = 3  # fewer may be one bad node
-_WORDS = "CUDA error"
+_WORDS = ("CUDA error", "an illegal memory access", "device-side assert")
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, over all servers; none where a GPU was lost, which makes every prompt fail as well."""
     if any(True for _ in gpu_lost.find(run, states)):
         return
-    rows = run.prompts[~run.prompts["outcome"].isin(NOT_INTENDED)]
-    rows = rows.assign(moment=moments(rows)).sort_values("moment")
-    parts = [part for _, of_server in rows.groupby("server") for part in _series(of_server)]
+    rows = run.notable[~run.notable["outcome"].isin(NOT_INTENDED)]
+    rows = rows.assign(moment=moments(rows))
+    broken = rows[_is_cuda_error(rows)].dropna(subset=["moment"]).sort_values("moment")
+    parts = [part for server, of_server in broken.groupby("server", observed=True)
+             for part in _series(of_server, _others(run, rows, str(server)))]  # fmt: skip
     if parts:
         words = " ".join(
             f"{counted(len(part), 'prompt')} in a row failed with a CUDA error on {part['server'].iloc[0]}."
             for part in parts
         )
-        yield finding(Code.CUDA_POISONED, pd.concat(parts, ignore_index=True), words, states)
+        yield finding(Code.CUDA_POISONED, pd.concat(parts, ignore_index=True), words, states, chart="incidents")
 
 
-def _series(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Stretches of prompts, each after the other, that all failed with a CUDA error."""
-    broken = rows["error_message"].fillna("").str.contains(_WORDS, regex=False)
-    stretch = np.cumsum(broken.ne(broken.shift()).to_numpy())
-    for _, part in rows[broken].groupby(stretch[broken.to_numpy()]):
+def _is_cuda_error(rows: pd.DataFrame) -> pd.Series:
+    """An error of CUDA itself; running out of memory is none."""
+    said = rows["error_message"].fillna("")
+    named = pd.Series(data=False, index=rows.index)
+    for words in _WORDS:
+        named |= said.str.contains(words, regex=False)
+    return named & (rows["outcome"] != Outcome.OOM.value)
+
+
+def _others(run: Run, rows: pd.DataFrame, server: str) -> np.ndarray:
+    """When any other prompt of this server ended that it had worked on: one of these ends a stretch."""
+    fine = run.prompts["ok"] & run.prompts["work"] & (run.prompts["server"] == server)
+    failed = rows[(rows["server"] == server) & ~_is_cuda_error(rows)]
+    ended = np.concatenate([run.prompts.loc[fine, "done_at"].to_numpy(), failed["moment"].to_numpy()])
+    return np.sort(ended[~np.isnat(ended)])
+
+
+def _series(broken: pd.DataFrame, others: np.ndarray) -> Iterator[pd.DataFrame]:
+    """Stretches of prompts of one server that failed with a CUDA error, with no other between them."""
+    stretch = np.searchsorted(others, broken["moment"].to_numpy(), side="right")
+    for _, part in broken.groupby(stretch):
         if len(part) >= IN_A_ROW:
             yield part

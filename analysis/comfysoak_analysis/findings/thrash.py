@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.findings.evidence import finding
-from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.model_loads import ModelLoad, Origin, let_go
@@ -29,9 +29,9 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     said, rows = [], []
     for server in sorted({load.server for load in states.loads}):
         loads = [load for load in states.loads if load.server == server]
-        executed = run.prompts[(run.prompts["server"] == server) & run.prompts["work"]].dropna(
-            subset=["start_received"]
-        )
+        mine = (run.prompts["server"] == server) & run.prompts["work"]
+        executed = run.prompts.loc[mine, ["started_at", "workflow"]].dropna(subset=["started_at"])
+        executed = executed.sort_values("started_at")
         again = _again(loads, let_go(run, server))
         paid = _first_of_each_prompt(again, executed)
         hit, changes = len(paid), _changes(executed)
@@ -46,13 +46,17 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         )
         rows += [(prompt_id, load.started, server) for load, prompt_id in paid]
     if rows:
-        yield finding(Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states)
+        yield finding(
+            Code.MODEL_THRASH, pd.DataFrame(rows, columns=["id", "moment", "server"]), " ".join(said), states,
+            certainty=Certainty.LIKELY, unless="The server was told to let its models go by somebody (POST /free).",
+            chart="loads",
+        )  # fmt: skip
 
 
 def _changes(executed: pd.DataFrame) -> int:
     """How often the next prompt was of another workflow than the one before it."""
-    workflows = executed.sort_values("start_received")["workflow"]
-    return int((workflows != workflows.shift()).iloc[1:].sum())
+    workflows = pd.factorize(executed["workflow"])[0]
+    return int(np.count_nonzero(np.diff(workflows)))
 
 
 def _again(loads: list[ModelLoad], let_go_at: list[pd.Timestamp]) -> list[ModelLoad]:
@@ -79,17 +83,17 @@ def _cost(again: list[ModelLoad]) -> str:
 
 
 def _first_of_each_prompt(loads: list[ModelLoad], executed: pd.DataFrame) -> list[tuple[ModelLoad, str | None]]:
-    """The first load within each prompt that had one, and the prompt's id (None: before the first prompt).
+    """The first load within each prompt that had one, and the prompt's id (None: not known).
 
     By the node it happened in; where none was seen by the prompt that ran then.
     """
-    executed = executed.sort_values("start_received")
-    starts, ids = executed["start_received"].to_numpy(), [None, *executed["id"]]
     moments = np.array([load.known_until.to_datetime64() for load in loads], dtype="datetime64[ns]")
-    first: dict[str | None, ModelLoad] = {}
-    for load, position in zip(loads, np.searchsorted(starts, moments, side="right"), strict=True):
-        first.setdefault(ids[position] if load.place is None else load.place.prompt_id, load)
-    return [(load, prompt_id) for prompt_id, load in first.items()]
+    places = np.searchsorted(executed["started_at"].to_numpy(), moments, side="right")
+    first: dict[int | str, tuple[ModelLoad, str | None]] = {}
+    for load, place in zip(loads, places.tolist(), strict=True):
+        prompt_id = load.place.prompt_id if load.place is not None else None
+        first.setdefault(place if prompt_id is None else prompt_id, (load, prompt_id))
+    return list(first.values())
 
 
 def _by_model(loads: list[ModelLoad]) -> str:

@@ -1,0 +1,115 @@
+"""HISTORY_BLOAT: the server's memory grows by as much a prompt as keeping the prompt in its history takes.
+
+ComfyUI keeps up to 10,000 whole prompts. Where memory went on rising after history was full, it was not that: then it
+is RAM_LEAK. Before that only the size tells: what is kept of a prompt is some times its JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.findings.evidence import finding
+from comfysoak_analysis.findings.finding import Certainty, Finding
+from comfysoak_analysis.findings.leaks import LEAST_BYTES, MIB
+from comfysoak_analysis.findings.rising import Rise, rise_of
+from comfysoak_analysis.findings.server_memory import (
+    HISTORY_MOST,
+    ServerMemory,
+    prompt_bytes,
+    running_series,
+    server_memories,
+)
+from comfysoak_analysis.findings.windows import centres_s
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.codes import Code
+
+KIB = 1024
+ENTRY_BYTES = 2 * KIB  # outputs, status and messages that are kept beside the prompt
+LEAST_TIMES, MOST_TIMES = 0.3, 12.0  # objects of Python take several times what JSON does
+FEWEST_ENTRIES = 50
+FULL_SHARE = 0.15  # of the run, that history must be full for to show what happens then
+SAME_RATE = 0.3  # of the rate before: what went on rising as fast after history was full was not history
+
+_UNLESS = f"It leaks so much a prompt: that shows when history is full ({HISTORY_MOST:,} prompts) or was cleared."
+_UNLESS_FULL = "Something else stopped growing when history was full."
+
+
+@dataclass(frozen=True, slots=True)
+class Bloat:
+    """One server whose memory grew with its history."""
+
+    memory: ServerMemory
+    rise: Rise
+    entries: float
+    bytes_an_entry: float
+    was_full: bool
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding."""
+    found = bloats(run, states)
+    if not found:
+        return
+    rows = pd.DataFrame(
+        [(one.memory.server, run.start + pd.Timedelta(seconds=one.rise.ended_s), one.memory.server) for one in found],
+        columns=["id", "moment", "server"],
+    )
+    sure = all(one.was_full for one in found)
+    words = " ".join(_words(run, one) for one in found[:3])
+    certainty, unless = (Certainty.LIKELY, _UNLESS_FULL) if sure else (Certainty.POSSIBLE, _UNLESS)
+    yield finding(Code.HISTORY_BLOAT, rows, words, states, certainty=certainty, unless=unless, chart="processes")
+
+
+def bloats(run: Run, states: GpuStates) -> list[Bloat]:
+    """The servers whose rise of memory is explained by their history, the largest first."""
+    memories = server_memories(run)
+    found = [one for memory in memories if (one := _bloat(run, states, memory, len(memories))) is not None]
+    return sorted(found, key=lambda one: -one.rise.total)
+
+
+def _bloat(run: Run, states: GpuStates, memory: ServerMemory, tested: int) -> Bloat | None:
+    size = prompt_bytes(run)
+    filling = np.isfinite(memory.history) & ~memory.is_full
+    if size is None or not filling.any():
+        return None
+    rise = rise_of(running_series(run, states, memory, filling), LEAST_BYTES, 0.01 / tested)
+    entries_per_s, entries = _entries(memory, filling)
+    if rise is None or entries < FEWEST_ENTRIES or entries_per_s <= 0:
+        return None
+    each = rise.trend.slope_per_s / entries_per_s
+    whole = size + ENTRY_BYTES
+    if not LEAST_TIMES * whole <= each <= MOST_TIMES * whole:
+        return None
+    was_full = memory.is_full.mean() >= FULL_SHARE
+    if was_full and _still_rises(run, states, memory, rise):
+        return None
+    return Bloat(memory, rise, entries, each, bool(was_full))
+
+
+def _entries(memory: ServerMemory, filling: np.ndarray) -> tuple[float, float]:
+    """How fast history grew and by how many entries, less where it was cleared."""
+    grown = np.diff(memory.history[filling])
+    entries = float(grown[grown > 0].sum())
+    at = centres_s(memory.rss.grid)[filling]
+    return entries / max(float(np.ptp(at)), 1e-9), entries
+
+
+def _still_rises(run: Run, states: GpuStates, memory: ServerMemory, before: Rise) -> bool:
+    """Whether memory went on rising at a similar rate when history could not."""
+    full = running_series(run, states, memory, memory.is_full)
+    after = rise_of(full, 0.0)
+    return after is not None and after.trend.slope_per_s > SAME_RATE * before.trend.slope_per_s
+
+
+def _words(run: Run, one: Bloat) -> str:
+    size = (prompt_bytes(run) or 0.0) / KIB
+    said = (
+        f"{one.memory.server}: its memory grew by {one.rise.total / MIB:,.0f} MiB while its history grew by "
+        f"{one.entries:,.0f} prompts: {one.bytes_an_entry / KIB:,.1f} KiB each, of prompts of {size:,.1f} KiB as JSON."
+    )
+    return said + (" It stopped when history was full." if one.was_full else "")

@@ -1,0 +1,138 @@
+"""IDLE_WITH_QUEUE: prompts waited and the GPU did nothing for long, and what kept it waiting as far as that shows.
+
+Short pauses between nodes and prompts are in every run; only stretches of ten seconds and more count, outside of
+warm-up, settling and cold starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.buckets import Buckets, Floats
+from comfysoak_analysis.findings.evidence import counted, finding
+from comfysoak_analysis.findings.finding import Certainty, Finding
+from comfysoak_analysis.findings.whose import gpus, gpus_of
+from comfysoak_analysis.findings.windows import centres_s
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.codes import Code
+
+IDLE = 0.05  # utilisation
+STRETCH_S = 10.0
+LEAST_S, LEAST_SHARE = 30.0, 0.05  # of the time in which something was queued
+STUCK_S = 60.0  # with no prompt ended
+_UNLESS = "Its nodes work so long on the CPU, or wait for something else, because they are meant to."
+MOST_HELD_S = 5.0  # a reading of the queue counts so long
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """One server with its stretches (from, to, in seconds after the start), and what they were spent on."""
+
+    server: str
+    stretches: tuple[tuple[float, float], ...]
+    queued_s: float
+    loading_s: float
+    stuck_s: float
+
+    @property
+    def idle_s(self) -> float:
+        """All stretches together."""
+        return sum(end - begin for begin, end in self.stretches)
+
+
+def find(run: Run, states: GpuStates) -> Iterable[Finding]:
+    """At most one finding, the server that wasted most first."""
+    found = sorted(_all(run, states), key=lambda one: -one.idle_s)
+    if not found:
+        return
+    rows = [
+        (one.server, run.start + pd.Timedelta(seconds=begin), one.server) for one in found for begin, _ in one.stretches
+    ]
+    sure = all(gpus_of(run, one.server) for one in found)
+    yield finding(
+        Code.IDLE_WITH_QUEUE, pd.DataFrame(rows, columns=["id", "moment", "server"]),
+        " ".join(map(_words, found[:3])), states, chart="utilisation",
+        certainty=Certainty.LIKELY if sure else Certainty.POSSIBLE,
+        unless=_UNLESS if sure else "None of the GPUs that were watched is that server's.",
+    )  # fmt: skip
+
+
+def _all(run: Run, states: GpuStates) -> Iterator[Idle]:
+    tracks = run.tracks("server", ("queue_pending",), by="server")
+    use = {uuid: track["utilisation_ratio"].mean for uuid, track in run.tracks("gpu", ("utilisation_ratio",)).items()}
+    counts = _counts(run)
+    for server, track in tracks.items():
+        uuids = [uuid for uuid in gpus_of(run, server) or [gpu.uuid for gpu in gpus(run)] if uuid in use]
+        if not uuids:
+            continue
+        queued = (_held(track["queue_pending"]) >= 1) & counts
+        idle = queued & np.all([np.nan_to_num(use[uuid], nan=1.0) < IDLE for uuid in uuids], axis=0)
+        width_s = run.coarse.width_s
+        stretches = tuple(one for one in _stretches(idle, width_s) if one[1] - one[0] >= STRETCH_S)
+        queued_s = float(queued.sum()) * width_s
+        if sum(end - begin for begin, end in stretches) >= max(LEAST_S, LEAST_SHARE * queued_s):
+            yield Idle(server, stretches, queued_s, *_spent(run, states, server, stretches))
+
+
+def _counts(run: Run) -> np.ndarray:
+    """Where there was load to be measured."""
+    at_s = centres_s(run.coarse)
+    counts = np.ones(run.coarse.count, dtype=bool)
+    for phase in run.phases:
+        if phase.name in NOT_MEASURED_PHASES:
+            begin_s, end_s = ((edge - (run.start_ns or 0)) / NS_PER_S for edge in (phase.started_ns, phase.ended_ns))
+            counts &= (at_s < begin_s) | (at_s >= end_s)
+    return counts
+
+
+def _held(track: Buckets) -> Floats:
+    """The least that was queued, held between two readings; NaN where the last one is too old."""
+    known = np.isfinite(track.low)
+    last = np.maximum.accumulate(np.where(known, np.arange(known.size), -1))
+    fresh = (last >= 0) & (np.arange(known.size) - last <= max(MOST_HELD_S / track.grid.width_s, 0))
+    return np.where(fresh, track.low[np.maximum(last, 0)], np.nan)
+
+
+def _stretches(where: np.ndarray, width_s: float) -> Iterator[tuple[float, float]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], where, [False])).astype(np.int8)))
+    for first, last in edges.reshape(-1, 2):
+        yield float(first) * width_s, float(last) * width_s
+
+
+def _spent(run: Run, states: GpuStates, server: str, stretches: tuple[tuple[float, float], ...]) -> tuple[float, float]:
+    """Of all stretches, how long models were loading, and how long nothing ended."""
+    loads = [load for load in states.loads if load.server == server and load.lasted_s is not None]
+    begins = run.since_start_s(pd.Series([load.started for load in loads], dtype="datetime64[ns]"))
+    begins = begins - np.array([load.read_s or 0.0 for load in loads])
+    ends = run.since_start_s(pd.Series([load.known_until for load in loads], dtype="datetime64[ns]"))
+    done = np.sort(run.since_start_s(run.prompts.loc[run.prompts["server"] == server, "done_at"].dropna()))
+    loading_s = stuck_s = 0.0
+    for begin, end in stretches:
+        overlap = float(np.clip(np.minimum(ends, end) - np.maximum(begins, begin), 0.0, None).sum())
+        loading_s += min(overlap, end - begin)
+        ended = np.searchsorted(done, end) - np.searchsorted(done, begin)
+        if end - begin >= STUCK_S and not ended and overlap < (end - begin) / 2:
+            stuck_s += end - begin
+    return loading_s, stuck_s
+
+
+def _words(one: Idle) -> str:
+    said = (
+        f"{one.server}: its GPU was idle for {one.idle_s:,.0f} s of {one.queued_s:,.0f} s in which prompts waited, in "
+        f"{counted(len(one.stretches), 'stretch')}, first {one.stretches[0][0]:,.0f} s into the run."
+    ).replace("stretchs", "stretches")
+    rest_s = one.idle_s - one.loading_s - one.stuck_s
+    spent = (
+        (one.loading_s, "models were loading"),
+        (one.stuck_s, "no prompt ended (a stuck worker or node)"),
+        (rest_s, "prompts went on without the GPU (nodes that work on the CPU, or wait)"),
+    )
+    parts = [f"for {seconds:,.0f} s {what}" for seconds, what in spent if seconds >= 1]
+    return f"{said} Of that, {', '.join(parts)}."

@@ -1,0 +1,129 @@
+"""Does something rise and go on rising? What leaks, drifts and disks that fill have in common.
+
+A trend alone is not enough: memory that fills up to a plateau, a step when another model came, a sawtooth that was
+recorded on its way up all have one. So a rise counts only where a line to the end fits it better than one step, a line
+that ends in a plateau fits it no better, and it was never given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from comfysoak_analysis.buckets import Floats
+from comfysoak_analysis.statistics.series import memory_of
+from comfysoak_analysis.statistics.trend import Trend, trend
+
+SKIPPED = 0.2  # of the time, at the start: caches fill, allocators reserve
+CHANCE = 0.01  # of one false alarm in all that is tested together
+FEWEST = 5
+SURE = 9.0  # how much better a plateau must fit, in units of the noise of one independent point
+GIVEN_BACK = 0.75  # of the rise; noise stays below it, a sawtooth does not
+_SMOOTH = 20  # parts of the series
+_KNEES = np.linspace(0.25, 0.9, 14)  # where a plateau may begin, as shares of what is tested
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Something measured over time, in buckets; `strata` says which points may be compared with each other."""
+
+    subject: str
+    seconds: Floats
+    values: Floats
+    strata: Sequence[Hashable] | np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """A series that rises and goes on rising."""
+
+    series: Series
+    trend: Trend
+    began_s: float
+    ended_s: float
+
+    @property
+    def total(self) -> float:
+        """From the first to the last point, at the slope within strata."""
+        return self.trend.slope_per_s * (self.ended_s - self.began_s)
+
+
+def rises(tested: Sequence[Series], least: float) -> list[Rise]:
+    """Those that rise by `least` or more from first to last, the steepest first.
+
+    All of `tested` together have a chance of one in a hundred to give one where nothing rises.
+    """
+    limit = CHANCE / max(len(tested), 1)
+    found = [rise for series in tested if (rise := rise_of(series, least, limit)) is not None]
+    return sorted(found, key=lambda one: -one.total)
+
+
+def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
+    """One series by itself; `limit` is the p it must stay below."""
+    known = np.flatnonzero(np.isfinite(series.values))
+    if known.size < FEWEST:
+        return None
+    seconds, values = series.seconds[known], series.values[known]
+    strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
+    slope = trend(seconds, values, strata, skip=SKIPPED)
+    if slope is None or not slope.rises(limit):
+        return None
+    found = Rise(series, slope, float(seconds.min()), float(seconds.max()))
+    late = seconds >= seconds.min() + SKIPPED * np.ptp(seconds)
+    levels = levelled(seconds[late], values[late], strata[late], slope.slope_per_s)
+    if found.total < least or not _goes_on(*levels) or _was_given_back(*levels, slope.slope_per_s):
+        return None
+    return found
+
+
+def levelled(seconds: Floats, values: Floats, strata: np.ndarray, slope: float) -> tuple[Floats, Floats]:
+    """Times and values in order of time, as if all were of one stratum: less what each lies above the others."""
+    rest = values - slope * seconds
+    levels = values.copy()
+    for label in np.unique(strata):
+        levels[strata == label] -= np.median(rest[strata == label])
+    order = np.argsort(seconds, kind="stable")
+    return seconds[order], levels[order]
+
+
+def _codes(strata: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in strata], dtype=np.int64)
+
+
+def _goes_on(seconds: Floats, levels: Floats) -> bool:
+    """Whether a line to the end tells it better than one step, and a line that ends in a plateau no better."""
+    if levels.size < FEWEST:
+        return False
+    at = (seconds - seconds[0]) / max(float(np.ptp(seconds)), 1e-9)
+    line, rest = _misfit(at, levels)
+    plateau, rest_of_plateau = min((_misfit(np.minimum(at, knee), levels) for knee in _KNEES), key=lambda one: one[0])
+    memory = memory_of(rest_of_plateau if plateau < line else rest)
+    least = 1e-9 * float(np.var(levels)) * levels.size  # what rounding leaves of a series without noise
+    sure = (line - plateau) * levels.size / memory > SURE * max(plateau, least)
+    return line <= _step_misfit(levels) + least and not sure
+
+
+def _misfit(at: Floats, levels: Floats) -> tuple[float, Floats]:
+    """The sum of squares that a line over `at` leaves, and what it leaves."""
+    across, up = at - at.mean(), levels - levels.mean()
+    rest = up - across * (float(across @ up) / max(float(across @ across), 1e-12))
+    return float(rest @ rest), rest
+
+
+def _step_misfit(levels: Floats) -> float:
+    """The sum of squares that the best single step leaves."""
+    centred = levels - levels.mean()
+    before = np.arange(1, levels.size)
+    explained = np.cumsum(centred)[:-1] ** 2 * levels.size / (before * (levels.size - before))
+    return float(centred @ centred - explained.max())
+
+
+def _was_given_back(seconds: Floats, levels: Floats, slope: float) -> bool:
+    """Whether most of the rise was once lost again."""
+    width = max(levels.size // _SMOOTH, 1)
+    smooth = np.convolve(levels, np.ones(width) / width, mode="valid")
+    fall = float((np.maximum.accumulate(smooth) - smooth).max())
+    return fall > GIVEN_BACK * slope * float(np.ptp(seconds))

@@ -1,0 +1,108 @@
+"""The memory of each server's process over time: what RAM_LEAK and HISTORY_BLOAT look at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from comfysoak_analysis.buckets import Buckets, Floats
+from comfysoak_analysis.findings.leaks import settled_series
+from comfysoak_analysis.findings.once import once
+from comfysoak_analysis.findings.rising import Series
+from comfysoak_analysis.findings.whose import server_processes
+from comfysoak_analysis.findings.windows import centres_s, load_levels, low_points, starts_label, together
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+
+HISTORY_MOST = 10_000  # entries that ComfyUI keeps
+_NEARLY = 0.995
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMemory:
+    """One server: resident memory in coarse buckets, which process it was, and how long its history was."""
+
+    server: str
+    rss: Buckets
+    process: np.ndarray  # a number for each process it was
+    history: Floats  # entries, held between two readings; NaN where it is not known
+
+    @property
+    def is_full(self) -> np.ndarray:
+        """Where history was at its cap: there it cannot explain a rise."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.history >= _NEARLY * HISTORY_MOST)
+
+
+@once
+def server_memories(run: Run) -> tuple[ServerMemory, ...]:
+    """Those whose processes were watched."""
+    known = server_processes(run)
+    if not known:
+        return ()
+    tracks = run.tracks("processes", ("rss_bytes",), by="pid")
+    histories = run.tracks("server", ("history_length",), by="server")
+    found = []
+    for server in sorted({one.server for one in known}):
+        parts = [tracks[str(one.pid)]["rss_bytes"] for one in known if one.server == server and str(one.pid) in tracks]
+        if parts:
+            length = histories[server]["history_length"].mean if server in histories else None
+            found.append(_joined(server, parts, length))
+    return tuple(found)
+
+
+def _joined(server: str, parts: list[Buckets], length: Floats | None) -> ServerMemory:
+    """Processes that were one server one after the other, as one track."""
+    grid = parts[0].grid
+    mean, low, high = (np.full(grid.count, np.nan) for _ in range(3))
+    process = np.zeros(grid.count, dtype=np.int64)
+    for number, part in enumerate(parts):
+        here = np.isfinite(part.low)
+        mean[here], low[here], high[here] = part.mean[here], part.low[here], part.high[here]
+        process[here] = number
+    history = np.full(grid.count, np.nan) if length is None else _held(length)
+    return ServerMemory(server, Buckets(grid, mean, low, high), process, history)
+
+
+def _held(values: Floats) -> Floats:
+    """The last known value, where there is none."""
+    last = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(values.size), -1))
+    return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)
+
+
+def running_series(run: Run, states: GpuStates, memory: ServerMemory, chosen: np.ndarray | None = None) -> Series:
+    """Low points of resident memory, apart for each process, the models it has read so far, and the load.
+
+    A model stays in memory after it has left the GPU: what counts is which were ever loaded since the start.
+    """
+    grid = memory.rss.grid
+    read = _read_so_far(run, states, memory.server, centres_s(grid))
+    labels = together(memory.process, starts_label(run, memory.server, grid), read, load_levels(run))
+    lows = memory.rss.low if chosen is None else np.where(chosen, memory.rss.low, np.nan)
+    return low_points(memory.server, grid, lows, labels)
+
+
+def settled(run: Run, memory: ServerMemory) -> Series | None:
+    """What was left after each settle."""
+    return settled_series(run, memory.server, memory.rss)
+
+
+def _read_so_far(run: Run, states: GpuStates, server: str, at_s: Floats) -> np.ndarray:
+    """How many different models had been loaded."""
+    first: dict[str, float] = {}
+    for load in states.loads:
+        if load.server == server:
+            first.setdefault(load.label, (load.known_until - run.start).total_seconds())
+    return np.searchsorted(np.sort(np.array(list(first.values()))), at_s)
+
+
+@once
+def prompt_bytes(run: Run) -> float | None:
+    """The mean size of a prompt's graph as JSON, by the weights of the mix; None where no graph is known."""
+    workloads = [one for one in (run.plan.workloads if run.plan is not None else ()) if one.graph]
+    weight = sum(one.weight for one in workloads)
+    if not workloads or weight <= 0:
+        return None
+    return sum(one.weight * len(json.dumps(one.graph)) for one in workloads) / weight

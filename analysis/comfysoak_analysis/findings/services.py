@@ -1,0 +1,56 @@
+"""Service times of the run as detectors compare them: of the same workflow, warm with warm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.buckets import Floats
+from comfysoak_analysis.findings.once import once
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_core.rows import Outcome
+
+MOST = 300_000  # prompts looked at, evenly chosen of more
+_LOAD_BEFORE_S = 0.5  # a load is told so long before the prompt it is for is seen to start
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Successful prompts of measured load in order of time, a place in each array; names by their numbers."""
+
+    at_s: Floats  # when work began, in seconds after the start
+    log_s: Floats  # logarithm of the service time: a slowdown is a sum
+    server: np.ndarray
+    workflow: np.ndarray
+    is_cold: np.ndarray  # a model was loaded meanwhile
+    servers: tuple[str, ...]
+    workflows: tuple[str, ...]
+
+
+@once
+def services(run: Run, states: GpuStates) -> Services:
+    """Those with a service time, `MOST` at most."""
+    prompts = run.prompts
+    chosen = prompts["timed"] & prompts["ok"] & (prompts["outcome"] == Outcome.SUCCESS.value)
+    known = np.flatnonzero(np.asarray(chosen & (prompts["service_s"] > 0) & prompts["started_at"].notna(), dtype=bool))
+    known = known[:: -(-known.size // MOST) if known.size else 1]
+    rows = prompts[["started_at", "service_s", "server", "workflow"]].iloc[known]
+    at_s, lasted_s = run.since_start_s(rows["started_at"]), rows["service_s"].to_numpy(dtype=float)
+    server, servers = pd.factorize(rows["server"].astype(object))
+    workflow, workflows = pd.factorize(rows["workflow"].astype(object))
+    cold = np.zeros(at_s.size, dtype=bool)
+    for number, name in enumerate(servers):
+        mine = server == number
+        cold[mine] = _loaded_meanwhile(run, states, str(name), at_s[mine], lasted_s[mine])
+    names = tuple(str(name) for name in servers), tuple(str(name) for name in workflows)
+    return Services(at_s, np.log(lasted_s), server, workflow, cold, *names)
+
+
+def _loaded_meanwhile(run: Run, states: GpuStates, server: str, at_s: Floats, lasted_s: Floats) -> np.ndarray:
+    starts = [load.started for load in states.loads if load.server == server]
+    loads = np.sort(run.since_start_s(pd.Series(starts, dtype="datetime64[ns]")))
+    first, last = np.searchsorted(loads, at_s - _LOAD_BEFORE_S), np.searchsorted(loads, at_s + lasted_s)
+    return np.asarray(last > first)
