@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comfysoak_analysis.compare.blocks import as_goals
 from comfysoak_analysis.findings.detectors import find_all
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
@@ -21,6 +22,7 @@ def judge(run: Run, states: GpuStates, *, live: bool = False) -> Verdict:
     goals = () if run.is_watching else evaluate(run, findings, loads=states.loads)
     gpu_matters = any(goal.measure.startswith("gpu.") for goal in goals) or any(finding.states for finding in findings)
     against = doubts(run, findings, live=live, gpu_matters=gpu_matters)
+    goals = (*as_goals(run, against), *goals)
     on_undecided = run.plan.on_undecided if run.plan is not None else "fail"
     conclusion = Conclusion.WATCHED if run.is_watching else conclude(goals, against, on_undecided)
     return Verdict(

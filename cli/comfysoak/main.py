@@ -19,6 +19,7 @@ VERBS = {
     "run": "load, watch, record, report: the main job",
     "worker": "make load on this machine for a run on another",
     "report": "make the report of a recorded run again",
+    "compare": "is it worse? runs against runs, with statistics and an exit code",
     "plan": "how many GPUs a demand needs, from what was measured",
     "probe": "watch the GPU and the host alone",
     "sim": "start the embedded ComfyUI simulator alone",

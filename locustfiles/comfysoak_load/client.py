@@ -16,6 +16,7 @@ from comfysoak_core.comfyui.expected import files_expected
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.variation import Draw
 from comfysoak_core.rows import Outcome, Prompt
+from comfysoak_core.scenario.stage import Block
 from comfysoak_load.process.load_process import LoadProcess
 from comfysoak_load.prompts.back_off import BackOff
 from comfysoak_load.prompts.intent import Intent, mistaken
@@ -67,6 +68,7 @@ class ComfyClient:
         self._fire = fire
         self._seat = process.seat()
         self._count = 0
+        self._block: Block | None = None
         self._run: PromptRun | None = None
         self._back_off = BackOff()
         self.think_s = 0.0  # how long to pause after the last prompt
@@ -93,18 +95,26 @@ class ComfyClient:
         """
         if self._is_stopping:
             raise gevent.GreenletExit
-        numbers = self._process.draw(self._seat.number, self._count)
-        self._count += 1
+        numbers = self._numbers()
         aim = self._aim(numbers, workflow)
         think_s = numbers.uniform(*aim.workload.think_s)
         del numbers  # 2.5 KB a user, and a prompt may take long
-        while not self._process.sending.is_set():
+        while not (self._process.sending.is_set() and self._process.fleet.may_have(aim.connection.target)):
             self._process.sending.wait()
             aim = replace(aim, connection=self._seat.reach(aim.workload.needs(aim.drawn)))
         row = self._see_through(aim, self._process.clock.now_ns(), not_at_all, self._process.sending.wait)
         self.think_s = think_s
         self._back_off.pause_after(row)
         return row
+
+    def _numbers(self) -> random.Random:
+        """Those of this user's next prompt. Both blocks of a pair begin with the same ones."""
+        block = self._process.block
+        if block != self._block:
+            self._block, self._count = block, 0
+        user = self._seat.number if block is None else f"{self._seat.number}/pair {block.pair}"
+        self._count += 1
+        return self._process.draw(user, self._count - 1)
 
     def aim(self, numbers: random.Random, workflow: str | None = None, inputs: Mapping[str, Any] | None = None) -> Aim:
         """What an arrival sends, and where to; waits a little for a socket that is still opening.

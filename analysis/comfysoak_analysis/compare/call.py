@@ -1,4 +1,4 @@
-"""One call of `comfysoak compare`: what it reads, what it writes, in which order. Nothing is written before all is read."""
+"""One call of `comfysoak compare`: what it reads and what it writes. Nothing is written before all is read."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ KEPT_MOST = 60  # runs in a baseline file that a history goes on in
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was asked for. `new` and `baseline` are run directories or baseline files; no baseline: one interleaved run,
-    or only a baseline file to be saved.
+    """What was asked for. `new` and `baseline` are run directories or baseline files.
+
+    No baseline: one interleaved run, or only a baseline file to be saved.
     """
 
     new: tuple[Path, ...]

@@ -14,7 +14,12 @@ MARKS = {
     Conclusion.CANNOT_TELL: "❔",
     Conclusion.NOT_COMPARABLE: "⚠️",
 }
-_STANDINGS: Mapping[str, str] = {Standing.WORSE: "❌", Standing.BETTER: "🟢", Standing.SAME: "✅", Standing.UNKNOWN: "❔"}
+_STANDINGS: Mapping[str, str] = {
+    Standing.WORSE: "❌",
+    Standing.BETTER: "🟢",
+    Standing.SAME: "✅",
+    Standing.UNKNOWN: "❔",
+}
 
 
 def markdown(comparison: Comparison) -> str:

@@ -28,7 +28,7 @@ SKETCH_POINTS = 129  # quantiles at even steps, both ends included
 COURSE_BUCKETS = 120
 FEW_FOR_A_BUCKET = 3
 MOST_WORKFLOWS = 20
-_OF_A_WORKFLOW = ("prompts.failed", "prompts.latency.p50", "prompts.latency.p95", "prompts.service.p50")
+OF_A_WORKFLOW = ("prompts.failed", "prompts.latency.p50", "prompts.latency.p95", "prompts.service.p50")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +94,27 @@ def summarise(run: Run, besides: Iterable[str] = ()) -> RunSummary:
             "Name runs of `comfysoak run`.",
         )
     told = run.recording.run
-    found = [doubt for doubt in doubts(run) if doubt.weight is Weight.INVALID]
+    findings = find_all(run, GpuStates(run))
+    found = [doubt for doubt in doubts(run, findings) if doubt.weight is Weight.INVALID]
     return RunSummary(
         name=bounded(told.name, 200),
         id=told.id,
         started_ns=run.start_ns or 0,
         duration_s=run.duration_s,
         facts=facts_of(run),
-        figures=tuple(_figures(run, besides)),
-        workflows=tuple(_workflows(run)),
-        course=_course(run),
+        figures=tuple(_figures(run, findings, besides)),
+        workflows=tuple(workflow_times(run.prompts)),
+        course=course_of(run, run.prompts),
         invalid=tuple(bounded(f"{doubt.what} {doubt.remedy}", 300) for doubt in found),
     )
 
 
-def _figures(run: Run, besides: Iterable[str]) -> Iterator[Figure]:
-    findings, loads = find_all(run, GpuStates(run)), model_loads(run)
+def _figures(run: Run, findings: Sequence[Finding], besides: Iterable[str]) -> Iterator[Figure]:
+    loads = model_loads(run)
     names = run.prompts["workflow"].value_counts().index[:MOST_WORKFLOWS]
     wanted = [parse_measure(name) for name in MEASURES]
     if len(names) > 1:
-        wanted += [of_workflow(base, str(name)) for name in names for base in _OF_A_WORKFLOW]
+        wanted += [of_workflow(base, str(name)) for name in names for base in OF_A_WORKFLOW]
     wanted += [parse_measure(name) for name in besides]
     for one in {one.name: one for one in wanted}.values():
         found = measure(one.base, _evidence(run, findings, loads, one))
@@ -125,8 +126,9 @@ def _evidence(run: Run, findings: Sequence[Finding], loads: Sequence[ModelLoad],
     return Evidence(run, findings, loads, dict(one.filters))
 
 
-def _workflows(run: Run) -> Iterator[WorkflowTimes]:
-    timed = run.prompts[run.prompts["timed"]]
+def workflow_times(prompts: pd.DataFrame) -> Iterator[WorkflowTimes]:
+    """How the times of each workflow are spread, the busiest first."""
+    timed = prompts[prompts["timed"]]
     for name in timed["workflow"].value_counts().index[:MOST_WORKFLOWS]:
         part = timed[timed["workflow"] == name]
         if len(part):
@@ -142,8 +144,9 @@ def sketch(values: pd.Series) -> Sketch:
     return Sketch(int(known.size), tuple(_short(point) for point in points))
 
 
-def _course(run: Run) -> TimeCourse | None:
-    timed = run.prompts[run.prompts["timeable"]].dropna(subset=["latency_s", "done_at"])
+def course_of(run: Run, prompts: pd.DataFrame) -> TimeCourse | None:
+    """How the times of these prompts of a run went; None where nothing was timed."""
+    timed = prompts[prompts["timeable"]].dropna(subset=["latency_s", "done_at"])
     if timed.empty or run.duration_s <= 0:
         return None
     wanted = min(max(len(timed) // (2 * FEW_FOR_A_BUCKET), 4), COURSE_BUCKETS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ Examples:
   comfysoak run                                        the demo; needs no ComfyUI and no GPU
   comfysoak run soak.yaml --target http://gpu-1:8188
   comfysoak run soak.yaml --duration 10m --users 8     the same shape, shorter and smaller
+  comfysoak run soak.yaml --ab http://old:8188 http://new:8188   is the new one worse? both in turn, in blocks
   comfysoak run soak.yaml --set load.0.for=30s --json  verdict as JSON on stdout
   comfysoak run soak.yaml --master --workers 3 --bind 10.0.0.5:5557   load from three machines: comfysoak worker
 Exit codes: 0 goals met, 1 a goal missed, 2 wrong call or scenario, 3 not valid or cannot tell, 4 target not ready,
@@ -31,6 +33,10 @@ Exit codes: 0 goals met, 1 a goal missed, 2 wrong call or scenario, 3 not valid 
 @click.command(epilog=EPILOG)
 @click.argument("scenario", default="")
 @click.option("--target", help="Load this ComfyUI instead of the scenario's target.")
+@click.option(
+    "--ab", nargs=2, metavar="URL_OLD URL_NEW", help="Load these two in turn, and say whether the new is worse."
+)
+@click.option("--ab-block", metavar="TIME", help="With --ab: how long one is loaded before the other, e.g. 60s.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
 @click.option("--duration", help="Stretch or shrink all stages to this time together, e.g. 10m.")
 @click.option("--max-duration", help="End at the latest after this time, whatever stage is on, e.g. 2h.")
@@ -50,6 +56,8 @@ Exit codes: 0 goals met, 1 a goal missed, 2 wrong call or scenario, 3 not valid 
 def command(
     scenario: str,
     target: str | None,
+    ab: tuple[str, str] | None,
+    ab_block: str | None,
     out: Path,
     duration: str | None,
     max_duration: str | None,
@@ -73,7 +81,8 @@ def command(
     from comfysoak_core.scenario.resolve import resolve
 
     path = places.find_scenario(scenario) if scenario else places.demo_scenario()
-    overrides = list(settings)
+    sides = _sides(ab, ab_block, target)
+    overrides = [*([f"target={json.dumps({'comfyui': sides})}"] if sides else []), *settings]
     if target is not None:
         overrides.append(f"target={json.dumps({'comfyui': as_url(target, '--target')})}")
     if seed is not None:
@@ -87,10 +96,30 @@ def command(
         plan = plan.model_copy(update={"max_duration_s": as_seconds(max_duration, "--max-duration")})
     if users is not None:
         plan = plan.with_users(users)
+    if sides:
+        plan = _interleaved(plan, sides, ab_block)
     call = None
     if master:
         call = _master_call(workers, bind, workers_within, worker_silence, processes)
     return _run(plan, out, call, processes=processes, web=web, quiet=quiet, as_json=as_json)
+
+
+def _sides(ab: tuple[str, str] | None, block: str | None, target: str | None) -> list[str]:
+    """The servers of --ab; empty without it."""
+    if ab is None:
+        if block is not None:
+            raise click.UsageError("--ab-block says how long each server of --ab is loaded at a time: --ab OLD NEW")
+        return []
+    if target is not None:
+        raise click.UsageError("--ab names both servers itself: leave --target out")
+    return [as_url(url, "--ab") for url in ab]
+
+
+def _interleaved(plan: Plan, sides: Sequence[str], block: str | None) -> Plan:
+    from comfysoak_core.scenario.interleaving import interleaved
+
+    old, new = sides
+    return interleaved(plan, old, new, None if block is None else as_seconds(block, "--ab-block"))
 
 
 def _master_call(workers: int, bind: str, within: str, silence: str, processes: int) -> MasterCall:

@@ -198,7 +198,43 @@ class Wave(_Curve):
         return f"{self.low:.3g} to {self.high:.3g} in waves"
 
 
-Curve = Annotated[Line | Steps | Spike | Wave, Field(discriminator="kind")]
+class Slice(_Curve):
+    """The stretch of another shape from `from_s` on, where that shape goes over `whole_s`."""
+
+    LEVELS: ClassVar = ("highest", "highest")  # it has none of its own
+
+    kind: Literal["slice"] = "slice"
+    of: Annotated[Line | Steps | Spike | Wave, Field(discriminator="kind")]
+    from_s: float = Field(ge=0)
+    whole_s: float = Field(gt=0)
+
+    @property
+    def highest(self) -> float:
+        """That of the whole shape."""
+        return self.of.highest
+
+    def at(self, elapsed_s: float, duration_s: float) -> float:  # noqa: ARG002  # the whole shape's length counts
+        """As the whole shape at that moment."""
+        return self.of.at(self.from_s + elapsed_s, self.whole_s)
+
+    def amount(self, elapsed_s: float, duration_s: float) -> float:  # noqa: ARG002  # the whole shape's length counts
+        """What goes by of the whole shape meanwhile."""
+        return self.of.amount(self.from_s + elapsed_s, self.whole_s) - self.of.amount(self.from_s, self.whole_s)
+
+    def scaled(self, factor: float, *, whole: bool = False) -> Self:
+        """The same stretch of the scaled shape."""
+        return self.model_copy(update={"of": self.of.scaled(factor, whole=whole)})
+
+    def stretched(self, factor: float) -> Self:
+        """The same share of the stretched shape."""
+        of, times = self.of.stretched(factor), {"from_s": self.from_s * factor, "whole_s": self.whole_s * factor}
+        return self.model_copy(update={"of": of, **times})
+
+    def __str__(self) -> str:
+        return f"{self.of} from {self.from_s:.3g} s on"
+
+
+Curve = Annotated[Line | Steps | Spike | Wave | Slice, Field(discriminator="kind")]
 
 
 def _share(elapsed_s: float, duration_s: float) -> float:

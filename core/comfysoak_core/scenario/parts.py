@@ -125,9 +125,12 @@ class LoadPart:
         self._leg = self._leg_from(began_s, 0.0)
         self._is_new = True  # the leg has not been shown yet
         self._pause: _Pause | None = None
+        self._emptying: _Emptying | None = None
 
     def at(self, facts: Facts) -> Now | Over:
-        """On its way, or settling."""
+        """On its way, settling, or, at the end of a block, waiting for what is open."""
+        if self._emptying is not None:
+            return Over(facts.now_s) if self._emptying.is_over(facts) else self._emptied()
         if self._pause is not None:
             if not self._pause.is_over(facts):
                 return self._paused(self._pause)
@@ -142,6 +145,10 @@ class LoadPart:
         return self._at_end_of_leg(self._leg.zero_s + self._leg.until_s, facts)
 
     def _at_end_of_leg(self, at_s: float, facts: Facts) -> Now | Over:
+        if self._stage.block is not None:
+            self._emptying = _Emptying(max(at_s, facts.now_s) + self._patience_s)
+            self._emptying.is_over(facts)
+            return self._emptied()
         settle = self._stage.settle
         if settle is None or self._leg.until_s < self._next_settle_s:
             return Over(at_s)
@@ -161,6 +168,11 @@ class LoadPart:
 
     def _under_load(self, load_s: float) -> Now:
         return Now(self._number, self._stage.phase, load_s, self._stage.users_at(load_s), self._leg)
+
+    def _emptied(self) -> Now:
+        """Users stay, and send nothing; no arrival is due."""
+        load_s = self._leg.until_s
+        return Now(self._number, self._stage.phase, load_s, self._stage.users_at(load_s))
 
     def _paused(self, pause: _Pause) -> Now:
         """Users stay, with their sockets, and send nothing."""
@@ -199,15 +211,27 @@ class DrainPart:
     def __init__(self, number: int, phase: str, began_s: float, *, patience_s: float) -> None:
         self._number = number
         self._phase = phase
-        self._give_up_s = began_s + patience_s
-        self._is_told = False
+        self._emptying = _Emptying(began_s + patience_s)
 
     def at(self, facts: Facts) -> Now | Over:
         """Until no prompt is open."""
-        if self._is_told and (facts.idle or facts.now_s >= self._give_up_s):
+        if self._emptying.is_over(facts):
             return Over(facts.now_s)
-        self._is_told = True
         return Now(self._number, self._phase, 0.0, 0, draining=True)
+
+
+class _Emptying:
+    """What is open ends, until `give_up_s` at the latest."""
+
+    def __init__(self, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
+        self._is_told = False  # facts are of the time before until the pause has been told
+
+    def is_over(self, facts: Facts) -> bool:
+        """Whether nothing is open any more, or the time is up."""
+        over = self._is_told and (facts.idle or facts.now_s >= self._give_up_s)
+        self._is_told = True
+        return over
 
 
 class _Pause:
@@ -215,8 +239,7 @@ class _Pause:
 
     def __init__(self, errand: Errand, began_s: float, patience_s: float) -> None:
         self._errand = errand
-        self._give_up_s = began_s + patience_s
-        self._is_told = False  # facts are of the time before until the pause has been told
+        self._emptying = _Emptying(began_s + patience_s)
         self._left_behind_s: float | None = None  # set when the errand begins
 
     @property
@@ -228,7 +251,6 @@ class _Pause:
         """Whether the errand has ended, or was left behind."""
         if self._left_behind_s is not None:
             return facts.errands_done >= self._errand.number or facts.now_s >= self._left_behind_s
-        if self._is_told and (facts.idle or facts.now_s >= self._give_up_s):
+        if self._emptying.is_over(facts):
             self._left_behind_s = facts.now_s + self._errand.limit_s + ERRAND_GRACE_S
-        self._is_told = True
         return False

@@ -48,6 +48,16 @@ class Probes(Frozen):
     pause: Pause | None = None
 
 
+class Interleaving(Frozen):
+    """The first two servers are loaded in turn, in blocks of about `block_s`.
+
+    What is due in the first `discard_s` of a block is in no figure of the comparison.
+    """
+
+    block_s: float
+    discard_s: float
+
+
 class Plan(Frozen):
     """All that is to be done and watched, with nothing left to look up."""
 
@@ -58,6 +68,7 @@ class Plan(Frozen):
     gateway: Gateway | None = None  # prompts go through it; `servers` are those behind it, as far as they are named
     route: Route = "round-robin"
     allow_down: bool = False  # of a fleet some may be down at the start
+    interleaving: Interleaving | None = None  # of the stages' blocks
     token_variable: str | None = None  # sent as `Authorization: Bearer`, from the environment
     workloads: tuple[Workload, ...]
     stages: tuple[Stage, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -118,6 +119,29 @@ def level_in_words(level: float, unit: str) -> str:
     return f"{per_minute:.4g} prompts a minute" if per_minute < 10_000 else f"{per_minute:.0f} prompts a minute"
 
 
+class Side(StrEnum):
+    """The servers of `run --ab`, in the order of the plan's servers."""
+
+    OLD = "old"
+    NEW = "new"
+
+
+class Block(Frozen):
+    """A stretch of load that goes to one of two servers; the other block of its pair has the same prompts."""
+
+    side: Side
+    pair: int
+
+    @property
+    def server(self) -> int:
+        """The place of its server in the plan's."""
+        return tuple(Side).index(self.side)
+
+    def phase_of(self, phase: str) -> str:
+        """The phase of its prompts: `old 3`, `peak: old 3`; no other block has it."""
+        return f"{self.side} {self.pair}" if phase == "load" else f"{phase}: {self.side} {self.pair}"
+
+
 class Stage(Frozen):
     """A stretch of load that lasts `duration_s`: users, or prompts that arrive, or those of a trace.
 
@@ -131,6 +155,7 @@ class Stage(Frozen):
     settle: Settle | None = None
     cold_start: ColdStart | None = None
     search: CapacitySearch | None = None
+    block: Block | None = None  # all of it goes to one server, and what is open at its end is waited for
     phase: str = "load"
 
     @property
@@ -179,7 +204,7 @@ class Stage(Frozen):
         if self.search is not None:  # a level that was begun is gone through with
             return self.duration_s + self.search.discard_s + self.search.hold_most_s + patience_s + JUDGE_WITHIN_S
         if self.settle is None:
-            return self.duration_s
+            return self.duration_s + (patience_s if self.block is not None else 0.0)
         settles = self.duration_s // self.settle.every_s
         return self.duration_s + settles * (patience_s + self.settle.limit_s + ERRAND_GRACE_S)
 

@@ -118,6 +118,8 @@ class Dispatcher:
         part, parts = self._part, self._parts
         self._entered += 1  # or prompts of a stage that begins again would be those of the first time, and cached
         name = f"{number}/{part}/{self._entered}"
+        if stage.block is not None:  # both blocks of a pair have the same arrivals, with the same prompts
+            name = f"pair {stage.block.pair}/{part}/{parts}"
         arrivals = arrivals_of(stage, self._run_dir, f"{self._process.plan.seed}/{name}", part=part, parts=parts)
         if arrivals is None:
             return None

@@ -24,6 +24,7 @@ class TurnLoad:
 
     def take(self, turn: Turn, stage: Stage, part_of_parts: tuple[int, int] | None) -> None:
         """Do this part of so many of a turn; None: nothing but what concerns users."""
+        self._process.begin_block(stage.block)
         if turn.sends:
             self._process.under_load.set()
         else:

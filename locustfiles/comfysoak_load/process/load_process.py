@@ -20,6 +20,7 @@ from comfysoak_core.recording.journal import Journal
 from comfysoak_core.recording.layout import Layout, host_name
 from comfysoak_core.rows import Event, Outcome
 from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.stage import Block
 from comfysoak_load.gateway.side import GatewaySide
 from comfysoak_load.process.self_check import SelfCheck
 from comfysoak_load.prompts.abort import abort
@@ -50,6 +51,7 @@ class LoadProcess:
         self.index = index
         self.worker = name
         self.phase: str | None = plan.stages[0].phase if plan.stages else None
+        self.block: Block | None = None  # of `run --ab`
         self.closing = False
         self.sending = gevent.event.Event()  # while it is not set, users pause before their next prompt
         self.sending.set()
@@ -132,6 +134,11 @@ class LoadProcess:
     def draw(self, user: int | str, count: int) -> random.Random:
         """The random numbers of prompt number `count` of a user or a stage: the same in each run with the same seed."""
         return random.Random(f"{self.plan.seed}/{self.index}/{user}/{count}")
+
+    def begin_block(self, block: Block | None) -> None:
+        """From now on prompts go to the server of this block alone; None: to all."""
+        self.block = block
+        self.fleet.send_only_to(None if block is None else block.server)
 
     def workload(self, name: str | None, numbers: random.Random) -> PreparedWorkload:
         """The workload of this name; for None one of the mix, by weight. ValueError when there is none."""

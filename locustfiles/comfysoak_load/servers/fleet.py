@@ -34,6 +34,7 @@ class Fleet:
         self._standings = tuple(target.standing for target in targets)
         self._told = [Health.UP for _ in targets]
         self._told_several: set[Target] = set()
+        self._only: Target | None = None
         self._worker = worker
         self._clock = clock
         self._journal = journal
@@ -57,12 +58,24 @@ class Fleet:
         for target in self.targets:
             target.close()
 
+    def send_only_to(self, server: int | None) -> None:
+        """From now on all prompts go to the server of this place, up or down; None: by the route again."""
+        self._only = None if server is None else self.targets[server]
+
+    def may_have(self, target: Target) -> bool:
+        """Whether a prompt may go to this server now."""
+        return self._only is None or target is self._only
+
     def choose(self, needs: str) -> Target:
         """The server for a prompt that needs these models."""
+        if self._only is not None:
+            return self._only
         return self.targets[self._router.choose(self._standings, needs)]
 
     def has_better(self, target: Target) -> bool:
-        """Whether another server is in better health."""
+        """Whether another server is in better health, or the only one that prompts may go to."""
+        if self._only is not None:
+            return target is not self._only
         return any(standing.health < target.standing.health for standing in self._standings)
 
     def tell(self) -> None:

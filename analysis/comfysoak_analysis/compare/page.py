@@ -1,0 +1,7 @@
+"""stub"""
+
+from comfysoak_analysis.compare.comparison import Comparison
+
+
+def render(comparison: Comparison) -> str:
+    raise NotImplementedError
