@@ -6,7 +6,7 @@ Moments stay int64 nanoseconds. zstd; integers as DELTA_BINARY_PACKED, text that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, reduce
 from pathlib import Path
 from types import UnionType
@@ -23,7 +23,7 @@ from comfysoak_core.rows import TABLES, Row
 _ARROW_TYPES: dict[type, Any] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
 _UNREPEATED = ("id", "prompt_id", "variation", "text", "error_message", "detail")  # a dictionary of these only costs
 
-GROUP_ROWS = 1 << 17  # whoever looks at a minute of a long recording reads groups, not files
+GROUP_ROWS = 1 << 16  # whoever looks at a minute of a long recording reads groups, not files
 
 Spans = Sequence[tuple[int, int]]  # (first, last) of moments, in order and apart: see `merged`
 
@@ -170,18 +170,19 @@ def read_between(path: Path, row_type: type[Row], spans: Spans, names: Sequence[
     """As `read_parquet`, those rows only whose `ORDERED_BY` lies in one of `spans`; other row groups are not read."""
     schema = _subschema(row_type, names)
     wanted = list(dict.fromkeys([*schema.names, row_type.ORDERED_BY]))
+    found = [pa.Table.from_batches([], schema=schema)]
     try:
         with pq.ParquetFile(path, memory_map=False) as file:
-            groups = [number for number in range(file.num_row_groups) if _may_have(file, number, row_type, spans)]
             present = [name for name in wanted if name in file.schema_arrow.names]
-            found = file.read_row_groups(groups, columns=present, use_threads=False)
+            for number in range(file.num_row_groups):
+                if _may_have(file, number, row_type, spans):
+                    group = within(file.read_row_group(number, columns=present, use_threads=False), row_type, spans)
+                    found += [pa.Table.from_batches([_conformed(one, schema)]) for one in group.to_batches()]
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
-    inside = within(found, row_type, spans)
-    batches = [_conformed(batch, schema) for batch in inside.to_batches()]
-    return pa.Table.from_batches(batches, schema=schema)
+    return pa.concat_tables(found)
 
 
 def _may_have(file: Any, number: int, row_type: type[Row], spans: Spans) -> bool:  # pyarrow publishes no types
@@ -228,6 +229,38 @@ def read_groups(path: Path, row_type: type[Row], names: Sequence[str]) -> Iterat
         raise
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def groups_where(
+    path: Path, row_type: type[Row], names: Sequence[str], seen: Sequence[str], chosen: Callable[[pa.Table], Any]
+) -> Iterator[pa.Table]:
+    """As `read_groups`, with only the rows for which `chosen`, which sees the columns `seen`, is true; text is plain.
+
+    The other columns are read only of row groups that have such a row.
+    """
+    schema = _subschema(row_type, names)
+    try:
+        with pq.ParquetFile(path, memory_map=False, read_dictionary=_repeated(arrow_schema(row_type))) as file:
+            there = file.schema_arrow.names
+            for number in range(file.num_row_groups):
+                looked_at = file.read_row_group(number, columns=[name for name in seen if name in there])
+                mask = chosen(in_dictionaries(looked_at, row_type, seen))
+                if pc.any(mask).as_py():
+                    group = file.read_row_group(number, columns=[name for name in names if name in there])
+                    yield in_plain_text(in_dictionaries(group, row_type, schema.names).filter(mask))
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def in_plain_text(table: pa.Table) -> pa.Table:
+    """Without dictionaries."""
+    plain = [
+        table[name].cast(pa.string()) if pa.types.is_dictionary(table[name].type) else table[name]
+        for name in table.column_names
+    ]
+    return pa.table(dict(zip(table.column_names, plain, strict=True)))
 
 
 def in_dictionaries(table: pa.Table, row_type: type[Row], names: Sequence[str]) -> pa.Table:
