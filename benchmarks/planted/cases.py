@@ -31,10 +31,10 @@ class Case:
         """What its recording is called."""
         return f"{self.group}-{self.name}-{self.number}".replace(" ", "-").replace("+", "-")
 
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-        return seed_of(self.salt, f"{self.group}/{self.name}", self.number)
+    def seed(self, turn: int = 0) -> int:
+        """Its seed; another one each time it is drawn again."""
+        again = f"/{turn}" if turn else ""
+        return seed_of(self.salt, f"{self.group}/{self.name}{again}", self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +47,25 @@ class Planted:
     kind: str = ""
 
 
-def planted(case: Case) -> Planted:
-    """The world of a case."""
+def planted(case: Case, turn: int = 0) -> Planted:
+    """The world of a case, drawn for the first time or again."""
+    seed = case.seed(turn)
     if case.group == "clean":
-        kind, world = clean(case.number, case.seed)
+        kind, world = clean(case.number, seed)
         return Planted(world, frozenset(), {}, kind)
     if case.group == "leak":
-        world = leaks.LEAKS[case.name].drawn(case.seed)
+        world = leaks.LEAKS[case.name].drawn(seed)
         one = leaks.LEAKS[case.name]
         return Planted(world, frozenset({one.code}), one.brings)
     if case.group == "pair":
-        return _pair(case)
+        return _pair(seed)
     one = PLANTINGS[Code(case.name)]
-    return Planted(one.drawn(case.seed), frozenset({one.code}), one.brings)
+    return Planted(one.drawn(seed), frozenset({one.code}), one.brings)
 
 
-def _pair(case: Case) -> Planted:
+def _pair(seed: int) -> Planted:
     """Two plantings in one run, the longer run of the two; the seed draws which."""
-    numbers = np.random.default_rng(case.seed)
+    numbers = np.random.default_rng(seed)
     mixing = sorted(code for code, one in PLANTINGS.items() if not one.alone)
     first, second = (PLANTINGS[mixing[int(one)]] for one in numbers.choice(len(mixing), 2, replace=False))
     while set(first.world) & set(second.world) & {"load", "gpu", "workflows"}:  # each needs its own
@@ -76,7 +77,7 @@ def _pair(case: Case) -> Planted:
         fields["measured_s"] = max(measured)
     if callable(fields.get("load")):
         fields["load"] = fields["load"]()
-    world = draw(case.seed, f"pair-{first.code.value.lower()}-{second.code.value.lower()}", **fields)
+    world = draw(seed, f"pair-{first.code.value.lower()}-{second.code.value.lower()}", **fields)
     for one in (first, second):
         one.put(world)
     return Planted(world, frozenset({first.code, second.code}), {**first.brings, **second.brings},

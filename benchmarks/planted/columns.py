@@ -61,9 +61,9 @@ def _rows(batch: Mapping[str, Any]) -> int:
 
 def _stacked(parts: Sequence[Any], counts: Sequence[int]) -> Any:
     first = parts[0]
-    if not hasattr(first, "__len__") or isinstance(first, str):
-        if all(type(part) is type(first) and part == first for part in parts):
-            return first
+    is_one = not hasattr(first, "__len__") or isinstance(first, str)
+    if is_one and all(type(part) is type(first) and part == first for part in parts):
+        return first
     arrays = [_array(part, count) for part, count in zip(parts, counts, strict=True)]
     kinds = {array.type for array in arrays if array.type != pa.null()}
     kind = next(iter(kinds), pa.null()) if len(kinds) < 2 else pa.float64()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.planted.outages import away
 from benchmarks.planted.world import Fate, Outage, World
 
 NEVER = math.inf
@@ -26,6 +27,10 @@ CLASSES = {
     CPU: "PythonCaption",
     SAVE: "SaveImage",
 }
+CUDA_ERROR = (
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported at "
+    "some other API call, so the stacktrace below might be incorrect."
+)
 _FREE_S = 4.0
 _BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
@@ -58,7 +63,7 @@ class Life:
 
 @dataclass(slots=True)
 class Course:
-    """All that happened. `end` is the end of the run; `settles`: when the pause began, memory was let go, and its end."""
+    """All that happened. `end`: of the run; `settles`: when a pause began, when memory was let go, when it was over."""
 
     lives: list[Life]
     end: float
@@ -79,9 +84,12 @@ class _Server:
         self.kept = 0.0
         self.filled = 0.0
         self.outages = sorted((one for one in world.script.outages if one.server == index), key=lambda one: one.from_s)
+        self.fallen: list[Outage] = []
         self.stuck = next((one for one in world.script.stuck if one.server == index), None)
         self.is_stuck = False
         self.gone = next((one for one in world.script.gone if one.server == index), None)
+        self.poison = next((one for one in world.script.poisoned if one.server == index), None)
+        self.poisoned = 0  # prompts that failed by it
         self.leaves: list[float] = []
         self.last_workflow = -1
 
@@ -142,6 +150,9 @@ class _Play:
             life = self._prompt(at, user)
             if not load.is_open:
                 heapq.heappush(ready, (life.finished + self._pause(life), user))
+        for server in self.servers:
+            for outage in server.outages:
+                self._fall(server, outage)
         last = max((life.finished for life in self.lives if life.finished < NEVER), default=duration)
         end = max(duration, last) + 1.5
         return Course(
@@ -179,6 +190,9 @@ class _Play:
         self.lives.append(life)
         life.fate = self._fate(life)
         life.sent = due + float(self.random.uniform(0.0004, 0.003))
+        for outage in server.outages:
+            if outage.from_s <= life.sent:
+                self._fall(server, outage)
         blocked = self._blocked(server.index, life.sent)
         life.accepted = life.sent + ANSWER_S * float(self.random.uniform(0.5, 2.0)) + blocked
         if server.outage_at(life.sent) is not None:
@@ -274,6 +288,14 @@ class _Play:
         back = outage.back_s
         life.outcome, life.code = "lost", "SERVER_DOWN" if back is None else "SERVER_RESTARTED"
         life.finished = outage.from_s + (2.1 if back is None else back - outage.from_s + 0.05)
+        self._fall(server, outage)
+
+    def _fall(self, server: _Server, outage: Outage) -> None:
+        """Its process is gone, with all it held; once."""
+        if outage in server.fallen:
+            return
+        server.fallen.append(outage)
+        back = outage.back_s
         server.free = NEVER if back is None else back + 0.5
         server.memory = [step for step in server.memory if step[0] < outage.from_s]
         server.busy = [(a, min(b, outage.from_s), share) for a, b, share in server.busy if a < outage.from_s]
@@ -338,6 +360,7 @@ class _Play:
         began = at
         at = self._load(life, server, at)
         lasts = flow.steps * flow.step_s * slow
+        self._poison(life, server, at)
         if life.fate is not None and life.fate.stage == "slow":
             lasts *= life.fate.factor
         partial = self.world.script.partial.get(flow.model)
@@ -360,6 +383,18 @@ class _Play:
             if life.ended < NEVER and life.outcome == "oom":
                 self._out_of_memory(life, server, at, until)
         return until
+
+    def _poison(self, life: Life, server: _Server, at: float) -> None:
+        """After an illegal access each prompt fails, until somebody restarts the server."""
+        poison = server.poison
+        if poison is None or at < poison.at_s or server.poisoned >= poison.count:
+            return
+        server.poisoned += 1
+        life.fate = Fate(at, "node", "failed", "NODE_ERROR", error_type="torch.AcceleratorError", message=CUDA_ERROR)
+        if server.poisoned == poison.count:
+            flow = self.world.workflows[life.workflow]
+            down = at + flow.steps * flow.step_s + 1.0
+            server.outages.append(away(self.world, server.index, down, down + poison.down_s))
 
     def _fails(self, life: Life, node: str, at: float) -> bool:
         fate = life.fate

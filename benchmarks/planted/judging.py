@@ -7,14 +7,22 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from benchmarks.planted.cases import Case, planted
-from benchmarks.planted.recording import record
+from benchmarks.planted.cases import Case, Planted, planted
+from benchmarks.planted.course import NEVER, Course, play
+from benchmarks.planted.load_tables import has_struck
+from benchmarks.planted.recording import record_course
+from benchmarks.planted.world import World
 from comfysoak_analysis.frames import open_run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.judgement import judge
 from comfysoak_analysis.verdict import Verdict, Weight
 from comfysoak_core.codes import Severity
+
+DRAWN_MOST: Final = 50
+# A doubt about how much was measured is no alarm about the target, and short runs are clean runs, too.
+NO_ALARM: Final = frozenset({"few prompts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,8 @@ def try_case(case: Case, folder: Path, *, keep: bool = True) -> Judged:
     path = folder / case.label
     shutil.rmtree(path, ignore_errors=True)
     began = time.perf_counter()
-    truth = planted(case)
-    record(truth.world, path)
+    truth, course = _happened(case)
+    record_course(truth.world, course, path)
     made = time.perf_counter()
     try:
         run = open_run(path)
@@ -69,6 +77,25 @@ def try_case(case: Case, folder: Path, *, keep: bool = True) -> Judged:
     if as_planted or not keep:
         shutil.rmtree(path, ignore_errors=True)
     return result
+
+
+def _happened(case: Case) -> tuple[Planted, Course]:
+    """The case's run; one in which not all came about (behind a dead worker nothing fails) is drawn again."""
+    for turn in range(DRAWN_MOST):
+        truth = planted(case, turn)
+        course = play(truth.world)
+        if came_about(truth.world, course):
+            return truth, course
+    raise ValueError(f"{case.label}: in {DRAWN_MOST} draws not all that was planted came about")
+
+
+def came_about(world: World, course: Course) -> bool:
+    """Whether each prompt that was to fail did, and each worker that was to stand still does."""
+    struck = {id(life.fate) for life in course.lives if life.fate is not None and has_struck(life)}
+    stands = sum(life.begun < NEVER and life.gone == NEVER for life in course.lives)
+    poisoned = len(world.script.outages) >= len(world.script.poisoned)
+    fates = all(id(fate) in struck for fate in world.script.fates)
+    return fates and stands >= len(world.script.stuck) and poisoned
 
 
 def _told(verdict: Verdict, *, alarms_only: bool) -> frozenset[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.planted import load_tables, probe_tables
+from benchmarks.planted import gpu_tables, host_tables, load_tables, server_tables, socket_tables
 from benchmarks.planted.columns import START_NS, together
 from benchmarks.planted.course import CLASSES, CPU, DECODE, SAVE, Course, play
 from benchmarks.planted.world import Workflow, World
@@ -36,7 +36,11 @@ from comfysoak_core.scenario.workload import Workload
 
 def record(world: World, path: Path) -> Path:
     """Let the world happen and write its recording into the new directory `path`."""
-    course = play(world)
+    return record_course(world, play(world), path)
+
+
+def record_course(world: World, course: Course, path: Path) -> Path:
+    """Write the recording of what happened into the new directory `path`."""
     write(path, run_file(world, course), {name: [batch] for name, batch in tables(world, course).items() if batch})
     return path
 
@@ -48,26 +52,26 @@ def tables(world: World, course: Course) -> Mapping[str, Any]:
     canaries = load_tables.canaries(world, course)
     seen = {
         "prompts": prompts if canaries is None else together([prompts, canaries]),
-        "gpu": probe_tables.gpu(world, course),
-        "gpu_slow": probe_tables.gpu_slow(world, course),
-        "host": probe_tables.host(world, course),
-        "events": load_tables.events(world, course),
-        "generator": load_tables.generator(world, course),
-        "clocks": probe_tables.clocks(world, course),
+        "gpu": gpu_tables.gpu(world, course),
+        "gpu_slow": gpu_tables.gpu_slow(world, course),
+        "host": host_tables.host(world, course),
+        "events": socket_tables.events(world, course),
+        "generator": socket_tables.generator(world, course),
+        "clocks": server_tables.clocks(world, course),
     }
     if world.gateway is not None:  # no ComfyUI is named: nobody asks it, and no process is known to be its
         return seen
     return seen | {
         "nodes": load_tables.nodes(world, course, names),
-        "sessions": load_tables.sessions(world, course, names),
-        "gpu_health": probe_tables.gpu_health(world, course),
-        "gpu_processes": probe_tables.gpu_processes(world, course),
-        "processes": probe_tables.processes(world, course),
-        "containers": probe_tables.containers(world, course),
-        "folders": probe_tables.folders(world, course),
-        "server": probe_tables.server(world, course, names),
-        "server_log": probe_tables.server_log(world, course),
-        "server_clocks": probe_tables.server_clocks(world, course),
+        "sessions": socket_tables.sessions(world, course, names),
+        "gpu_health": gpu_tables.gpu_health(world, course),
+        "gpu_processes": gpu_tables.gpu_processes(world, course),
+        "processes": host_tables.processes(world, course),
+        "containers": host_tables.containers(world, course),
+        "folders": host_tables.folders(world, course),
+        "server": server_tables.server(world, course, names),
+        "server_log": server_tables.server_log(world, course),
+        "server_clocks": server_tables.server_clocks(world, course),
     }
 
 
@@ -120,7 +124,8 @@ def plan(world: World) -> Plan:
     stages = [Stage(duration_s=world.warmup_s, phase="warmup", **_load(world, 0.5))]
     stages.append(Stage(duration_s=world.duration_s - world.measured_s, settle=settle, **_load(world, 1.0)))
     if world.cold_start_s:
-        stages.insert(0, Stage(duration_s=world.cold_start_s, cold_start=ColdStart(command=("systemctl", "restart", "comfyui")), phase="cold start"))  # fmt: skip
+        restart = ColdStart(command=("systemctl", "restart", "comfyui"))
+        stages.insert(0, Stage(duration_s=world.cold_start_s, cold_start=restart, phase="cold start"))
     more: dict[str, Any] = dict(world.more)
     of_workloads = more.pop("workload", {})
     if world.gateway:

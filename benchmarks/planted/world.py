@@ -167,6 +167,16 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Poisoned:
+    """From the first prompt after `at_s` on all fail with a CUDA error; after `count` of them it is restarted."""
+
+    server: int
+    at_s: float
+    count: int
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """An event that somebody told."""
 
@@ -191,6 +201,7 @@ class Script:
     slowdowns: list[Slowdown] = field(default_factory=list)
     strangers: list[Stranger] = field(default_factory=list)
     gone: list[Gone] = field(default_factory=list)
+    poisoned: list[Poisoned] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     silent: list[tuple[int, float, float]] = field(default_factory=list)  # server, from, until: no message to anyone
     speed: list[Callable[[int, float, str], float]] = field(default_factory=list)  # times the work of (server, at, of)

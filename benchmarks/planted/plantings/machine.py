@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks.planted.course import SAMPLE
 from benchmarks.planted.drawing import known_workflow, steady
-from benchmarks.planted.plantings.outages import away
+from benchmarks.planted.outages import away
 from benchmarks.planted.plantings.planting import Planting
-from benchmarks.planted.world import GIB, MIB, Fate, Gone, Slowdown, Stranger, Told, World
+from benchmarks.planted.world import GIB, MIB, Gone, Poisoned, Slowdown, Stranger, Told, World
 from comfysoak_core.codes import Code
 
 _DROPPED: Final = "its sockets end without a close frame"
@@ -18,21 +17,11 @@ _RESTART: Final = {
     Code.WS_ABNORMAL: _DROPPED,
 }
 _FAILS: Final = {Code.NODE_ERROR: "what its prompts fail with is an error of a node"}
-_CUDA: Final = (
-    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously "
-    "reported at some other API call, so the stacktrace below might be incorrect."
-)
 
 
 def _poisoned(world: World) -> None:
-    """Three or four prompts fail one after the other, then somebody restarts the server."""
-    at, count = world.moment(0.2, 0.7), world.whole(3, 4)
-    error = "torch.AcceleratorError"
-    world.script.fates += [
-        Fate(at, "node", "failed", "NODE_ERROR", node=SAMPLE, error_type=error, message=_CUDA) for _ in range(count)
-    ]
-    mean_s = max(flow.service_s for flow in world.workflows)
-    away(world, 0, at + 25 + count * mean_s * 2.5, at + 31 + count * mean_s * 2.5)
+    """After an illegal access three or four prompts fail one after the other, then somebody restarts the server."""
+    world.script.poisoned.append(Poisoned(0, world.moment(0.2, 0.8), world.whole(3, 4), world.between(4, 8)))
 
 
 def _gpu_gone(world: World, *, lost: bool) -> None:

@@ -47,7 +47,8 @@ def _idle_cut(world: World) -> None:
         first = at + world.between(0, 0.5) * (world.duration_s - at)  # until here a new socket now and then, as of tabs
         who = 100 + number
         world.script.cuts.append(Cut(who, first, 1000, "client", None, "reconnected, close-first"))
-        world.script.cuts.append(Cut(who, first + 0.3 + age * world.between(0.99, 1.01), 1006, "network", "WS_ABNORMAL", _EOF))  # fmt: skip
+        ends = first + 0.3 + age * world.between(0.99, 1.01)
+        world.script.cuts.append(Cut(who, ends, 1006, "network", "WS_ABNORMAL", _EOF))
 
 
 def _too_big(world: World) -> None:
@@ -76,7 +77,8 @@ def _loop_blocked(world: World) -> None:
     lasts = world.whole(3, 5) * 2.0
     world.script.blocked.append(Blocked(server, at, at + lasts, answer))
     detail = f"{int(lasts / 2)} readings skipped; the longest one took {answer * 1000:.0f} ms"
-    world.script.told.append(Told(at + lasts + 1, "sampler", "source_late", server, world.machines[server].url, None, detail))  # fmt: skip
+    subject = f"server {world.machines[server].url}"
+    world.script.told.append(Told(at + lasts + 1, "sampler", "source_late", None, subject, None, detail))
 
 
 def _misrouted(world: World) -> None:
@@ -188,7 +190,8 @@ def _through_gateway(world: World) -> None:
 
 
 WIRE: Final = (
-    Planting(Code.WS_ZOMBIE, "1 socket told nothing for 5 s or more, replaced", _zombie, brings={Code.LOST_TERMINAL: _LOST}),
+    Planting(Code.WS_ZOMBIE, "1 socket told nothing for 5 s or more, replaced", _zombie,
+             brings={Code.LOST_TERMINAL: _LOST}),
     Planting(Code.WS_HEAD_OF_LINE, "nobody told anything for 12 to 18 s (load notices within 12)", _head_of_line,
              brings={Code.LOST_TERMINAL: _LOST}),
     Planting(Code.WS_IDLE_CUT, "6 to 9 sockets end by 1006 at one age of 60 to 130 s, within 1 %", _idle_cut,
@@ -196,11 +199,12 @@ WIRE: Final = (
              {Code.WS_ABNORMAL: "each of these sockets ended without a close frame, and its row says so",
               Code.LOST_TERMINAL: _LOST}),
     Planting(Code.WS_TOO_BIG, "1 or 2 sockets closed with 1009", _too_big, brings={Code.LOST_TERMINAL: _LOST}),
-    Planting(Code.WS_ABNORMAL, "1 or 2 sockets end without a close frame", _abnormal, brings={Code.LOST_TERMINAL: _LOST}),
+    Planting(Code.WS_ABNORMAL, "1 or 2 sockets end without a close frame", _abnormal,
+             brings={Code.LOST_TERMINAL: _LOST}),
     Planting(Code.LOST_TERMINAL, "1 or 2 prompts whose end only history told", _lost_terminal),
     Planting(Code.HISTORY_RACE, "1 or 2 prompts whose history was empty once", _history_race),
-    Planting(Code.LOOP_BLOCKED, "canary answers after 1.1 to 1.5 s (rule: 1 s), 3 to 5 readings in a row", _loop_blocked),
-    Planting(Code.LB_MISROUTED, "1 or 2 prompts in neither queue nor history for over 2 polls", _misrouted),
+    Planting(Code.LOOP_BLOCKED, "canary answers after 1.1 to 1.5 s (rule: 1), 3 to 5 readings in a row", _loop_blocked),
+    Planting(Code.LB_MISROUTED, "1 or 2 prompts in neither queue nor history over 2 polls", _misrouted),
     Planting(Code.VALIDATION_REJECTED, "1 or 2 prompts refused with 400", _rejected),
     Planting(Code.MISTAKE_ACCEPTED, "1 or 2 prompts with a mistake accepted", _mistake_accepted),
     Planting(Code.OUTPUT_DROPPED, "1 or 2 prompts accepted with node_errors", _dropped),
