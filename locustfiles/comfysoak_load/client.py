@@ -95,20 +95,25 @@ class ComfyClient:
         """
         if self._is_stopping:
             raise gevent.GreenletExit
-        numbers = self._numbers()
-        aim = self._aim(numbers, workflow)
-        think_s = numbers.uniform(*aim.workload.think_s)
-        del numbers  # 2.5 KB a user, and a prompt may take long
+        aim, think_s = self._next(workflow)
         while not (self._process.sending.is_set() and self._process.fleet.may_have(aim.connection.target)):
             self._process.sending.wait()
+            if self._process.block != self._block:
+                aim, think_s = self._next(workflow)
+                continue
             aim = replace(aim, connection=self._seat.reach(aim.workload.needs(aim.drawn)))
         row = self._see_through(aim, self._process.clock.now_ns(), not_at_all, self._process.sending.wait)
         self.think_s = think_s
         self._back_off.pause_after(row)
         return row
 
+    def _next(self, workflow: str | None) -> tuple[Aim, float]:
+        """The next prompt of a user, and the pause after it. Both blocks of a pair begin with the same ones."""
+        numbers = self._numbers()  # 2.5 KB a user, which nobody keeps: a prompt may take long
+        aim = self._aim(numbers, workflow)
+        return aim, numbers.uniform(*aim.workload.think_s)
+
     def _numbers(self) -> random.Random:
-        """Those of this user's next prompt. Both blocks of a pair begin with the same ones."""
         block = self._process.block
         if block != self._block:
             self._block, self._count = block, 0
