@@ -8,7 +8,7 @@ a search what changes is the load.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.buckets import Floats
+from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_analysis.statistics.steady import BATCH, FEWEST_BATCHES, Steady, steady_from
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.plan import Plan
@@ -80,14 +81,12 @@ class SteadyState:
         return f"It took {lasted} to be steady; this warm-up is in no figure. Declare one, to choose its length."
 
 
-def steady_state(
-    prompts: pd.DataFrame, phases: Sequence[Stretch], plan: Plan | None, measured: Container[str]
-) -> SteadyState | None:
-    """Of `prompts` as they come (see `prompts.py`) in the first phase of those named in `measured` with constant load.
+def steady_state(prompts: pd.DataFrame, phases: Sequence[Stretch], plan: Plan | None) -> SteadyState | None:
+    """Of `prompts` (see `prompts.py`) in the first phase that is measured.
 
-    None where there is none, and where it has too few prompts to tell.
+    None where its load is not constant all along, and where it has too few prompts to tell.
     """
-    stretch = _first(phases, measured)
+    stretch = _first(phases)
     if stretch is None or plan is None or not _is_constant(plan, stretch.name):
         return None
     began = np.datetime64(stretch.started_ns, "ns")
@@ -107,19 +106,20 @@ def steady_state(
     return _joined([one for one in found if one is not None], stretch, lasting_s / count, declared=declared)
 
 
-def leave_out(prompts: pd.DataFrame, found: SteadyState | None) -> None:
-    """Take what was due before it was warm out of `measured` and `timed`, in place."""
+def leave_out(prompts: pd.DataFrame, found: SteadyState | None) -> pd.DataFrame:
+    """`prompts` with what was due before it was warm taken out of `measured` and `timed`, in place."""
     until_ns = found.measured_from_ns if found is not None else None
     if until_ns is None:
-        return
+        return prompts
     early = (prompts["scheduled"] < pd.Timestamp(until_ns)).to_numpy(dtype=bool)
     for column in ("measured", "timed"):
         prompts[column] = prompts[column].to_numpy(dtype=bool) & ~early
+    return prompts
 
 
-def _first(phases: Sequence[Stretch], measured: Container[str]) -> _Joined | None:
+def _first(phases: Sequence[Stretch]) -> _Joined | None:
     """The first measured phase, with those of its name that follow at once."""
-    rest = itertools.dropwhile(lambda one: one.name not in measured, phases)
+    rest = itertools.dropwhile(lambda one: one.name in NOT_MEASURED_PHASES, phases)
     for name, parts in itertools.groupby(rest, key=lambda one: one.name):
         same = list(parts)
         return _Joined(name, same[0].started_ns, same[-1].ended_ns)

@@ -95,7 +95,8 @@ def _generator(stretches: Sequence[Stretch], edges: np.ndarray) -> dict[str, Any
     seconds = np.arange(0, edges[-1])
     users = np.array([one.users for one in stretches])[np.searchsorted(edges, seconds, side="right") - 1]
     at = START_NS + (seconds * NS_PER_S).astype(np.int64)
-    return {"at_ns": at, "worker": "load-0", "pid": 7, "users": users, "sockets": users, "in_flight": users}
+    told = {"users": users, "sockets": users, "in_flight": users, "cpu_ratio": 0.2, "lag_max_ns": 2_000_000}
+    return {"at_ns": at, "worker": "load-0", "pid": 7, "journal_errors": 0, "rows_dropped": 0, **told}
 
 
 def _server(

@@ -38,8 +38,25 @@ class Statement:
 
     @property
     def confidence(self) -> float:
-        """That it is no chance."""
+        """That it is no chance, after all that was looked for."""
         return 1 - self.p
+
+    @property
+    def effect_text(self) -> str:
+        """For a table: `17 times`, or `-0.62`."""
+        return f"{_times(self.effect)} times" if self.kind is Kind.LIFT else f"{self.effect:.2f}"
+
+    @property
+    def interval_text(self) -> str:
+        """The 95 % interval for a table."""
+        if self.kind is Kind.LIFT:
+            return f"{_times(self.low)} to {_times(self.high)}"
+        return f"{self.low:.2f} to {self.high:.2f}"
+
+    @property
+    def confidence_text(self) -> str:
+        """In percent, never 100."""
+        return "over 99.9 %" if self.p < 0.001 else f"{100 * self.confidence:.1f} %"
 
 
 def of_lift(about: str, beside: str, found: Lift, p: float) -> Statement:
