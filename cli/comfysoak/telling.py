@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from comfysoak import annotations
 from comfysoak_core.terminal import printable
 
 PLAIN_WIDTH = 160
@@ -42,10 +43,17 @@ def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
         )
     )
     console.print(_rows(verdict["goals"], ("standing", "text", "value_text", "reason")))
-    if verdict["findings"]:
-        console.print(_rows(verdict["findings"], ("severity", "code", "count", "evidence")))
+    weighing = [one for one in verdict["findings"] if one.get("accepted") is None]
+    if weighing:
+        console.print(_rows(weighing, ("severity", "code", "count", "evidence")))
+    for one in verdict["findings"]:
+        if one.get("accepted") is not None:
+            until, reason = one["accepted"]["until"], printable(str(one["accepted"]["reason"]))
+            console.print(Text(f"  accepted  {one['code']}  {one['count']}  until {until}: {reason}", style="dim"))
     if verdict["doubts"]:
         console.print(_rows(verdict["doubts"], ("weight", "name", "what", "remedy")))
+    for line in annotations.of_verdict(verdict) if annotations.wanted() else ():
+        click.echo(line)
     click.echo(f"report  {run_dir / 'report.html'}")  # on one line, however long: people click on it
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from comfysoak import annotations
 from comfysoak.telling import PLAIN_WIDTH
 from comfysoak_core.terminal import printable
 
@@ -41,8 +41,8 @@ def tell_comparison(comparison: Mapping[str, Any], shown: Mapping[str, Any]) -> 
         console.print(Text(printable(str(shown["cases"]))))
     for remark in _remarks(comparison):
         console.print(Text(f"  {printable(remark)[:LONGEST]}"))
-    if os.environ.get("GITHUB_ACTIONS") == "true" and conclusion in _LEVELS:
-        click.echo(annotation(_LEVELS[conclusion], f"ComfySoak compare: {conclusion}", sentence))
+    if annotations.wanted() and conclusion in _LEVELS:
+        click.echo(annotations.annotation(_LEVELS[conclusion], f"ComfySoak compare: {conclusion}", sentence))
 
 
 def _remarks(comparison: Mapping[str, Any]) -> list[str]:
@@ -61,15 +61,3 @@ def _table(lines: Sequence[Mapping[str, Any]], sides: tuple[str, ...]) -> Table:
         first, *rest = (printable(str(line[column]))[:LONGEST] for column in _COLUMNS)
         grid.add_row(Text(first, style=_COLOURS.get(first, "")), *(Text(cell) for cell in rest))
     return grid
-
-
-def annotation(level: str, title: str, message: str) -> str:
-    """A workflow command of GitHub Actions; text of servers cannot end it or begin another one."""
-    return f"::{level} title={_escaped(title, ',:')}::{_escaped(message)}"
-
-
-def _escaped(text: str, besides: str = "") -> str:
-    escaped = printable(text).replace("%", "%25")
-    for character in besides:
-        escaped = escaped.replace(character, f"%{ord(character):02X}")
-    return escaped
