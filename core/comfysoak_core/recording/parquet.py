@@ -7,7 +7,7 @@ Moments stay int64 nanoseconds. zstd; integers as DELTA_BINARY_PACKED, text that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, reduce
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -198,9 +198,14 @@ def _may_have(file: Any, number: int, row_type: type[Row], spans: Spans) -> bool
 
 def within(table: pa.Table, row_type: type[Row], spans: Spans) -> pa.Table:
     """The rows whose `ORDERED_BY` lies in one of `spans`."""
-    moments = table[row_type.ORDERED_BY]
-    masks = [pc.and_(pc.greater_equal(moments, first), pc.less_equal(moments, last)) for first, last in spans]
-    return table.filter(reduce(pc.or_, masks)) if masks else table.slice(0, 0)
+    import numpy as np
+
+    if not spans:
+        return table.slice(0, 0)
+    moments = pc.fill_null(table[row_type.ORDERED_BY], -1).to_numpy()
+    firsts, lasts = np.array(spans, dtype=np.int64).T
+    place = np.searchsorted(firsts, moments, side="right") - 1
+    return table.filter(pa.array((place >= 0) & (moments <= lasts[place])))
 
 
 def merged(spans: Iterable[tuple[int, int]]) -> Spans:
@@ -280,13 +285,6 @@ def _in_dictionary(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
 
 def _repeated(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if field.type == pa.string() and field.name not in _UNREPEATED]
-
-
-def _damaged(path: Path, error: Exception) -> RecordingError:
-    return RecordingError(
-        f"{path} is damaged: {str(error).splitlines()[0]}",
-        f"Restore it from a copy, or take its entry out of {path.parents[1] / 'manifest.json'} to read the rest.",
-    )
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
