@@ -28,20 +28,25 @@ FONT = _HERE / "assets" / "inter-latin.woff2"
 
 
 def render(view: View) -> str:
-    """The page as HTML. Scripts are allowed by their hash alone, so that no text can become one."""
+    """The report as HTML."""
+    return page("report.html", _data(view), view=view)
+
+
+def page(template: str, data: dict[str, Any], **context: object) -> str:
+    """A page whose script knows `data`. Scripts are allowed by their hash alone, so that no text can become one."""
     plotly = PLOTLY.read_text(encoding="utf-8")
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
-        .get_template("report.html")
+        .get_template(template)
         .render(
-            view=view,
+            **context,
             font=Markup(_font()),  # noqa: S704  # base64
             css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704  # ours
             plotly=Markup(plotly),  # noqa: S704  # ours, by its version
             script=Markup(script),  # noqa: S704  # ours
             script_hashes=Markup(" ".join(_hash(text) for text in (plotly, script))),  # noqa: S704  # base64
-            data=Markup(for_script(_data(view))),  # noqa: S704  # escaped for where it stands
+            data=Markup(for_script(data)),  # noqa: S704  # escaped for where it stands
         )
     )
 
