@@ -16,6 +16,7 @@ from comfysoak_core.scenario.routing import Route
 REPLICATES = 15
 FEWEST = 50
 GOOD_SHARE = 0.15  # so far may the model be off
+SIMULATED = "(simulated)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +79,11 @@ def check(measured: Measured, run: Run, wish: Wish, *, seed: int = 1) -> Check |
     own = any(source.run.path.resolve() == run.path.resolve() for source in measured.sources)
     return Check(
         run.recording.run.name, plan.servers_count, plan.route, int(counted.sum()), found, middle, low, high,
-        own, plan.embedded is not None, float(np.mean(busy)),
+        own, _is_simulated(run), float(np.mean(busy)),
     )  # fmt: skip
+
+
+def _is_simulated(run: Run) -> bool:
+    """Whether the servers were simulators, which say so of themselves."""
+    embedded = run.plan is not None and run.plan.embedded is not None
+    return embedded or any(SIMULATED in (server.python_version or "") for server in run.recording.run.servers)

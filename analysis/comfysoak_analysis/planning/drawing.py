@@ -8,14 +8,14 @@ from html import escape
 
 from comfysoak_analysis.planning.answer import Answer
 from comfysoak_analysis.planning.model import Point
-from comfysoak_analysis.planning.words import change_text, seconds
+from comfysoak_analysis.planning.words import change_text, needed_text, seconds
 from comfysoak_analysis.text import bounded
 
 WIDTH, HEIGHT = 560.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 14.0, 34.0
 BEYOND_GOAL = 3.0  # what is so many times the goal is only shown to be above
-TICKS = 4
-BAR, LABEL = 22.0, 250.0
+RUNGS = 4  # at least
+BAR, LABEL, NEEDED, TORNADO_WIDTH = 22.0, 270.0, 130.0, 1000.0
 
 
 def latency_chart(answer: Answer) -> str:
@@ -44,7 +44,8 @@ class _Frame:
 
     def __init__(self, points: Sequence[Point], top: float) -> None:
         self._gpus = [point.gpus for point in points]
-        self.top = top
+        self._rung = _rung(top)
+        self.top = math.ceil(round(top / self._rung, 6)) * self._rung
         self.step = (WIDTH - LEFT - RIGHT) / max(len(points), 1)
 
     def x(self, gpus: int) -> float:
@@ -56,16 +57,24 @@ class _Frame:
 
     def axes(self, show: Callable[[float], str]) -> str:
         return "".join(self._lines(show)) + "".join(
-            f'<text class="tick" x="{self.x(gpus):.1f}" y="{HEIGHT - BOTTOM + 18:.1f}">{gpus:,}</text>'
+            f'<text class="under" x="{self.x(gpus):.1f}" y="{HEIGHT - BOTTOM + 18:.1f}">{gpus:,}</text>'
             for gpus in self._gpus
         )
 
     def _lines(self, show: Callable[[float], str]) -> Iterator[str]:
-        for number in range(TICKS + 1):
-            value = self.top * number / TICKS
+        for number in range(round(self.top / self._rung) + 1):
+            value = self._rung * number
             y = self.y(value)
             yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text class="value" x="{LEFT - 7}" y="{y + 4:.1f}">{escape(show(value))}</text>'
+
+
+def _rung(top: float) -> float:
+    """A round step that makes at least `RUNGS` of `top`."""
+    if top <= 0:
+        return 1.0
+    size = 10.0 ** math.floor(math.log10(top / RUNGS))
+    return max(step for step in (size, 2 * size, 5 * size) if step <= top / RUNGS)
 
 
 def _mark(frame: _Frame, point: Point, *, chosen: bool) -> str:
@@ -92,29 +101,31 @@ def _bar(frame: _Frame, point: Point, *, chosen: bool) -> str:
         f"<g><title>{point.gpus:,}: {point.utilisation:.0%} busy</title>"
         f'<rect class="busy {"chosen" if chosen else "other"}"'
         f' x="{x - width / 2:.1f}" width="{width:.1f}" y="{y:.1f}" height="{HEIGHT - BOTTOM - y:.1f}" rx="3"/>'
-        f'<text class="tick" x="{x:.1f}" y="{y - 5:.1f}">{point.utilisation:.0%}</text></g>'
+        f'<text class="under" x="{x:.1f}" y="{y - 5:.1f}">{point.utilisation:.0%}</text></g>'
     )
 
 
 def tornado(answer: Answer) -> str:
-    """Each change as a bar to the right (slower) or left (faster), the largest above."""
+    """Each change as a bar to the right (slower) or left (faster), the largest above, and what is needed with it."""
     if not answer.swings:
         return ""
     largest = max(1e-9, *(min(abs(swing.change), BEYOND_GOAL) for swing in answer.swings))
-    height, middle = BAR * len(answer.swings) + 8, LABEL + (WIDTH - LABEL) / 2
-    half, rows = (WIDTH - LABEL) / 2 - 58, []
+    height, width = BAR * len(answer.swings) + 8, TORNADO_WIDTH - LABEL - NEEDED
+    middle, half, rows = LABEL + width / 2, width / 2 - 60, []
     for number, swing in enumerate(answer.swings):
         y, length = 4 + BAR * number, half * min(abs(swing.change), BEYOND_GOAL) / largest
-        x, side = (middle, "slower") if swing.change > 0 else (middle - length, "faster")
-        words_x, anchor = (x + length + 5, "start") if swing.change > 0 else (x - 5, "end")
+        slower = swing.change > 0
+        x, words_x = (middle, middle + length + 6) if slower else (middle - length, middle - length - 6)
+        anchor, look = ("start", "slower") if slower else ("end", "faster")
         rows.append(
-            f'<text class="name" x="0" y="{y + 15:.1f}">{escape(bounded(swing.name, 42))}</text>'
-            f'<rect class="{side}" x="{x:.1f}" y="{y + 3:.1f}" width="{max(length, 1):.1f}" height="{BAR - 6}" rx="2"/>'
+            f'<text x="0" y="{y + 15:.1f}">{escape(bounded(swing.name, 44))}</text>'
+            f'<rect class="{look}" x="{x:.1f}" y="{y + 3:.1f}" width="{max(length, 1):.1f}" height="{BAR - 6}" rx="2"/>'
             f'<text text-anchor="{anchor}" x="{words_x:.1f}" y="{y + 15:.1f}">{escape(change_text(swing))}</text>'
+            f'<text text-anchor="end" x="{TORNADO_WIDTH}" y="{y + 15:.1f}">{needed_text(swing)} needed</text>'
         )
     axis = f'<line class="grid" x1="{middle:.1f}" x2="{middle:.1f}" y1="0" y2="{height:.1f}"/>'
-    return _svg("what the answer hangs on", axis + "".join(rows), math.ceil(height))
+    return _svg("what the answer hangs on", axis + "".join(rows), TORNADO_WIDTH, math.ceil(height))
 
 
-def _svg(name: str, body: str, height: float = HEIGHT) -> str:
-    return f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{escape(name)}">{body}</svg>'
+def _svg(name: str, body: str, width: float = WIDTH, height: float = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(name)}">{body}</svg>'

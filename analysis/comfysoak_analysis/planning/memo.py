@@ -43,7 +43,6 @@ class Memo:
     latency_chart: Markup
     busy_chart: Markup
     tornado: Markup
-    needed_then: str
     assumptions: tuple[str, ...]
     checks: tuple[str, ...]
     sizes_header: tuple[str, ...]
@@ -58,7 +57,6 @@ def memo_of(answer: Answer, command: str) -> Memo:
     """The page of an answer; `command` is what makes it again."""
     conclusion, mark = _LOOKS[int(answer.exit_code)]
     sizes = words.header_of_sizes(answer)
-    swings = [(row[0], row[3]) for row in words.rows_of_swings(answer)]
     return Memo(
         conclusion=conclusion,
         mark=mark,
@@ -73,7 +71,6 @@ def memo_of(answer: Answer, command: str) -> Memo:
         latency_chart=Markup(drawing.latency_chart(answer)) if answer.points else Markup(),  # noqa: S704  # escaped there
         busy_chart=Markup(drawing.busy_chart(answer)) if answer.points else Markup(),  # noqa: S704  # numbers alone
         tornado=Markup(drawing.tornado(answer)),  # noqa: S704  # escaped there
-        needed_then=", ".join(f"{count} with {name}" for name, count in swings),
         assumptions=tuple(words.assumptions(answer)),
         checks=words.checks_in_words(answer),
         sizes_header=sizes,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from comfysoak_analysis.planning.answer import Answer
 from comfysoak_analysis.planning.check import GOOD_SHARE, Check
 from comfysoak_analysis.planning.measured import Measured
+from comfysoak_analysis.planning.search import Needed
 from comfysoak_analysis.planning.sensitivity import SHIFT, Swing
 from comfysoak_analysis.text import bounded
 from comfysoak_core.scenario.goals import Unit
@@ -20,6 +21,7 @@ ROUTES = {
     "affinity": "by models, each on one server",
 }
 LONGEST_NAME = 60
+HARDLY = 0.005  # a change that is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,7 @@ def facts(answer: Answer) -> Iterator[Fact]:
     found = answer.needed
     if found is not None and found.gpus is not None:
         point = answer.point(found.gpus)
-        between = f"{found.low:,} to {found.high:,}" if found.high else f"{found.low or found.gpus:,} or more"
-        yield Fact("GPUs needed", f"{found.gpus:,}", f"{between} in 90 % of the replicates")
+        yield Fact("GPUs needed", f"{found.gpus:,}", _between(found))
         yield Fact("With one spare", f"{found.gpus + 1:,}", "the goal still holds when one is gone")
         yield Fact(_statistic(answer), seconds(point.value_s), f"goal: {_limit(answer)}")
         yield Fact("Busy", f"{point.utilisation:.0%}", answer.standing(found.gpus))
@@ -93,11 +94,19 @@ def facts(answer: Answer) -> Iterator[Fact]:
     yield scale_up(answer.measured)
     if answer.cost is not None:
         cost = answer.cost
-        note = f"{cost.price.show(cost.planned_with_spare)} with the spare; at the mean demand "
-        note += f"{cost.price.show(cost.mean)} and {cost.price.show(cost.mean_with_spare)}"
+        note = f"{cost.price.show(cost.planned_with_spare)} with the spare"
+        if answer.demand.kind != "rate":
+            note += f"; at the mean demand {cost.price.show(cost.mean)}, {cost.price.show(cost.mean_with_spare)} with it"
         yield Fact("1,000 pictures", cost.price.show(cost.planned), note)
     elif answer.question.price is not None and answer.gpus is not None:
         yield Fact("1,000 pictures", "—", "the recordings do not tell how many pictures a prompt makes")
+
+
+def _between(found: Needed) -> str:
+    if found.high is None:
+        return f"{found.low or found.gpus:,} or more in 90 % of the replicates"
+    between = "as many" if found.low == found.high else f"{found.low:,} to {found.high:,}"
+    return f"{between} in 90 % of the replicates"
 
 
 def _demand(answer: Answer) -> str:
@@ -173,15 +182,18 @@ HEADER_OF_SWINGS = ("One thing changed", "Statistic", "Change", "GPUs needed")
 def rows_of_swings(answer: Answer) -> Iterator[tuple[str, ...]]:
     """Of each change what it does."""
     for swing in answer.swings:
-        yield (bounded(swing.name, 2 * LONGEST_NAME), seconds(swing.value_s), change_text(swing), _needed_text(swing))
+        yield (bounded(swing.name, 2 * LONGEST_NAME), seconds(swing.value_s), change_text(swing), needed_text(swing))
 
 
 def change_text(swing: Swing) -> str:
-    """`+12 %`; as a multiple where it is large."""
+    """`+12%`; as a multiple where it is large."""
+    if abs(swing.change) < HARDLY:
+        return "±0%"
     return f"{swing.change:+.0%}" if swing.change < 2 else f"{swing.change + 1:.1f} times"
 
 
-def _needed_text(swing: Swing) -> str:
+def needed_text(swing: Swing) -> str:
+    """The size that is needed with a change."""
     return f"{swing.needed.gpus:,}" if swing.needed.gpus is not None else f"more than {swing.needed.tried:,}"
 
 

@@ -155,8 +155,8 @@ def _wish(goal: str | None, measured: Measured) -> Wish:
 
 
 def _route(route: Route | None, runs: list[Run]) -> Route:
-    fleets = [run.plan.route for run in runs if run.plan is not None and run.plan.servers_count > 1]
-    return route or next(iter(fleets), "shortest-queue")
+    fleets: list[Route] = [run.plan.route for run in runs if run.plan is not None and run.plan.servers_count > 1]
+    return route or (fleets[0] if fleets else "shortest-queue")
 
 
 def _growth(text: str) -> float:
