@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Buckets, Floats
+from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.whose import gpus, gpus_of
-from comfysoak_analysis.findings.windows import centres_s
+from comfysoak_analysis.findings.windows import centres_s, held
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
@@ -28,7 +28,6 @@ STRETCH_S = 10.0
 LEAST_S, LEAST_SHARE = 30.0, 0.05  # of the time in which something was queued
 STUCK_S = 60.0  # with no prompt ended
 _UNLESS = "Its nodes work so long on the CPU, or wait for something else, because they are meant to."
-MOST_HELD_S = 5.0  # a reading of the queue counts so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,10 @@ def _all(run: Run, states: GpuStates) -> Iterator[Idle]:
         uuids = [uuid for uuid in gpus_of(run, server) or [gpu.uuid for gpu in gpus(run)] if uuid in use]
         if not uuids:
             continue
-        queued = (_held(track["queue_pending"]) >= 1) & counts
-        idle = queued & np.all([np.nan_to_num(use[uuid], nan=1.0) < IDLE for uuid in uuids], axis=0)
         width_s = run.coarse.width_s
+        with np.errstate(invalid="ignore"):  # where nothing is known it neither waits nor is idle
+            queued = (held(track["queue_pending"].low, width_s) >= 1) & counts
+            idle = queued & np.all([held(use[uuid], width_s) < IDLE for uuid in uuids], axis=0)
         stretches = tuple(one for one in _stretches(idle, width_s) if one[1] - one[0] >= STRETCH_S)
         queued_s = float(queued.sum()) * width_s
         if sum(end - begin for begin, end in stretches) >= max(LEAST_S, LEAST_SHARE * queued_s):
@@ -90,14 +90,6 @@ def _counts(run: Run) -> np.ndarray:
             begin_s, end_s = ((edge - (run.start_ns or 0)) / NS_PER_S for edge in (phase.started_ns, phase.ended_ns))
             counts &= (at_s < begin_s) | (at_s >= end_s)
     return counts
-
-
-def _held(track: Buckets) -> Floats:
-    """The least that was queued, held between two readings; NaN where the last one is too old."""
-    known = np.isfinite(track.low)
-    last = np.maximum.accumulate(np.where(known, np.arange(known.size), -1))
-    fresh = (last >= 0) & (np.arange(known.size) - last <= max(MOST_HELD_S / track.grid.width_s, 0))
-    return np.where(fresh, track.low[np.maximum(last, 0)], np.nan)
 
 
 def _stretches(where: np.ndarray, width_s: float) -> Iterator[tuple[float, float]]:

@@ -20,6 +20,7 @@ SKIPPED = 0.2  # of the time, at the start: caches fill, allocators reserve
 CHANCE = 0.01  # of one false alarm in all that is tested together
 FEWEST = 5
 SURE = 9.0  # how much better a plateau must fit, in units of the noise of one independent point
+FAR = 6.0  # median deviations
 GIVEN_BACK = 0.75  # of the rise; noise stays below it, a sawtooth does not
 _SMOOTH = 20  # parts of the series
 _KNEES = np.linspace(0.25, 0.9, 14)  # where a plateau may begin, as shares of what is tested
@@ -84,6 +85,10 @@ def levelled(seconds: Floats, values: Floats, strata: np.ndarray, slope: float) 
     levels = values.copy()
     for label in np.unique(strata):
         levels[strata == label] -= np.median(rest[strata == label])
+    rest = levels - slope * seconds
+    middle = float(np.median(rest))
+    reach = FAR * float(np.median(np.abs(rest - middle)))
+    levels = slope * seconds + np.clip(rest, middle - reach, middle + reach)  # single odd points say nothing of shape
     order = np.argsort(seconds, kind="stable")
     return seconds[order], levels[order]
 

@@ -26,7 +26,14 @@ from comfysoak_analysis.findings.leaks import (
 )
 from comfysoak_analysis.findings.rising import Rise, Series, rises
 from comfysoak_analysis.findings.whose import OwnedGpu, gpus
-from comfysoak_analysis.findings.windows import load_levels, loaded_labels, low_points, starts_label, together
+from comfysoak_analysis.findings.windows import (
+    load_levels,
+    loaded_labels,
+    low_points,
+    settled_lows,
+    starts_label,
+    together,
+)
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -63,12 +70,14 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
 
 def _running(run: Run, states: GpuStates, gpu: OwnedGpu | None, uuid: str, track: Buckets) -> Series:
     """The low points, apart for what was loaded, for the load, and for each start of the server."""
-    labels = [load_levels(run)]
+    labels, lows = [load_levels(run)], track.low
     for server in gpu.servers if gpu is not None else ():
         labels.append(starts_label(run, server, track.grid))
         models = loaded_labels(run, states, server, track.grid)
-        labels += [] if models is None else [models]
-    return low_points(uuid, track.grid, track.low, together(*labels))
+        if models is not None:
+            labels.append(models)
+            lows = settled_lows(lows, models)
+    return low_points(uuid, track.grid, lows, together(*labels))
 
 
 def _models_known(states: GpuStates, gpu: OwnedGpu | None) -> bool:

@@ -125,7 +125,7 @@ def _by_number(run: Run, places: dict[str, tuple[str, int | None]]) -> Iterator[
 
 def _device(argv: Sequence[str]) -> str | None:
     """What follows `--cuda-device`."""
-    for flag, value in zip(argv, [*argv[1:], ""], strict=True):
+    for flag, value in zip(argv, (*argv, "")[1:], strict=True):
         if flag == "--cuda-device":
             return value
         if flag.startswith("--cuda-device="):

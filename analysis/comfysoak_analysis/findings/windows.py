@@ -15,6 +15,8 @@ from comfysoak_analysis.gpu_state import GpuStates
 
 WINDOWS = 400
 LOW_SHARE = 0.25  # of the low points of a window, that is its level
+MOST_HELD_S = 5.0  # a reading counts so long
+MOSTLY = 0.5
 CHANGING = -1  # label of buckets in which what is loaded changed
 FEWEST_ARRIVALS = 30  # a window, to tell a level of load by them
 USERS_STEP, ARRIVALS_STEP = 1.25, 2.0  # factors between two levels: users are counted, arrivals come by chance
@@ -23,6 +25,14 @@ USERS_STEP, ARRIVALS_STEP = 1.25, 2.0  # factors between two levels: users are c
 def centres_s(grid: Grid) -> Floats:
     """The middle of each bucket, in seconds after the start."""
     return np.asarray((np.arange(grid.count) + 0.5) * grid.width_s, dtype=float)
+
+
+def held(values: Floats, width_s: float) -> Floats:
+    """The last reading, held until the next one; NaN where it is too old."""
+    places, known = np.arange(values.size), np.isfinite(values)
+    last = np.maximum.accumulate(np.where(known, places, -1))
+    fresh = (last >= 0) & (places - last <= MOST_HELD_S / width_s)
+    return np.where(fresh, values[np.maximum(last, 0)], np.nan)
 
 
 def low_points(subject: str, grid: Grid, lows: Floats, labels: np.ndarray) -> Series:
@@ -36,6 +46,12 @@ def low_points(subject: str, grid: Grid, lows: Floats, labels: np.ndarray) -> Se
     levels, at = groups["low"].quantile(LOW_SHARE), groups["at"].mean()
     labels_of = levels.index.get_level_values("label").to_numpy()
     return Series(subject, at.to_numpy(dtype=float), levels.to_numpy(dtype=float), labels_of)
+
+
+def settled_lows(lows: Floats, models: np.ndarray) -> Floats:
+    """Less those of buckets in which models came or went; all, where that is in most of them."""
+    changing = models == CHANGING
+    return lows if changing.mean() > MOSTLY else np.where(changing, np.nan, lows)
 
 
 def _numbered(labels: Sequence[Hashable]) -> np.ndarray:
@@ -80,7 +96,8 @@ def load_levels(run: Run) -> np.ndarray:
     """
     grid = run.coarse
     tracks = run.tracks("generator", ("users",), by="worker")
-    users = sum((np.nan_to_num(track["users"].mean) for track in tracks.values()), np.zeros(grid.count))
+    told = [np.nan_to_num(held(track["users"].mean, grid.width_s)) for track in tracks.values()]
+    users = np.sum([np.zeros(grid.count), *told], axis=0)
     if users.max(initial=0.0) > 0:
         return _levels(users, USERS_STEP)
     plan = run.plan
