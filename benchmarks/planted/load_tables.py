@@ -180,15 +180,18 @@ def _phases(world: World, due: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndar
 
 
 def nodes(world: World, course: Course, names: Names) -> Batch:
-    """One row a node that ran; those that nobody saw end are closed at the end of the run."""
+    """One row a node that was heard of; one whose end nobody heard is closed when the recording is sealed."""
     ids, prompt_ids, node_ids, starts, stops, first, server, flow = [], [], [], [], [], [], [], []
     for name, life in zip(names.prompts, course.lives, strict=True):
+        heard_until = life.finished if life.outcome in {"timeout", "lost"} else math.inf  # nobody listens any more
         for node, start, stop in life.nodes:
+            if start > heard_until:
+                continue
             ids.append(f"{name}/{node}")
             prompt_ids.append(name)
             node_ids.append(node)
             starts.append(start)
-            stops.append(min(stop, course.end))
+            stops.append(stop if stop < min(heard_until, course.end) and not _was_cut(life, stop) else course.end)
             loaded = start if life.load is None else life.load[1]
             step = world.workflows[life.workflow].step_s
             first.append(loaded + step if node == SAMPLE and stop < NEVER and loaded + step < stop else math.nan)
@@ -210,6 +213,11 @@ def nodes(world: World, course: Course, names: Names) -> Batch:
         "steps": share(np.where(np.isfinite(first), steps[of] if len(of) else [], np.nan)),
         "in_gap": False,
     }
+
+
+def _was_cut(life: Life, stop: float) -> bool:
+    """Whether its server went away in this node."""
+    return life.outcome == "lost" and stop == life.gone
 
 
 def canaries(world: World, course: Course) -> Batch | None:
