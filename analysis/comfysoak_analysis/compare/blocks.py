@@ -17,6 +17,8 @@ from comfysoak_analysis.compare.comparison import Comparison, Conclusion, Effect
 from comfysoak_analysis.compare.deciding import UNLIKELY, above_zero, concluded, judged
 from comfysoak_analysis.compare.facts import facts_of
 from comfysoak_analysis.compare.gates import DEFAULT_GATES, Gate, Measure, of_workflow, parse_measure
+from comfysoak_analysis.compare.markdown import markdown
+from comfysoak_analysis.compare.page import render
 from comfysoak_analysis.compare.summary import OF_A_WORKFLOW, RunSummary, course_of, workflow_times
 from comfysoak_analysis.compare.words import effect_text, limit_text
 from comfysoak_analysis.findings.detectors import find_all
@@ -40,6 +42,7 @@ from comfysoak_core.scenario.stage import Side
 _NOT_OF_BLOCKS = frozenset({"prompts.per_gpu_hour", "prompts.per_kwh", "prompts.count"})
 _MEASURED = tuple(name for name in MEASURES if name.startswith("prompts.") and name not in _NOT_OF_BLOCKS)
 MOST_WORKFLOWS = 10
+PAGE, TABLE = "compare.html", "compare.md"
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,27 @@ def compare_sides(run: Run, gates: Sequence[Gate] = DEFAULT_GATES) -> Comparison
         )
     _check(gates)
     against = doubts(run, find_all(run, GpuStates(run)))
-    return _compared(run, gates, tuple(bounded(one.what, 300) for one in against if one.weight is Weight.INVALID))
+    return _compared(run, gates, _invalid(against))
+
+
+def _invalid(against: Sequence[Doubt]) -> tuple[str, ...]:
+    return tuple(bounded(one.what, 300) for one in against if one.weight is Weight.INVALID)
 
 
 def _compared(run: Run, gates: Sequence[Gate], invalid: tuple[str, ...]) -> Comparison:
     sides = [_side(run, side, invalid) for side in Side]
     start = Comparison(
-        Conclusion.NOT_COMPARABLE, "", Method.NONE, (), (), invalid, (), (sides[0],), (sides[1],), _names(run), "pair"
+        Conclusion.NOT_COMPARABLE,
+        "",
+        Method.NONE,
+        (),
+        (),
+        invalid,
+        (),
+        (sides[0],),
+        (sides[1],),
+        ("old", "new"),
+        "pair",
     )
     if invalid:
         return replace(start, sentence=f"The run is not valid: {invalid[0]}")
@@ -124,12 +141,6 @@ def _check(gates: Sequence[Gate]) -> None:
                 f"--gate {gate.measure.name}: blocks of one run are compared by what prompts tell (prompts.*)",
                 "Compare several runs for anything else: comfysoak compare RUN... --baseline RUN...",
             )
-
-
-def _names(run: Run) -> tuple[str, str]:
-    servers = run.plan.servers if run.plan is not None else ()
-    old, new = (f"{side}, {bounded(server, 100)}" for side, server in zip(Side, servers, strict=False))
-    return old, new
 
 
 def _tested(start: Comparison, run: Run, found: Sequence[Pair], gates: Sequence[Gate]) -> Comparison:
@@ -216,12 +227,17 @@ def _astray(run: Run) -> int:
     return wrong
 
 
+def _server(run: Run, side: Side) -> str:
+    servers = dict(zip(Side, run.plan.servers if run.plan is not None else (), strict=False))
+    return servers.get(side, side.value)
+
+
 def _side(run: Run, side: Side, invalid: tuple[str, ...]) -> RunSummary:
     """One side for the page: how its times are spread, and how they went."""
     parts = [pair.old if side is Side.OLD else pair.new for pair in pairs(run)]
     prompts = pd.concat(parts) if parts else run.prompts.head(0)
     return RunSummary(
-        name=f"{bounded(run.recording.run.name, 120)}, {side}",
+        name=f"{bounded(run.recording.run.name, 120)}, {bounded(_server(run, side), 120)}",
         id=f"{run.recording.run.id}/{side}",
         started_ns=run.start_ns or 0,
         duration_s=run.duration_s,
@@ -235,7 +251,7 @@ def _side(run: Run, side: Side, invalid: tuple[str, ...]) -> RunSummary:
 
 def as_goals(run: Run, against: Sequence[Doubt]) -> tuple[GoalResult, ...]:
     """The gates as goals of the run, so that they decide its verdict; none of a run without two sides, or not valid."""
-    if not is_interleaved(run) or any(one.weight is Weight.INVALID for one in against):
+    if not is_interleaved(run) or _invalid(against):
         return ()
     comparison = _compared(run, DEFAULT_GATES, ())
     why = comparison.sentence if comparison.method is Method.NONE else ""
@@ -257,6 +273,14 @@ def _as_goal(row: Row, why: str) -> GoalResult:
         samples=len(row.new),
         reason=(why or row.remark) if standing is GoalStanding.UNDECIDED else f"{len(row.new)} pairs of blocks",
     )
+
+
+def documents(run: Run, against: Sequence[Doubt]) -> dict[str, bytes]:
+    """The page and the table that compare the two sides, beside the report; none of a run without two sides."""
+    if not is_interleaved(run):
+        return {}
+    comparison = _compared(run, DEFAULT_GATES, _invalid(against))
+    return {PAGE: render(comparison).encode("utf-8", "replace"), TABLE: markdown(comparison).encode("utf-8", "replace")}
 
 
 _STANDINGS = {

@@ -94,7 +94,8 @@ def _spread(name: str, colour: str, sketches: Sequence[Sketch]) -> Series:
 
 def _at(sketch: Sketch, shares: Floats) -> Floats:
     known = np.asarray(sketch.quantiles, dtype=float)
-    return np.interp(shares, np.linspace(0, 1, known.size), known)
+    found: Floats = np.interp(shares, np.linspace(0, 1, known.size), known)
+    return found
 
 
 def pooled(sketches: Sequence[Sketch], shares: Floats) -> Floats:
@@ -104,7 +105,9 @@ def pooled(sketches: Sequence[Sketch], shares: Floats) -> Floats:
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order]) - weights[order] / 2
     span = reached[-1] - reached[0]
-    return np.interp(shares, (reached - reached[0]) / span if span > 0 else reached * 0.0, values[order])
+    places = (reached - reached[0]) / span if span > 0 else reached * 0.0
+    found: Floats = np.interp(shares, places, values[order])
+    return found
 
 
 def _courses(comparison: Comparison) -> Iterator[Chart]:
@@ -142,15 +145,24 @@ def _course(
     step_s: float,
     unit_s: float,
 ) -> Series:
-    moments = (np.arange(STEPS) + 0.5) * step_s
+    moments: Floats = (np.arange(STEPS, dtype=np.float64) + 0.5) * step_s
     each = np.array([_held(run, read, moments) for run in runs])
     known = ~np.isnan(each).all(axis=0)
     middle, low, high = (np.full(STEPS, np.nan) for _ in range(3))
     middle[known] = np.nanmedian(each[:, known], axis=0)
     low[known], high[known] = np.nanmin(each[:, known], axis=0), np.nanmax(each[:, known], axis=0)
-    bands = (low, high) if len(runs) > 1 else (None, None)
+    several = len(runs) > 1
     grid = Grid(step_s / unit_s, STEPS)
-    return Series(name, colour, "line", grid, middle, *bands, offset_s=grid.width_s / 2)
+    return Series(
+        name,
+        colour,
+        "line",
+        grid,
+        middle,
+        low if several else None,
+        high if several else None,
+        offset_s=grid.width_s / 2,
+    )
 
 
 def _held(run: RunSummary, read: Callable[[TimeCourse], Sequence[float | None]], moments: Floats) -> Floats:

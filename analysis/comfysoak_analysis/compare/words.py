@@ -24,7 +24,8 @@ def change_text(measure: Measure, change: float, *, sign: bool = True) -> str:
     if measure.by_ratio:
         return f"{plus}{change * 100:.1f} %" if abs(change) < 10 else f"{plus}{change * 100:.3g} %"
     if measure.unit is Unit.RATIO:
-        return f"{plus}{change * 100:.2g} points"
+        points = f"{change * 100:.2g}"
+        return f"{plus}{points} point{'' if points == '1' else 's'}"
     if measure.unit is Unit.COUNT:
         return f"{plus}{change:.3g}"
     shown = measure.unit.show(abs(change))
@@ -47,8 +48,7 @@ def _interval(measure: Measure, effect: Effect) -> str:
     if effect.confidence <= 0:
         return " (one value a side: no interval)"
     low, high = (change_text(measure, end) for end in (effect.low, effect.high))
-    if measure.by_ratio and low.endswith(" %"):
-        low = low.removesuffix(" %")
+    low = low.removesuffix(" %") if measure.by_ratio else low.removesuffix(" points")
     held = "95" if effect.confidence >= 0.95 else f"{effect.confidence * 100:.0f}"
     return f" ({held} %: {low} to {high})"
 
