@@ -10,8 +10,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from comfysoak_analysis.compare.blocks import documents as documents_of_sides
 from comfysoak_analysis.frames import Run, open_run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.incidents import with_incidents
 from comfysoak_analysis.judgement import judge
 from comfysoak_analysis.junit import junit
 from comfysoak_analysis.page import render
@@ -23,14 +25,16 @@ from comfysoak_core.errors import RecordingError
 REPORT, SUMMARY, JUNIT, VERDICT = "report.html", "summary.md", "junit.xml", "verdict.json"
 
 
-def build(run_dir: Path, *, live: bool = False) -> Verdict:
+def build(run_dir: Path) -> Verdict:
     """Write `report.html`, `summary.md`, `junit.xml` and `verdict.json` into `run_dir`, and return the verdict.
 
-    `live`: the run is still going on; the page renews itself and a missing end is no defect. Raises RecordingError
-    when `run_dir` holds no recording this version can read, or the files cannot be written.
+    Each finding leaves a folder in `run_dir`, too: see `incidents`.
+    Raises RecordingError when `run_dir` holds no recording this version can read, or the files cannot be written.
     """
     run = open_run(run_dir)
-    verdict, files = documents(run, live=live)
+    states = GpuStates(run)
+    verdict = with_incidents(run, judge(run, states))
+    files = _files(run, verdict, states, live=False)
     for name, content in sorted(
         files.items(), key=lambda file: len(file[1])
     ):  # a full disk has room for the small ones
@@ -38,15 +42,29 @@ def build(run_dir: Path, *, live: bool = False) -> Verdict:
     return verdict
 
 
+def write_page(run_dir: Path, target: Path, *, live: bool) -> None:
+    """Write the page alone, to `target`; the run directory is left as it is.
+
+    `live`: the run is still going on; a missing end is no defect, and the page asks where it came from for its newer
+    self. Raises RecordingError as `build` does.
+    """
+    replace_file(target, documents(open_run(run_dir), live=live)[1][REPORT])
+
+
 def documents(run: Run, *, live: bool = False) -> tuple[Verdict, dict[str, bytes]]:
     """The verdict on `run` and the content of the four files by their names; nothing is written."""
     states = GpuStates(run)
     verdict = judge(run, states, live=live)
-    return verdict, {
+    return verdict, _files(run, verdict, states, live=live)
+
+
+def _files(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> dict[str, bytes]:
+    return {
         REPORT: render(view_of(run, verdict, states, live=live)).encode("utf-8", "replace"),
         SUMMARY: summary(run, verdict).encode("utf-8", "replace"),
         JUNIT: junit(verdict),
         VERDICT: verdict.to_json(),
+        **documents_of_sides(run, verdict.doubts),
     }
 
 

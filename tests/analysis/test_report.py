@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs_version
 
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.page import FONT, PLOTLY
-from comfysoak_analysis.report import build, documents
+from comfysoak_analysis.report import build, documents, write_page
 from comfysoak_analysis.tiles import tiles
 from comfysoak_core.errors import ExitCode, RecordingError
 from comfysoak_core.recording.recording import Recording
@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_the_small_files_and_no_scraps(directory: Path) -> No
 def test_a_report_can_be_made_again_from_a_sealed_recording(directory: Path) -> None:
     """From tables alone, it says the same as from the journal."""
     plant(directory, oom_at_s=(30,), seal=False)
-    before = build(directory, live=True)
+    before, _ = documents(open_run(directory), live=True)
     Recording.open(directory).seal("finished")
     after = build(directory)
     assert [(f.code, f.count, f.evidence) for f in after.findings] == [
@@ -260,14 +260,19 @@ def test_the_process_prints_the_verdict_and_exits_with_its_code(directory: Path)
     assert json.loads(done.stdout)["conclusion"] == "failed"
 
 
-def test_a_live_page_renews_itself(directory: Path) -> None:
-    """And the finished one does not."""
+def test_a_live_page_may_ask_where_it_came_from_and_a_finished_one_nobody(directory: Path) -> None:
+    """It is written beside the run, which is left as it is."""
     plant(directory, seal=False)
-    build(directory, live=True)
-    assert 'http-equiv="refresh"' in (directory / "report.html").read_text()
+    before = {path.name for path in directory.iterdir()}
+    write_page(directory, directory.parent / "live.html", live=True)
+    assert {path.name for path in directory.iterdir()} == before
+    page = (directory.parent / "live.html").read_text()
+    assert "connect-src 'self'" in page
+    assert '"live":true' in page
+    assert "so far</h1>" in page
     Recording.open(directory).seal("finished", None)
     build(directory)
-    assert 'http-equiv="refresh"' not in (directory / "report.html").read_text()
+    assert "connect-src" not in (directory / "report.html").read_text()
 
 
 def test_a_key_of_an_api_in_a_workflow_reaches_no_file(directory: Path) -> None:

@@ -15,6 +15,7 @@ from tests.analysis.test_report import EVIL
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 NO_RULE = "Content Security Policy"
+MACHINES = ["host-cpu", "host-memory", "processes"]
 
 
 class Visit:
@@ -35,7 +36,8 @@ class Visit:
         self.page.goto(self.address)
 
     def draw_all(self) -> list[str]:
-        """Scroll to each chart until it is drawn; the keys of all."""
+        """Unfold all, scroll to each chart until it is drawn; the keys of all."""
+        self.page.evaluate("() => { for (const fold of document.querySelectorAll('.fold')) fold.open = true; }")
         for plot in self.page.query_selector_all(".plot"):
             plot.scroll_into_view_if_needed()
             self.page.wait_for_function("element => element.dataset.drawn === 'true'", arg=plot)
@@ -64,7 +66,7 @@ def test_all_charts_are_drawn_without_a_request_or_an_error(browser: object, rep
     """In both colour schemes."""
     visit = Visit(browser, report, color_scheme=scheme)
     keys = visit.draw_all()
-    assert keys == ["per-minute", "incidents", "latency", "service", "queue", "vram", "loads", "utilisation"]
+    assert keys == ["per-minute", "incidents", "latency", "service", "queue", "vram", "loads", "utilisation", *MACHINES]
     assert visit.requests == [visit.address]
     assert visit.complaints == []
     visit.context.close()

@@ -130,7 +130,7 @@ def _dots(run: Run, done: pd.DataFrame, column: str) -> tuple[Dots, ...]:
     if len(done) > MOST_DOTS:
         slowest = done.nlargest(MOST_DOTS // 10, column)
         even = done.iloc[:: -(-len(done) // (MOST_DOTS - len(slowest)))]
-        done = pd.concat([slowest, even]).drop_duplicates("id")
+        done = done.loc[slowest.index.union(even.index)]
     names = list(done["workflow"].value_counts().index)
     return tuple(
         Dots(
@@ -138,7 +138,7 @@ def _dots(run: Run, done: pd.DataFrame, column: str) -> tuple[Dots, ...]:
             colour=f"workflow-{index % 6}",
             seconds=run.since_start_s(part["done_at"]),
             y=part[column].to_numpy(dtype=float),
-            words=tuple(f"{for_chart(name, 60)} · {prompt_id[:8]}" for prompt_id in part["id"]),
+            words=(for_chart(name, 60),) * len(part),
             small=True,
             of=tuple(part["server"].astype(str)),
         )

@@ -14,17 +14,25 @@ import click
     "--merge", "folders", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
     help="First add what a worker could not deliver: the folder it named.",
 )  # fmt: skip
+@click.option("--live", is_flag=True, help="Serve the report of a run in progress on this machine, renewed as it goes.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port for --live; by default a free one.")
 @click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on stdout.")
-def command(run: Path, folders: tuple[Path, ...], *, as_json: bool) -> int:
+def command(run: Path, folders: tuple[Path, ...], *, live: bool, port: int, as_json: bool) -> int:
     """Make report.html, summary.md, junit.xml and verdict.json of RUN again.
 
-    A run whose processes were all killed is sealed first; one that is still going on is reported as it stands.
+    A run whose processes were all killed is sealed first; one that is still going on is reported as it stands. With
+    --live the page is served and renews itself until the run ends; nothing is written.
     """
     from comfysoak.reporting import ReportProcess
     from comfysoak.telling import tell_verdict
     from comfysoak_core.recording.merging import merge
     from comfysoak_core.recording.recording import Recording
 
+    if live:
+        from comfysoak.live_report import serve
+
+        serve(Recording.open(run).path, port)
+        return 0
     for folder in folders:
         click.echo(f"{merge(run, folder)} files of {folder} were new to the recording", err=True)
     recording = Recording.open(run)
