@@ -102,8 +102,10 @@ def _fill(run: Run, findings: Sequence[Finding], made: Mapping[Code, Path]) -> N
                 kept = nearest(rows, sheet.by, moments_of(finding), MOST_ROWS)
                 (made[finding.code] / sheet.name).write_bytes(csv_of(kept))
                 counts[finding.code][sheet.name] = {"rows": kept.num_rows, "of": rows.num_rows}
+    around = [(first - LIFE_NS, last) for finding in findings for first, last in spans_of(finding)]
+    log = run.recording.between("server_log", around)
     for finding in findings:
-        lines = log_of(run.server_log, spans_of(finding), finding.subjects)
+        lines = log_of(of_subjects(log, finding.subjects, servers), spans_of(finding))
         if lines:
             (made[finding.code] / LOG).write_bytes(lines)
             counts[finding.code][LOG] = {"rows": lines.count(b"\n"), "of": lines.count(b"\n")}

@@ -105,17 +105,18 @@ def harmless(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(pc.utf8_slice_codeunits(plain, 0, LONGEST_CELL), _FORMULA, r"'\1")
 
 
-def log_of(log: pd.DataFrame, spans: Sequence[tuple[int, int]], subjects: Sequence[str]) -> bytes:
-    """Lines of the servers concerned within `spans`, and the last ones before the first; empty where there are none."""
-    known = log[log["server"].isin(list(subjects))]
-    log = known if not known.empty else log
-    inside = pd.Series(data=False, index=log.index)
+def log_of(rows: pa.Table, spans: Sequence[tuple[int, int]]) -> bytes:
+    """The lines within `spans`, and the last ones before the first; empty where there are none."""
+    rows = rows.sort_by("at_ns")
+    at = rows["at_ns"].to_numpy()
+    inside = np.zeros(len(at), dtype=bool)
     for first, last in spans:
-        inside |= log["at"].between(pd.Timestamp(first), pd.Timestamp(last))
-    before = log[log["at"] < pd.Timestamp(spans[0][0])].tail(LINES_BEFORE)
-    rows = pd.concat([before, log[inside].head(MOST_LINES - len(before))])
+        inside |= (at >= first) & (at <= last)
+    before = np.flatnonzero(at < spans[0][0])[-LINES_BEFORE:]
+    shown = np.union1d(before, np.flatnonzero(inside)[: MOST_LINES - len(before)])
     lines = [
-        f"{at.isoformat(timespec='milliseconds')}Z {bounded(server, 120)} [{kind}] {bounded(text, LONGEST_LINE)}"
-        for at, server, kind, text in zip(rows["at"], rows["server"], rows["kind"], rows["text"], strict=True)
+        f"{pd.Timestamp(line['at_ns']).isoformat(timespec='milliseconds')}Z {bounded(line['server'], 120)} "
+        f"[{line['kind']}] {bounded(line['text'], LONGEST_LINE)}\n"
+        for line in rows.take(pa.array(shown)).to_pylist()
     ]
-    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+    return "".join(lines).encode("utf-8", "replace")

@@ -28,5 +28,5 @@ def _words(_: Run, one: Stuck) -> str:
     after = "then the server went on" if one.went_on else "it did not end"
     return (
         f"prompt {bounded(one.prompt_id or '', 40)}{of}{usual}, ran for {one.lasted_s:.0f} s, last in "
-        f"{bounded(node, 80)}; {after}. {gpu_words(one).capitalize()}, {one.waiting_last:,} prompts waited."
+        f"{bounded(node, 80)}; {after}; {gpu_words(one)}, and {one.waiting_last:,} prompts waited."
     )

@@ -147,7 +147,9 @@ def _take(watch: Watch, table: pa.Table) -> None:
     watch.unanswered += at[unanswered.to_numpy() & (late <= LATE_NS)].tolist()
     running, pending = (_whole(table[name], -1) for name in ("queue_running", "queue_pending"))
     texts = np.asarray(ids.to_pylist(), dtype=object)
-    watch.take(_Readings(at, texts, np.maximum(pending, 0), running >= 0, (running > 0) | (pending > 0)))
+    named = table["running_prompt_id"].is_valid().to_numpy()
+    stuck = np.where(running > 0, named, pending > 0)  # of what runs without a name nobody can tell that it stays
+    watch.take(_Readings(at, texts, np.maximum(pending, 0), running >= 0, stuck))
 
 
 def _whole(column: Any, missing: int) -> Any:  # pyarrow publishes no types
