@@ -5,7 +5,7 @@ A mean alone hides spikes, and so does every scheme that picks single points: mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,20 @@ class Grid:
         width = next(fits, max(duration_s / wanted, least_s))
         return cls(float(width), max(int(np.ceil(duration_s / width)), 1))
 
+    def wider(self, least_s: float, wanted: int = MOST) -> Grid:
+        """Over the same time, in buckets that are multiples of these: of at least `least_s`, at most `wanted`."""
+        least_s = max(least_s, self.width_s * self.count / wanted)
+        fits = (width for width in _NICE_S if width >= least_s * (1 - 1e-9) and _is_multiple(width, self.width_s))
+        width = next(fits, self.width_s * int(np.ceil(least_s / self.width_s)))
+        return Grid(float(width), max(-(-self.count // round(width / self.width_s)), 1))
+
     def index(self, seconds: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The bucket of each moment, in seconds from the start; what lies after the end goes to the last."""
         return np.clip((seconds / self.width_s).astype(np.int64), 0, self.count - 1)
+
+
+def _is_multiple(width: float, of: float) -> bool:
+    return abs(width / of - round(width / of)) < 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,23 @@ class Buckets:
     mean: Floats
     low: Floats
     high: Floats
+    number: np.ndarray[Any, np.dtype[Any]] = field(default_factory=lambda: np.empty(0, np.uint32))  # of values in each
+
+    def wider(self, least_s: float, wanted: int = MOST, hold_s: float = 0.0) -> Buckets:
+        """The same in wider buckets, for a chart: of at least `least_s`, no more than `wanted` of them.
+
+        A bucket that missed its sample by chance holds the last one; a gap longer than `hold_s` stays a gap.
+        """
+        grid = self.grid.wider(least_s, wanted)
+        together = round(grid.width_s / self.grid.width_s)
+        edges = np.arange(0, self.grid.count, together)
+        number = np.add.reduceat(self.number.astype(np.float64), edges)
+        total = np.add.reduceat(np.where(self.number > 0, self.mean, 0.0) * self.number.astype(np.float64), edges)
+        low = np.fmin.reduceat(self.low.astype(np.float64), edges)
+        high = np.fmax.reduceat(self.high.astype(np.float64), edges)
+        mean = np.divide(total, number, out=np.full(len(edges), np.nan), where=number > 0)
+        source = _held(number == 0, round(hold_s / grid.width_s))
+        return Buckets(grid, mean[source], low[source], high[source], number)
 
 
 def bucketed(grid: Grid, seconds: Floats, values: Floats, hold_s: float = 2.0) -> Buckets:

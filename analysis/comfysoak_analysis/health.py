@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.cold_starts import cold_starts
+from comfysoak_analysis.completeness import explained
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.golden import canaries_in_words
 from comfysoak_analysis.settles import settled_memory
@@ -86,10 +87,10 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     facts = run.recording.run
     yield "Sealed", "yes: all rows are in the tables" if facts.sealed else "no: read from the journal"
     yield "Ended", _ended(run)
-    yield "Rows", ", ".join(f"{len(frame):,} {name}" for name, frame in _frames(run)) or "none"
+    yield "Rows", ", ".join(f"{count:,} {what}" for what, count in _row_counts(run)) or "none"
     yield from _generator(run.generator)
     if not run.is_watching:
-        yield "Ends of prompts known", _late(run.prompts["end_error_s"], "within ")
+        yield "Ends of prompts known", _late(run.values("prompts", "end_error_s"), "within ")
     if not run.gpu.empty:
         gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds()
         yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
@@ -106,6 +107,8 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     yield from settled_memory(run)
     if not run.server_clocks.empty:
         yield "Server clocks known", _late(run.server_clocks["error_s"], "within ")
+    for one in explained(run):
+        yield f"Queue of {one.server} explained", one.words
     yield from canaries_in_words(run)
     for fault in facts.faults:
         yield "Fault", fault
@@ -136,24 +139,20 @@ def _ended(run: Run) -> str:
     return ended.reason.value + (f": {ended.detail}" if ended.detail else "")
 
 
-def _frames(run: Run) -> list[tuple[str, pd.DataFrame]]:
+def _row_counts(run: Run) -> list[tuple[str, int]]:
     """Tables by what a row of them is; of a recording of watching those with rows, and of hosts and processes, too."""
+    counts = [(what, run.extent(table).rows) for table, what in _ROWS]
     if run.is_watching:
-        told = [*_of_load(run), ("host readings", run.host), ("readings of processes", run.processes)]
-        return [(name, frame) for name, frame in told if not frame.empty]
-    return _of_load(run)
+        counts += [(what, run.extent(table).rows) for table, what in _ROWS_OF_WATCHING]
+        return [(what, count) for what, count in counts if count]
+    return counts
 
 
-def _of_load(run: Run) -> list[tuple[str, pd.DataFrame]]:
-    return [
-        ("prompts", run.prompts),
-        ("nodes", run.nodes),
-        ("sessions", run.sessions),
-        ("GPU samples", run.gpu),
-        ("server readings", run.server),
-        ("log lines", run.server_log),
-        ("events", run.events),
-    ]
+_ROWS = (
+    ("prompts", "prompts"), ("nodes", "nodes"), ("sessions", "sessions"), ("gpu", "GPU samples"),
+    ("server", "server readings"), ("server_log", "log lines"), ("events", "events"),
+)  # fmt: skip
+_ROWS_OF_WATCHING = (("host", "host readings"), ("processes", "readings of processes"))
 
 
 def _quantile(values: pd.Series, share: float) -> float:

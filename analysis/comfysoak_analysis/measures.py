@@ -15,7 +15,7 @@ import pandas as pd
 
 from comfysoak_analysis.exporters import samples
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.prompts import as_measured, judged
+from comfysoak_analysis.prompts import as_measured, is_judged, judged
 from comfysoak_core.rows import Outcome
 
 HELD_MOST_S = 2.0  # a reading says nothing about a gap longer than this, unless its source is slower
@@ -81,18 +81,6 @@ class FailureRow:
     examples: tuple[str, ...]
     messages: tuple[str, ...]
     workflows: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeTimes:
-    """How long nodes of one class ran."""
-
-    node_class: str
-    count: int
-    median_s: float
-    p95_s: float
-    max_s: float
-    total_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,47 +190,32 @@ def whole(run: Run) -> Group:
 
 def failures(run: Run, examples: int = 5) -> tuple[FailureRow, ...]:
     """Judged prompts that did not end as expected, by code, the most frequent first."""
-    counted = judged(run.prompts)
-    wrong = counted[~counted["ok"]]
-    return tuple(sorted(_failure_rows(wrong, len(counted), examples), key=lambda row: (-row.count, row.code)))
+    prompts = run.prompts
+    counted = is_judged(prompts)
+    wrong = prompts.loc[counted & ~prompts["ok"], ["code", "outcome"]]
+    counts = wrong.astype(object).fillna("(no code)").value_counts().to_dict()
+    rows = tuple(_failure_rows(run.notable, counts, int(counted.sum()), examples))
+    return tuple(sorted(rows, key=lambda row: (-row.count, row.code)))
 
 
-def _failure_rows(wrong: pd.DataFrame, judged_count: int, examples: int) -> Iterator[FailureRow]:
-    labels = wrong["code"].fillna("(no code)")
-    for (code, outcome), part in wrong.groupby([labels, wrong["outcome"]]):
+def _failure_rows(
+    notable: pd.DataFrame, counts: dict[tuple[str, str], int], judged_count: int, examples: int
+) -> Iterator[FailureRow]:
+    wrong = notable[is_judged(notable) & ~notable["ok"]]
+    for (code, outcome), part in wrong.groupby([wrong["code"].fillna("(no code)"), wrong["outcome"]]):
         texts = (part["error_type"].fillna("") + ": " + part["error_message"].fillna("")).str.strip(": ")
+        count = max(counts.get((str(code), str(outcome)), 0), len(part))
         yield FailureRow(
             code=str(code),
             outcome=str(outcome),
-            count=len(part),
-            share=len(part) / judged_count,
+            count=count,
+            share=count / judged_count,
             first=part["done_at"].min(),
             last=part["done_at"].max(),
             examples=tuple(part["id"].head(examples)),
             messages=tuple(text for text in texts.drop_duplicates().head(3) if text),
             workflows=tuple(part["workflow"].drop_duplicates().head(5)),
         )
-
-
-def node_times(run: Run) -> tuple[NodeTimes, ...]:
-    """How long each class of node ran in measured prompts, the one that took most of all first."""
-    found = []
-    nodes = run.nodes[run.nodes["prompt_id"].isin(run.prompts.loc[run.prompts["measured"], "id"])]
-    for name, part in nodes.groupby(nodes["node_class"].fillna("(unknown)")):
-        lasted = part["lasted_s"].dropna().to_numpy(dtype=float)
-        if lasted.size:
-            median, p95 = (float(quantile) for quantile in np.quantile(lasted, (0.5, 0.95)))
-            found.append(NodeTimes(str(name), int(lasted.size), median, p95, float(lasted.max()), float(lasted.sum())))
-    return tuple(sorted(found, key=lambda row: -row.total_s))
-
-
-def node_lasted_s(run: Run, node: str | None, workflow: str | None, server: str | None) -> pd.Series:
-    """How long nodes of measured prompts ran; of one class, workflow or server where that is named."""
-    nodes = run.nodes[run.nodes["prompt_id"].isin(run.prompts.loc[run.prompts["measured"], "id"])]
-    for column, name in (("node_class", node), ("workflow", workflow), ("server", server)):
-        nodes = nodes if name is None else nodes[nodes[column] == name]
-    lasted: pd.Series = nodes["lasted_s"].dropna()
-    return lasted
 
 
 def sockets(run: Run) -> Sockets:

@@ -19,9 +19,10 @@ from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.efficiency import busy_while_queued, efficiency, used_uuids
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.measures import GpuFigures, Sockets, Spread, gpus, measured_s, node_lasted_s, sockets_of, spread
+from comfysoak_analysis.measures import GpuFigures, Sockets, Spread, gpus, measured_s, sockets_of, spread
 from comfysoak_analysis.model_loads import ModelLoad, model_loads
 from comfysoak_analysis.model_states import model_states
+from comfysoak_analysis.node_times import node_lasted_s
 from comfysoak_analysis.prompts import as_measured, judged
 from comfysoak_analysis.reliability import reliability
 from comfysoak_analysis.server_hosts import gpus_beside

@@ -59,7 +59,7 @@ _FAILURES = (
     ("failed", "OUTPUT_WRONG", None, None),
 )
 _FAILURES_A_PROMPT = 4e-4 / 4
-_LOADS_A_PROMPT = 4e-3
+_LOADS_A_PROMPT = 8e-4
 
 Array = np.ndarray[Any, Any]
 

@@ -100,7 +100,7 @@ def test_models_that_take_turns_are_thrashing(story: Run) -> None:
     finding = found(story)["MODEL_THRASH"]
     assert "SDXL 15 times" in finding.evidence
     assert finding.count == pytest.approx(30, abs=2)
-    assert set(finding.examples) <= set(story.prompts["id"])
+    assert set(finding.examples) <= set(story.frame("prompts", ("id",))["id"])
 
 
 def test_one_model_that_is_loaded_once_is_not_thrashing(directory: Path) -> None:

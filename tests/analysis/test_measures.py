@@ -10,6 +10,7 @@ import pytest
 
 from comfysoak_analysis import Run, measures, open_run
 from comfysoak_analysis.measuring import Evidence, measure
+from comfysoak_analysis.node_times import node_times
 from comfysoak_core.rows import Gpu
 from tests.analysis.planted import START_NS, plant
 from tests.analysis.test_frames import S, only, prompt
@@ -127,7 +128,7 @@ def test_drops_per_socket_hour(story: Run) -> None:
 
 def test_node_times_by_class(story: Run) -> None:
     """The sampler takes most of all."""
-    found = measures.node_times(story)
+    found = node_times(story)
     assert found[0].node_class == "KSampler"
     assert found[0].median_s <= found[0].p95_s <= found[0].max_s
 
@@ -138,7 +139,7 @@ def test_a_warmup_is_in_no_time_of_a_node(story: Run) -> None:
     warm = nodes["prompt_id"].isin(prompts.loc[prompts["phase"] == "warmup", "id"])
     assert warm.any()
     samplers = nodes[~warm & (nodes["node_class"] == "KSampler")]["lasted_s"].dropna()
-    found = {row.node_class: row for row in measures.node_times(story)}["KSampler"]
+    found = {row.node_class: row for row in node_times(story)}["KSampler"]
     assert (found.count, found.max_s) == (len(samplers), samplers.max())
 
 
@@ -166,7 +167,7 @@ def test_a_mean_of_a_gpu_is_one_over_time(directory: Path) -> None:
 def test_an_empty_run_has_figures_of_nothing(empty: Run) -> None:
     """And no warning of a mean of an empty slice."""
     found = measures.whole(empty)
-    assert (found.intended, found.latency.count, measures.gpus(empty), measures.node_times(empty)) == (0, 0, (), ())
+    assert (found.intended, found.latency.count, measures.gpus(empty), node_times(empty)) == (0, 0, (), ())
     assert measures.sockets(empty).dropped == 0
 
 

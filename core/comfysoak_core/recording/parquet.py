@@ -236,6 +236,26 @@ def read_groups(path: Path, row_type: type[Row], names: Sequence[str]) -> Iterat
         raise _damaged(path, error) from error
 
 
+def groups_with(
+    path: Path, row_type: type[Row], names: Sequence[str], more: str, needed: Callable[[pa.Table], bool]
+) -> Iterator[pa.Table]:
+    """As `read_groups`, with the column `more` where `needed`, which sees the others, says so."""
+    try:
+        with pq.ParquetFile(path, memory_map=False, read_dictionary=_repeated(arrow_schema(row_type))) as file:
+            there = file.schema_arrow.names
+            for number in range(file.num_row_groups):
+                present = [name for name in names if name in there]
+                group = in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
+                if needed(group):
+                    added = file.read_row_group(number, columns=[more])[more]
+                    group = group.append_column(more, added)
+                yield group
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
 def groups_where(
     path: Path, row_type: type[Row], names: Sequence[str], seen: Sequence[str], chosen: Callable[[pa.Table], Any]
 ) -> Iterator[pa.Table]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfysoak_core.errors import RecordingError
 from comfysoak_core.recording.gathering import Gathered, gather
@@ -148,6 +148,55 @@ class TableReader:
             ready, held = parquet.split_at(held, self._row_type, next_ns)
             if ready.num_rows:
                 yield ready
+
+    def rows_where(
+        self, columns: Sequence[str], seen: Sequence[str], chosen: Callable[[pa.Table], Any]
+    ) -> Iterator[pa.Table]:
+        """The rows for which `chosen`, which sees the columns `seen`, is true: a mask as long as what it is given.
+
+        All `columns` are read only where there is such a row. Text is plain, since few rows are expected.
+        """
+        from comfysoak_core.recording import parquet
+
+        def found(piece: pa.Table) -> pa.Table:
+            return parquet.in_plain_text(piece.filter(chosen(piece)))
+
+        newer, names = self._newer, list(dict.fromkeys([*columns, *seen]))
+        for file in self._files:
+            path = self._layout.tables / file.name
+            try:
+                if self._snapshot.replaces(file):
+                    kept, newer = self._newest(file, newer, names)
+                    yield found(kept).select(columns)
+                else:
+                    yield from parquet.groups_where(path, self._row_type, columns, seen, chosen)
+            except FileNotFoundError as error:
+                raise _missing(self._layout, file) from error
+        yield found(parquet.in_dictionaries(newer, self._row_type, names)).select(columns)
+
+    def pieces_with(self, columns: Sequence[str], more: str, needed: Callable[[pa.Table], bool]) -> Iterator[pa.Table]:
+        """As `pieces`, with the column `more` as well where `needed`, which sees the piece, says so."""
+        from comfysoak_core.recording import parquet
+
+        newer = self._newer
+        for file in self._files:
+            path = self._layout.tables / file.name
+            try:
+                if self._snapshot.replaces(file):
+                    kept, newer = self._newest(file, newer, [*columns, more])
+                    yield kept
+                else:
+                    yield from parquet.groups_with(path, self._row_type, columns, more, needed)
+            except FileNotFoundError as error:
+                raise _missing(self._layout, file) from error
+        if newer.num_rows:
+            yield parquet.in_dictionaries(newer, self._row_type, [*columns, more])
+
+    def none(self, columns: Sequence[str]) -> pa.Table:
+        """The named columns without a row."""
+        from comfysoak_core.recording import parquet
+
+        return parquet.arrow_schema(self._row_type).empty_table().select(columns)
 
     def _pieces(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int | None]]:
         """Each piece, and the first moment of what comes after it; None: nothing does."""

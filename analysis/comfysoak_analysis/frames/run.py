@@ -1,62 +1,34 @@
-"""A recording as pandas frames on one clock. In a notebook it starts in one line.
-
-    from comfysoak_analysis import open_run
-    run = open_run("runs/20261122-101500-demo")
-    run.prompts.groupby("workflow").latency_s.quantile(0.95)
-
-Frames have the columns of `comfysoak_core.rows`, with two changes: a moment `x_ns` is the column `x`, datetime64[ns]
-in UTC without a zone (so that numpy works on it), and a duration `x_ns` is `x_s`, float seconds. `run.prompts` has
-further columns, see `comfysoak_analysis.prompts`. Missing values are NaT, NaN or None.
-"""
+"""One run: its recording, its plan, and what there is of each table, read when first asked for."""
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from comfysoak_analysis.buckets import Grid
+from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.capacity import Capacity, capacities
-from comfysoak_analysis.prompts import with_derived_columns
+from comfysoak_analysis.frames import lean
+from comfysoak_analysis.frames.columns import columns_of, complete, to_frame, told_once
+from comfysoak_analysis.frames.samples import numbers, stored_as
+from comfysoak_analysis.steady_state import SteadyState, leave_out, steady_state
 from comfysoak_analysis.tracks import Tracks, coarse_grid, fine_grid, flags, tracks
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.reading import Extent, TableReader
 from comfysoak_core.recording.recording import Recording
-from comfysoak_core.rows import TABLES, Role
+from comfysoak_core.rows import TABLES
 from comfysoak_core.scenario.plan import Plan
 
-DURATIONS = frozenset(
-    {
-        "start_error_ns",
-        "end_error_ns",
-        "longest_silence_ns",
-        "read_cost_ns",
-        "late_ns",
-        "queue_answer_ns",
-        "canary_answer_ns",
-        "running_age_ns",
-        "oldest_pending_age_ns",
-        "stats_answer_ns",
-        "lag_max_ns",
-        "lateness_max_ns",
-        "offset_ns",
-        "error_ns",
-        "step_ns",
-        "upload_took_ns",
-    }
-)
-_GPU_LABELS = frozenset(
-    {"at", "read_cost_s", "late_s", "host", "source", "uuid", "index", "instance", "name", "missing"}
-)
-_ARROW: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+_T = TypeVar("_T")
+
 _EDGES = (
     ("prompts", "scheduled_ns"),
     ("prompts", "finished_ns"),
@@ -65,7 +37,7 @@ _EDGES = (
     ("gpu", "at_ns"),
 )
 _WATCHED_EDGES = tuple((table, "at_ns") for table in ("gpu", "gpu_slow", "host", "processes", "server", "events"))
-_OF_LOAD = (("prompts", "id"), ("sessions", "id"), ("generator", "at_ns"))
+_OF_LOAD = ("prompts", "sessions", "generator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +55,52 @@ class Run:
     def __init__(self, recording: Recording, path: Path) -> None:
         self.recording = recording
         self.path = path
+        self.kept_tracks: dict[tuple[str, str, Grid, str], dict[str, Buckets]] = {}
+        self.kept_flags: dict[tuple[str, str, Grid, str], Tracks] = {}
+        self._readers: dict[str, TableReader] = {}
+        self._kept: dict[Callable[..., Any], Any] = {}
+
+    def once(self, make: Callable[[Run], _T]) -> _T:
+        """What `make` makes of this run, made once."""
+        if make not in self._kept:
+            self._kept[make] = make(self)
+        found: _T = self._kept[make]
+        return found
+
+    def reader(self, table: str) -> TableReader:
+        """A table in pieces; of a run that has ended the journal is read once."""
+        if table not in self._readers or (not self.recording.run.sealed and self.recording.is_running()):
+            self._readers[table] = self.recording.reader(table)
+        return self._readers[table]
+
+    def values(self, table: str, column: str) -> pd.Series:
+        """One column of numbers, named as in a frame, without what is missing, as float32; nothing is kept of it."""
+        stored = stored_as(column, columns_of(table))
+        found = [numbers(piece[stored], stored).astype(np.float32) for piece in self.reader(table).pieces((stored,))]
+        known = np.concatenate(found) if found else np.empty(0, np.float32)
+        return pd.Series(known[~np.isnan(known)])
+
+    def total(self, table: str, column: str) -> float:
+        """The sum of a column of numbers."""
+        stored = stored_as(column, columns_of(table))
+        return float(sum(np.nansum(numbers(piece[stored], stored)) for piece in self.reader(table).pieces((stored,))))
+
+    def extent(self, table: str) -> Extent:
+        """How many rows there are, and from when to when; no file is opened for it."""
+        return self.reader(table).extent()
 
     def frame(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One table, all columns or the named ones (names as in `comfysoak_core.rows`)."""
-        names = tuple(columns) if columns is not None else tuple(_columns(table))
-        return to_frame(_complete(self.recording.table(table, names), table, names))
+        names = tuple(columns) if columns is not None else tuple(columns_of(table))
+        return to_frame(complete(self.recording.table(table, names), table, names))
+
+    def lean(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """The named columns in the order of time, texts that repeat as categoricals: a fifth of the memory."""
+        ordered_by = TABLES[table].ORDERED_BY
+        pieces = list(self.reader(table).in_order(list(dict.fromkeys([ordered_by, *columns]))))
+        if not pieces:
+            return to_frame(self.reader(table).none(columns))
+        return to_frame(pa.concat_tables(pieces).unify_dictionaries().select(columns))
 
     @cached_property
     def plan(self) -> Plan | None:
@@ -103,35 +116,49 @@ class Run:
     @cached_property
     def is_watching(self) -> bool:
         """Whether nothing was to be sent: a recording of `comfysoak probe`, without a plan and a row of any load."""
-        return not self.recording.run.plan and all(self.frame(table, (one,)).empty for table, one in _OF_LOAD)
+        return not self.recording.run.plan and not any(self.extent(table).rows for table in _OF_LOAD)
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
         """Intended prompts of the load in order of schedule, with derived columns."""
-        rows = self._all_prompts
-        return rows[rows["role"] != Role.CANARY.value].reset_index(drop=True)
+        return self._warmed[0]
+
+    @property
+    def steady_state(self) -> SteadyState | None:
+        """From when on the target was warm; None where that cannot be told."""
+        return self._warmed[1]
+
+    @cached_property
+    def _warmed(self) -> tuple[pd.DataFrame, SteadyState | None]:
+        rows = lean.lean_prompts(self.reader("prompts"), self._derive)
+        found = steady_state(rows, self.phases, self.plan)
+        return leave_out(rows, found), found
 
     @cached_property
     def canaries(self) -> pd.DataFrame:
-        """Golden canaries, likewise: they run beside the load, and are in no figure of it."""
-        rows = self._all_prompts
-        return rows[rows["role"] == Role.CANARY.value].reset_index(drop=True)
-
-    @cached_property
-    def _all_prompts(self) -> pd.DataFrame:
-        trials = frozenset[str]().union(*(capacity.measured_phases for capacity in self.capacities))
-        prompts = with_derived_columns(self.frame("prompts"), self.server_clocks, trials=trials)
-        return prompts.sort_values("scheduled", ignore_index=True)
+        """Golden canaries with all their columns: they run beside the load, and are in no figure of it."""
+        return lean.canary_rows(self.reader("prompts"), self._derive)
 
     @cached_property
     def notable(self) -> pd.DataFrame:
         """All columns of the prompts worth a look at each: not the expected outcome, or with a code."""
-        rows = self.prompts
-        return rows[~rows["ok"] | rows["code"].notna()]
+        return leave_out(lean.notable_rows(self.reader("prompts"), self._derive), self.steady_state)
 
     def prompts_named(self, ids: Collection[str]) -> pd.DataFrame:
-        """All columns of a few prompts."""
-        return self.prompts[self.prompts["id"].isin(list(ids))]
+        """All columns of a few prompts of the load, those that went wrong found without reading anything again."""
+        known = self.notable[self.notable["id"].isin(list(ids))]
+        if len(known) == len(set(ids)):
+            return known.reset_index(drop=True)
+        return leave_out(lean.named_rows(self.reader("prompts"), self._derive, ids), self.steady_state)
+
+    @property
+    def _derive(self) -> lean.Derive:
+        return lean.deriving(self.server_clocks, self.trial_phases)
+
+    @cached_property
+    def trial_phases(self) -> frozenset[str]:
+        """Of searches for capacity the phases that stand for the run."""
+        return frozenset[str]().union(*(capacity.measured_phases for capacity in self.capacities))
 
     @cached_property
     def fine(self) -> Grid:
@@ -244,7 +271,7 @@ class Run:
     @cached_property
     def server_log(self) -> pd.DataFrame:
         """Lines of servers' logs worth keeping."""
-        return self.frame("server_log").sort_values("at", ignore_index=True, kind="stable")
+        return lean.log_lines(self.reader("server_log"))
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -283,12 +310,12 @@ class Run:
     @cached_property
     def load_end_ns(self) -> int:
         """When the load processes had done their last: what is seen later is the run being taken down."""
-        moments = [
-            self.frame("generator", ("at_ns",))["at"].max(),
-            self.frame("prompts", ("finished_ns",))["finished"].max(),
-        ]
-        known = [int(moment.value) for moment in moments if not pd.isna(moment)]
-        return max(known) if known else (self.end_ns or 0)
+        finished = [self._latest("prompts", "finished_ns"), self.extent("generator").last_ns]
+        return max(filter(None, finished), default=0) or (self.end_ns or 0)
+
+    def _latest(self, table: str, column: str) -> int | None:
+        found = (pc.max(piece[column]).as_py() for piece in self.reader(table).pieces((column,)))
+        return max((one for one in found if one is not None), default=None)
 
     @cached_property
     def start_ns(self) -> int | None:
@@ -327,84 +354,14 @@ class Run:
     def _edge(self, *, first: bool) -> int | None:
         """The earliest or latest moment any row tells of."""
         edges = _WATCHED_EDGES if self.is_watching else _EDGES
-        columns = (self.frame(table, (column,)).iloc[:, 0].dropna() for table, column in edges)
-        moments = [int((column.min() if first else column.max()).value) for column in columns if len(column)]
-        return (min(moments) if first else max(moments)) if moments else None
+        extents = {table: self.extent(table) for table, _ in edges}
+        if first:
+            return min((one.first_ns for one in extents.values() if one.rows), default=None)
+        told = [self._latest(table, column) for table, column in edges if extents[table].rows]
+        return max((one for one in told if one is not None), default=None)
 
 
 def open_run(path: Path | str) -> Run:
     """The run recorded in directory `path`; RecordingError, in one clear sentence, when it cannot be read."""
     directory = Path(path)
     return Run(Recording.open(directory), directory)
-
-
-def told_once(rows: pd.DataFrame) -> pd.DataFrame:
-    """GPU rows without what an exporter says of a GPU that the driver tells as well, and fresher.
-
-    Columns that only the exporter tells (of a chip that needs DCGM for its activity) stay, in rows of their own.
-    """
-    by_exporter = rows["source"] != "nvml"
-    if not by_exporter.any():
-        return rows
-    by_driver = rows[~by_exporter]
-    doubled = by_exporter & rows["uuid"].isin(by_driver["uuid"].unique())
-    if not doubled.any():
-        return rows
-    values = [name for name in rows.columns if name not in _GPU_LABELS]
-    rows, left = rows.copy(), pd.Series(data=True, index=rows.index)
-    for uuid, part in rows[doubled].groupby("uuid"):
-        told = by_driver[by_driver["uuid"] == uuid][values].notna().any()
-        rows.loc[part.index, [name for name in values if told[name]]] = None
-        left[part.index] = rows.loc[part.index, values].notna().any(axis=1)
-    return rows[left].reset_index(drop=True)
-
-
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """An arrow table as a frame: moments as datetimes, durations as seconds."""
-    columns: dict[str, Any] = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if not name.endswith("_ns"):
-            columns[name] = column
-        elif name in DURATIONS:
-            columns[f"{name[:-3]}_s"] = pa.compute.divide(column.cast(pa.float64()), float(NS_PER_S))
-        else:
-            columns[name[:-3]] = column.cast(pa.timestamp("ns"))
-    mapping = {pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=mapping.get)
-    return frame
-
-
-def _columns(table: str) -> dict[str, pa.DataType]:
-    """The columns of a table with their types."""
-    hints = typing.get_type_hints(TABLES[table])
-    return {name: _ARROW[_bare(hint)] for name, hint in hints.items() if _is_column(name)}
-
-
-def _is_column(name: str) -> bool:
-    return not name.isupper() and not name.startswith("_")
-
-
-def _bare(hint: Any) -> type:  # a type, or a union of one with None
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    bare: type = next(part for part in parts if part is not type(None))
-    return bare
-
-
-def _complete(table: pa.Table, name: str, columns: Iterable[str]) -> pa.Table:
-    """`table` with exactly `columns`: what it lacks is null, what has another type than expected is cast or null."""
-    expected = _columns(name)
-    arrays = [_column(table, column, expected[column]) for column in columns]
-    return pa.table(dict(zip(columns, arrays, strict=True)))
-
-
-def _column(table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-    if name in table.column_names:
-        column = table.column(name)
-        if column.type == kind:
-            return column
-        try:
-            return column.cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
-    return pa.chunked_array([pa.nulls(table.num_rows, kind)])
