@@ -13,7 +13,8 @@ from comfysoak_analysis.findings.detectors import Detector, find_all
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.rising import Series, rise_of
 from comfysoak_analysis.gpu_state import GpuStates
-from tests.analysis.machine_rows import GIB, MIB, Soak, gpu, server
+from tests.analysis.machine_rows import MIB, Soak, gpu, server
+from tests.analysis.planted import GIB
 
 Shape = Callable[[np.ndarray], np.ndarray]
 
@@ -88,7 +89,7 @@ def _mixed(soak: Soak, leak_bytes: float) -> Soak:
 
     def used(at_s: np.ndarray) -> np.ndarray:
         held = sum(((at_s >= begin) & (at_s < end)) for begin, end in larger)
-        return soak.saw(at_s, 60 * MIB) + 4 * GIB * np.asarray(held) + leak_bytes * at_s / soak.seconds
+        return np.asarray(soak.saw(at_s, 60 * MIB) + 4 * GIB * np.asarray(held) + leak_bytes * at_s / soak.seconds)
 
     return soak.models(switches).gpu_samples(used)
 
@@ -279,8 +280,11 @@ def test_what_does_not_go_on_slowing_down_is_no_drift(directory: Path, slower: S
 
 def test_a_load_that_rises_is_no_drift(directory: Path) -> None:
     """More users make everything slower; at each level of load nothing changed."""
+
+    def users(at_s: np.ndarray) -> np.ndarray:
+        return np.asarray(np.floor(2 * 1.25 ** (at_s // 900)), dtype=np.int64)
+
     soak = Soak()
-    users = lambda at: np.floor(2 * 1.25 ** (at // 900)).astype(np.int64)  # noqa: E731  # used twice
     at = soak.every(5)
     soak.add("generator", at_ns=soak.ns(at), worker="load-0", pid=1, users=users(at), sockets=1, in_flight=1)
     soak.prompts(lambda at, _: 1 + 0.02 * users(at))

@@ -16,7 +16,7 @@ from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import finding, mostly
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.whose import gpus, servers
-from comfysoak_analysis.findings.windows import centres_s
+from comfysoak_analysis.findings.windows import centres_s, held
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -69,10 +69,10 @@ def _by_bytes(run: Run) -> Foreign | None:
     """What the sampler summed up of processes that are neither."""
     found = []
     for uuid, track in run.tracks("gpu_health", ("foreign_bytes",)).items():
-        held = track["foreign_bytes"].high
-        where = np.flatnonzero(np.nan_to_num(held) >= LEAST_BYTES)
+        bytes_ = track["foreign_bytes"].high
+        where = np.flatnonzero(np.nan_to_num(bytes_) >= LEAST_BYTES)
         if where.size:
-            found.append((uuid, where, float(np.nanmax(held))))
+            found.append((uuid, where, float(np.nanmax(bytes_))))
     if not found:
         return None
     words = [f"Others held up to {most / _GIB:.1f} GiB of {uuid}." for uuid, _, most in found[:3]]
@@ -142,8 +142,9 @@ def _by_memory(run: Run) -> Foreign | None:
         alone = len(gpu.servers) == 1 and sum(gpu.servers == other.servers for other in gpus(run)) == 1
         if not alone or gpu.uuid not in unlisted or gpu.servers[0] not in server_side or gpu.uuid not in used:
             continue
-        ours = server_side[gpu.servers[0]]["torch_vram_total_bytes"].high
-        beyond = used[gpu.uuid]["memory_used_bytes"].low - ours
+        width_s = run.coarse.width_s
+        ours = held(server_side[gpu.servers[0]]["torch_vram_total_bytes"].high, width_s)
+        beyond = held(used[gpu.uuid]["memory_used_bytes"].low, width_s) - ours
         known = np.isfinite(beyond)
         if known.sum() > 1 and np.quantile(beyond[known], 0.1) >= OTHERS_BYTES:
             found.append((gpu.uuid, np.flatnonzero(known), float(np.median(beyond[known]))))
