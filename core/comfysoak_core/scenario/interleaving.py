@@ -37,7 +37,7 @@ def interleaved(plan: Plan, old: str, new: str, block_s: float | None = None) ->
         raise ScenarioError(
             f"blocks of {format_duration(block_s)} make {sum(counts)} pairs of {format_duration(lasts_s)} of load; "
             f"expected {PAIRS_LEAST} pairs or more",
-            f"--ab-block {format_duration(max(lasts_s / (2 * BLOCKS_A_SIDE), 0.001))}, or a longer --duration.",
+            f"--ab-block {max(lasts_s / (2 * BLOCKS_A_SIDE), 0.001):.4g}s, or a longer --duration.",
         )
     warmups = [stage for stage in plan.stages if stage.phase == WARMUP] or [_first_of(measured[0], block_s)]
     stages = (*_warmed_up(warmups), *_blocks(measured, counts))
