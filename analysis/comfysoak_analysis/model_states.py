@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.measures import Group, group, measured_s
 from comfysoak_analysis.model_loads import ModelLoad
 
 COLD, WARM, CACHED = "cold", "warm", "cached"
@@ -31,6 +33,15 @@ def model_states(prompts: pd.DataFrame, loads: Iterable[ModelLoad]) -> States:
         states[ran[moments[position >= 0] <= done[ran]]] = COLD
     states[~prompts["work"].to_numpy(dtype=bool)] = CACHED
     return states
+
+
+def groups_by_model_state(run: Run, loads: Iterable[ModelLoad]) -> tuple[Group, ...]:
+    """The figures of the prompts that waited for a model and of those that did not; nothing where only one kind was."""
+    prompts = run.prompts
+    states, lasted_s = model_states(prompts, loads), measured_s(prompts)
+    parts = ((name, prompts[states == name]) for name in (COLD, WARM))
+    found = tuple(group(name, part, lasted_s) for name, part in parts if part["timed"].any())
+    return found if len(found) > 1 else ()
 
 
 def _by_server(loads: Iterable[ModelLoad]) -> dict[str, np.ndarray[Any, np.dtype[np.datetime64]]]:

@@ -184,12 +184,6 @@ def _generator(run: Run) -> Iterator[Doubt]:
     process that wakes up late also sends late.
     """
     rows = run.generator
-    remedy = "More load processes (--processes), fewer users each, or a machine of its own for the harness."
-    if _is_mostly_status(run):
-        remedy += (
-            " Most of what it read were `status` messages: every socket gets about three a prompt, whoever sent it,"
-            " so fewer watchers help most."
-        )
     for name, column, limit_s in (("generator lag", "lag_max_s", LAG_S), ("lateness", "lateness_max_s", LATENESS_S)):
         late_s = max(limit_s, LATE_SHARE * _usual_latency_s(run))
         worst = _worst_process(rows, column, late_s)
@@ -199,13 +193,24 @@ def _generator(run: Run) -> Iterator[Doubt]:
             weight = Weight.INVALID if habit else Weight.CAUTION
             late = f"more than {late_s * 1000:.0f} ms late in {share:.0%} of all seconds, by {most:.2g} s at worst"
             yield Doubt(
-                name, weight, f"{_LATE[name]} {late}: that much of each time is ours, not the server's.", remedy
+                name, weight, f"{_LATE[name]} {late}: that much of each time is ours, not the server's.", _relief(run)
             )
     share = _share_over(_worst_process(rows, "cpu_ratio", CPU_LIMIT), CPU_LIMIT)
     if share > RARE_SHARE:
         weight = Weight.INVALID if share > 0.5 else Weight.CAUTION  # most of the time
         what = f"A load process used more than {CPU_LIMIT:.0%} of its core in {share:.0%} of all seconds."
-        yield Doubt("generator CPU", weight, what, remedy)
+        yield Doubt("generator CPU", weight, what, _relief(run))
+
+
+def _relief(run: Run) -> str:
+    """What would take work off the load processes."""
+    remedy = "More load processes (--processes), fewer users each, or a machine of its own for the harness."
+    if not _is_mostly_status(run):
+        return remedy
+    return remedy + (
+        " Most of what it read were `status` messages: every socket gets about three a prompt, whoever sent it,"
+        " so fewer watchers help most."
+    )
 
 
 def _worst_process(rows: pd.DataFrame, column: str, limit: float) -> pd.Series:
@@ -216,7 +221,7 @@ def _worst_process(rows: pd.DataFrame, column: str, limit: float) -> pd.Series:
 
 def _is_mostly_status(run: Run) -> bool:
     """Whether sockets heard far more than what was about the prompts of their users."""
-    heard, own = run.sessions["messages"].sum(), run.prompts["messages"].sum()
+    heard, own = (run.total(table, "messages") for table in ("sessions", "prompts"))
     return bool(heard > STATUS_SHARE * own)
 
 

@@ -16,6 +16,7 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measuring import Evidence, measure
 from comfysoak_analysis.model_states import model_states
 from comfysoak_analysis.reliability import failures_of, reliability
+from comfysoak_analysis.report import documents
 from comfysoak_analysis.verdict import Standing
 from comfysoak_core.scenario.goals import By
 from tests.analysis.planted import SERVER, plant
@@ -125,3 +126,13 @@ def test_a_run_without_a_gpu_counts_servers_and_knows_no_energy(directory: Path)
     assert found.gpus == 1
     assert found.per_gpu_hour > 0
     assert math.isnan(found.per_kwh)
+
+
+def test_the_report_says_what_came_out_and_how_reliably(directory: Path) -> None:
+    """Goodput, prompts by GPU-hour and kilowatt-hour, and what no failure shows, in words; cold prompts apart."""
+    run = open_run(plant(directory, goals=("prompts.latency.p95 < 7.2s",)))
+    _, files = documents(run)
+    page = files["report.html"].decode()
+    for words in ("a minute within the goals on latency", "1 GPU in use", "GPUs alone", "not that there is none",
+                  "By model state"):  # fmt: skip
+        assert words in page
