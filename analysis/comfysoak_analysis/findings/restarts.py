@@ -33,9 +33,10 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
 def _words(run: Run, rows: Told) -> str:
     """How it showed, what it ended, and what the server or the kernel had said before."""
     said = [f"{server}: {mostly(part['detail'].map(bounded))}." for server, part in rows.events.groupby("server")]
-    others = rows.count - len(rows.events)
-    if others:
-        said.append(f"{counted(others, 'prompt or socket')} ended by it.")
+    lost = ((rows.prompt_count, "prompt"), (len(rows.sockets), "socket"))
+    ended = " and ".join(counted(count, what) for count, what in lost if count)
+    if ended:
+        said.append(f"It ended {ended}.")
     for server, at in rows.rows.dropna(subset=["server"]).groupby("server")["moment"].min().head(3).items():
         said += _before(run, str(server), at)
     return " ".join(said)
