@@ -112,12 +112,13 @@ def regrouped(buckets: Buckets, grid: Grid, hold_s: float = 0.0) -> Buckets:
     index = grid.index((known + 0.5) * buckets.grid.width_s)
     count = np.bincount(index, minlength=grid.count)
     total = np.bincount(index, weights=buckets.mean[known], minlength=grid.count)
-    low, high = np.full(grid.count, np.inf), np.full(grid.count, -np.inf)
-    np.minimum.at(low, index, buckets.low[known])
-    np.maximum.at(high, index, buckets.high[known])
+    low, high = np.full(grid.count, np.nan), np.full(grid.count, np.nan)
+    firsts = np.flatnonzero(np.diff(index, prepend=-1))  # they come in order: a tenth of the time of ufunc.at
+    if firsts.size:
+        low[index[firsts]] = np.minimum.reduceat(buckets.low[known], firsts)
+        high[index[firsts]] = np.maximum.reduceat(buckets.high[known], firsts)
     empty = count == 0
     mean = np.divide(total, count, out=np.full(grid.count, np.nan), where=~empty)
-    low[empty], high[empty] = np.nan, np.nan
     source = _held(empty, round(hold_s / grid.width_s))
     return Buckets(grid, mean[source], low[source], high[source])
 

@@ -17,6 +17,9 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.prompts import moments
 from comfysoak_analysis.tracks import Tracks
+from comfysoak_core.clock import NS_PER_S
+
+Moments = tuple[Floats, ...]  # of each server, in seconds after the start
 
 HOLD_S = 3.0  # samples further apart than that are a gap; of slow ones three times their pace
 
@@ -27,6 +30,12 @@ class Servers:
 
     names: tuple[str, ...]
     gpus: tuple[tuple[str, ...], ...]
+
+    def codes(self, column: pd.Series) -> np.ndarray:
+        """The place of each row's server among them; -1 of another."""
+        places = {name: place for place, name in enumerate(self.names)}
+        codes, names = pd.factorize(column)
+        return np.array([*(places.get(str(name), -1) for name in names), -1], dtype=np.int64)[codes]
 
     def rows(self, by_gpu: dict[str, Floats], grid: Grid, joined: Callable[[Floats], Floats]) -> Floats:
         """A row for each server: its GPUs `joined` (over axis 0) into one; NaN where none of them is told."""
@@ -74,35 +83,40 @@ def _top(buckets: Buckets, grid: Grid) -> Floats:
     return onto(buckets, buckets.high, grid)
 
 
-def failures(run: Run, servers: Servers, grid: Grid) -> Floats:
+def failures(run: Run, servers: Servers) -> Moments:
     """Prompts that did not end as expected."""
     prompts = run.prompts
     wrong = prompts[prompts["intended"] & ~prompts["ok"]]
-    return _by_server(run, wrong["server"], moments(wrong), servers, grid)
+    return _by_server(run, wrong["server"], moments(wrong), servers)
 
 
-def ended(run: Run, servers: Servers, grid: Grid) -> Floats:
+def ended(run: Run, servers: Servers) -> Moments:
     """Prompts that came to an end of their own."""
     prompts = run.prompts
-    chosen = prompts["intended"].to_numpy(dtype=bool)
-    return _by_server(run, prompts["server"][chosen], moments(prompts)[chosen], servers, grid)
+    at = moments(prompts).where(prompts["intended"])
+    return _by_server(run, prompts["server"], at, servers)
 
 
-def drops(run: Run, servers: Servers, grid: Grid) -> Floats:
+def drops(run: Run, servers: Servers) -> Moments:
     """Sockets that were dropped."""
     sessions = run.sessions
     dropped = sessions[sessions["dropped"]]
-    return _by_server(run, dropped["server"], dropped["closed"], servers, grid)
+    return _by_server(run, dropped["server"], dropped["closed"], servers)
 
 
-def loads(run: Run, found: Sequence[ModelLoad], servers: Servers, grid: Grid) -> Floats:
+def loads(run: Run, found: Sequence[ModelLoad], servers: Servers) -> Moments:
     """Model loads that began."""
     began = pd.Series([load.started for load in found], dtype="datetime64[ns]")
-    return _by_server(run, pd.Series([load.server for load in found], dtype=object), began, servers, grid)
+    return _by_server(run, pd.Series([load.server for load in found], dtype=object), began, servers)
 
 
-def _by_server(run: Run, server: pd.Series, at: pd.Series, servers: Servers, grid: Grid) -> Floats:
-    seconds = run.since_start_s(at)
-    known = np.isfinite(seconds)
-    mine = [(server == name).to_numpy(dtype=bool) & known for name in servers.names]
-    return np.vstack([counts(grid, seconds[chosen]) for chosen in mine])
+def counted(found: Moments, grid: Grid) -> Floats:
+    """How many fall into each bucket."""
+    return np.vstack([counts(grid, seconds) for seconds in found])
+
+
+def _by_server(run: Run, server: pd.Series, at: pd.Series, servers: Servers) -> Moments:
+    since_ns = at.to_numpy().astype("datetime64[ns]").astype(np.int64) - (run.start_ns or 0)
+    codes = servers.codes(server)
+    codes[at.isna().to_numpy(dtype=bool)] = -1
+    return tuple(since_ns[codes == place] / NS_PER_S for place in range(len(servers.names)))

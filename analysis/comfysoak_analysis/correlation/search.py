@@ -14,7 +14,7 @@ import numpy as np
 
 from comfysoak_analysis.buckets import Floats, Grid
 from comfysoak_analysis.correlation import beside
-from comfysoak_analysis.correlation.beside import Servers
+from comfysoak_analysis.correlation.beside import Moments, Servers
 from comfysoak_analysis.correlation.statement import Statement, of_lag, of_lift
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import ModelLoad
@@ -65,7 +65,13 @@ def statements(run: Run, loads: Sequence[ModelLoad]) -> tuple[Statement, ...]:
     if not servers.names:
         return ()
     gpus = _Gpus(fine, totals, slow, servers)
-    tried = [*_lifts(run, gpus, loads), *_lags(run, gpus, loads)]
+    events = _Events(
+        beside.ended(run, servers),
+        beside.failures(run, servers),
+        beside.drops(run, servers),
+        beside.loads(run, loads, servers),
+    )
+    tried = [*_lifts(run, gpus, events), *_lags(run, gpus, events)]
     found = [one.statement(p) for one, p in zip(tried, holm([one.found.p for one in tried]), strict=True) if one.said]
     sure = sorted((one for one in found if one.p <= SURE_P), key=lambda one: (one.p, -abs(one.effect)))
     return tuple(sure[:MOST_STATEMENTS])
@@ -81,18 +87,31 @@ class _Gpus:
     servers: Servers
 
 
-def _lifts(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad]) -> Iterator[_Tried]:
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """When it happened, at each server."""
+
+    ended: Moments
+    failures: Moments
+    drops: Moments
+    loads: Moments
+
+    @property
+    def have_loads(self) -> bool:
+        return any(moments.size for moments in self.loads)
+
+
+def _lifts(run: Run, gpus: _Gpus, events: _Events) -> Iterator[_Tried]:
     grid = Grid.over(run.duration_s, STATE_BUCKETS, run.fine.width_s)
-    ended = beside.ended(run, gpus.servers, grid)
     kinds: tuple[tuple[str, Floats, Floats | None], ...] = (
-        ("failures", beside.failures(run, gpus.servers, grid), ended),
-        ("drops", beside.drops(run, gpus.servers, grid), None),
+        ("failures", beside.counted(events.failures, grid), beside.counted(events.ended, grid)),
+        ("drops", beside.counted(events.drops, grid), None),
     )
-    events = tuple(kind for kind in kinds if kind[1].sum() >= LEAST_HITS)
-    if not events:
+    kinds = tuple(kind for kind in kinds if kind[1].sum() >= LEAST_HITS)
+    if not kinds:
         return
-    for name, state in _states(run, gpus, loads, grid):
-        for about, counts, exposed in events:
+    for name, state in _states(run, gpus, events, grid):
+        for about, counts, exposed in kinds:
             found = lift(counts, state)
             if found is not None:
                 strong = found.low >= LEAST_RATIO and found.hits >= LEAST_HITS
@@ -107,7 +126,7 @@ def _ratio_of_shares(failed: Floats, ended: Floats, state: Floats) -> float:
     return float(shares[0] / shares[1])
 
 
-def _states(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad], grid: Grid) -> Iterator[tuple[str, Floats]]:
+def _states(run: Run, gpus: _Gpus, events: _Events, grid: Grid) -> Iterator[tuple[str, Floats]]:
     """Name and course (1, 0, NaN: unknown) of each state of the GPUs beside each server."""
     after_s = max(AFTER_S, grid.width_s)
     then = f" or within {format_duration(after_s)} after"
@@ -119,8 +138,8 @@ def _states(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad], grid: Grid) -> It
     ):
         state = gpus.servers.rows(by_gpu, grid, lambda rows: np.fmax.reduce(rows, axis=0))
         yield words + then, _prolonged(state, after_s, grid)
-    if loads:
-        began = np.minimum(beside.loads(run, loads, gpus.servers, grid), 1.0)
+    if events.have_loads:
+        began = np.minimum(beside.counted(events.loads, grid), 1.0)
         after_load_s = max(AFTER_LOAD_S, grid.width_s)
         yield f"within {format_duration(after_load_s)} after a model load began", _prolonged(began, after_load_s, grid)
 
@@ -171,16 +190,16 @@ def _or(limit: float | None, otherwise: float) -> float:
     return otherwise if limit is None or limit != limit else limit  # NaN: never told
 
 
-def _lags(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad]) -> Iterator[_Tried]:
+def _lags(run: Run, gpus: _Gpus, events: _Events) -> Iterator[_Tried]:
     """Correlations of changes, with what is bad for each: -1, throughput falls as the other rises."""
     ended_per_s = len(run.prompts) / run.duration_s / len(gpus.servers.names)
     grid = Grid.over(run.duration_s, CHANGE_BUCKETS, max(1.0, 2 / ended_per_s))
     abouts = (
-        ("throughput", beside.ended(run, gpus.servers, grid), -1.0),
-        ("failures", beside.failures(run, gpus.servers, grid), 1.0),
-        ("drops", beside.drops(run, gpus.servers, grid), 1.0),
+        ("throughput", beside.counted(events.ended, grid), -1.0),
+        ("failures", beside.counted(events.failures, grid), 1.0),
+        ("drops", beside.counted(events.drops, grid), 1.0),
     )
-    for words, sign, values in _changing(run, gpus, loads, grid):
+    for words, sign, values in _changing(gpus, events, grid):
         for about, counts, bad in abouts:
             if about != "throughput" and (counts.sum() < LEAST_CHANGES or words == _LOADED):
                 continue  # a failure makes loads: the server lets go of its models
@@ -190,7 +209,7 @@ def _lags(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad]) -> Iterator[_Tried]
                 yield _Tried(about, words, found, said=harms and found.points >= LEAST_CHANGES)
 
 
-def _changing(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad], grid: Grid) -> Iterator[tuple[str, float, Floats]]:
+def _changing(gpus: _Gpus, events: _Events, grid: Grid) -> Iterator[tuple[str, float, Floats]]:
     """Words, whether up (1) or down (-1) is what harms, and the course."""
 
     def together(by_gpu: dict[str, Floats]) -> Floats:
@@ -202,8 +221,8 @@ def _changing(run: Run, gpus: _Gpus, loads: Sequence[ModelLoad], grid: Grid) -> 
     yield "utilisation rises", 1.0, busy
     yield "clocks fall", -1.0, np.where(np.nan_to_num(busy, nan=1.0) >= BUSY_RATIO, clocks, np.nan)
     yield "temperature rises", 1.0, together(beside.means(gpus.slow, "temperature_celsius", grid))
-    if loads:
-        yield _LOADED, 1.0, beside.loads(run, loads, gpus.servers, grid)
+    if events.have_loads:
+        yield _LOADED, 1.0, beside.counted(events.loads, grid)
 
 
 def _mean_known(rows: Floats) -> Floats:
