@@ -12,6 +12,7 @@ from comfysoak_core.scenario.goals import Unit
 
 RARE_LOADS = 0.005  # of the prompts: their time is in no percentile
 EXPLAINED = 0.9
+OTHER_TIMES = 0.05  # service times that differ by more are other ones
 FULL = 0.98
 
 
@@ -83,11 +84,22 @@ def _others(measured: Measured) -> Iterator[str]:
         yield f"{measured.failed_share:.2g} of the measured prompts failed (as a share); in the plan none does."
 
 
+def _why(one: Check) -> str:
+    """Where it lies with the servers and not with their queues."""
+    if abs(one.ran_longer - 1) < OTHER_TIMES:
+        return ""
+    word = "longer" if one.ran_longer > 1 else "shorter"
+    return (
+        f" Its prompts ran {abs(one.ran_longer - 1):.0%} {word} than those of the plan: these servers share something, "
+        "or are not like the ones that were measured."
+    )
+
+
 def _missed(checks: Sequence[Check]) -> Iterator[str]:
     for one in checks:
         if not one.is_good:
             yield (
                 f"In {bounded(one.run, 60)} ({one.gpus:,} server{'' if one.gpus == 1 else 's'}) the model tells "
                 f"{Unit.SECONDS.show(one.predicted_s)} where {Unit.SECONDS.show(one.measured_s)} were measured: "
-                f"more than {GOOD_SHARE:.0%} off, so do not rely on it before you know why."
+                f"more than {GOOD_SHARE:.0%} off, so do not rely on it before you know why.{_why(one)}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.planning.fleet import Fleet, serve
@@ -34,6 +35,7 @@ class Check:
     own: bool  # the plan rests on this recording
     simulated: bool  # the servers were embedded ones
     utilisation: float  # of the servers, as the model tells it
+    ran_longer: float  # mean time from start to end, measured by predicted: over 1 where servers share something
 
     @property
     def error(self) -> float:
@@ -60,14 +62,14 @@ def check(measured: Measured, run: Run, wish: Wish, *, seed: int = 1) -> Check |
     rows = rows.sort_values("scheduled")
     counted = rows["timed"].to_numpy(dtype=bool)
     if wish.workflow is not None:
-        counted &= (rows["workflow"] == wish.workflow).to_numpy()
+        counted = counted & (rows["workflow"] == wish.workflow).to_numpy(dtype=bool)
     seconds = rows[f"{wish.time}_s"].to_numpy(dtype=float)[counted]
     found = wish.of(seconds[~np.isnan(seconds)])
     if int(counted.sum()) < FEWEST or not found > 0:
         return None
     kinds = np.array([numbers[str(name)] for name in rows["workflow"]], dtype=np.int64)
     fleet = Fleet(plan.servers_count, plan.route, measured.room.memory, measured.handover_s, plan.servers)
-    due_s, values, busy = run.since_start_s(rows["scheduled"]), [], []
+    due_s, values, busy, ran_s = run.since_start_s(rows["scheduled"]), [], [], []
     counts = np.bincount(kinds, minlength=len(numbers)).tolist()
     for replicate in range(REPLICATES):
         numbers_of = np.random.default_rng((seed, replicate))
@@ -75,12 +77,18 @@ def check(measured: Measured, run: Run, wish: Wish, *, seed: int = 1) -> Check |
         served = serve(due_s, kinds, fleet, of)
         values.append(wish.of_served(served, counted))
         busy.append(served.utilisation)
+        ran_s.append(float((served.latency_s - served.wait_s)[counted].mean()))
     low, middle, high = np.quantile(values, (INTERVAL[0], 0.5, INTERVAL[1])).tolist()
     own = any(source.run.path.resolve() == run.path.resolve() for source in measured.sources)
     return Check(
         run.recording.run.name, plan.servers_count, plan.route, int(counted.sum()), found, middle, low, high,
-        own, _is_simulated(run), float(np.mean(busy)),
+        own, _is_simulated(run), float(np.mean(busy)), _ran_s(rows[counted]) / float(np.mean(ran_s)),
     )  # fmt: skip
+
+
+def _ran_s(rows: pd.DataFrame) -> float:
+    """The mean of all that is not queue."""
+    return float((rows["latency_s"] - rows["queue_wait_s"]).mean())
 
 
 def _is_simulated(run: Run) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from comfysoak_analysis.text import bounded
 from comfysoak_core.errors import UsageError
 
-_PRICE = re.compile(r"([^\d\s.,/]{0,4})\s*(\d{1,9}(?:\.\d{1,6})?)\s*([^\d\s.,/]{0,4})\s*/\s*h(?:our)?")
+_PRICE = re.compile(r"([^\d\s.,/+-]{0,4})\s*(\d{1,9}(?:\.\d{1,6})?)\s*([^\d\s.,/+-]{0,4})\s*/\s*h(?:our)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,9 @@ def facts(answer: Answer) -> Iterator[Fact]:
         cost = answer.cost
         note = f"{cost.price.show(cost.planned_with_spare)} with the spare"
         if answer.demand.kind != "rate":
-            note += f"; at the mean demand {cost.price.show(cost.mean)}, {cost.price.show(cost.mean_with_spare)} with it"
+            note += (
+                f"; at the mean demand {cost.price.show(cost.mean)}, {cost.price.show(cost.mean_with_spare)} with it"
+            )
         yield Fact("1,000 pictures", cost.price.show(cost.planned), note)
     elif answer.question.price is not None and answer.gpus is not None:
         yield Fact("1,000 pictures", "—", "the recordings do not tell how many pictures a prompt makes")
