@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from comfysoak_analysis import measures, watched
 from comfysoak_analysis.cards import Card, Mark, Rule, card_of, marks_of, rules_of
+from comfysoak_analysis.correlation import Statement, statements
+from comfysoak_analysis.economy import economy
 from comfysoak_analysis.exporters import refreshes
 from comfysoak_analysis.figures import gpu_states, gpus, hosts, incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
@@ -20,8 +22,11 @@ from comfysoak_analysis.levels import Levels, levels_of
 from comfysoak_analysis.measures import FailureRow, GpuFigures, Group
 from comfysoak_analysis.model_loads.log_reading import told_by
 from comfysoak_analysis.model_loads.table import LoadFigures, figures_by_model
+from comfysoak_analysis.model_states import groups_by_model_state
+from comfysoak_analysis.node_times import node_times
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_analysis.resend import call
+from comfysoak_analysis.saturation import Saturation, saturation
 from comfysoak_analysis.subjects import Subject, subjects_of
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.tiles import Tile, tiles
@@ -121,7 +126,11 @@ class View:
     picture: Picture | None
     machine_charts: tuple[Chart, ...]  # of a run: hosts, processes, containers, folded
     failures: tuple[FailureView, ...]
+    statements: tuple[Statement, ...]
+    steady_words: str  # empty: nowhere was the load constant for long enough to tell
+    saturation: Saturation | None
     groups: tuple[tuple[str, tuple[Group, ...]], ...]
+    economy: tuple[tuple[str, str], ...]
     nodes: tuple[NodeView, ...]
     loads: tuple[LoadFigures, ...]
     loads_words: tuple[str, ...]
@@ -175,7 +184,11 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         picture=picture(charts, run.duration_s),
         machine_charts=machines_of_a_run,
         failures=tuple(_failure(run, row) for row in measures.failures(run)),
-        groups=tuple(_groups(run)),
+        statements=() if run.is_watching else statements(run, states.loads),
+        steady_words=run.steady_state.words if run.steady_state is not None else "",
+        saturation=None if run.is_watching else saturation(run),
+        groups=tuple(_groups(run, states)),
+        economy=() if run.is_watching else economy(run, verdict.findings, states.loads),
         nodes=tuple(_nodes(run)),
         loads=figures_by_model(states.loads)[:MOST_MODELS],
         loads_words=told_by(run, states.loads),
@@ -274,19 +287,27 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _phases(run: Run) -> Iterator[PhaseView]:
-    start_ns = run.start_ns or 0
+    warm_ns = (run.steady_state.measured_from_ns if run.steady_state is not None else None) or 0
+    began_ns = run.steady_state.began_ns if run.steady_state is not None else 0
     for phase in run.phases:
-        yield PhaseView(
-            label={"warmup": "warm-up"}.get(phase.name, bounded(phase.name, 20)),
-            from_ms=(phase.started_ns - start_ns) // NS_PER_MS,
-            to_ms=(phase.ended_ns - start_ns) // NS_PER_MS,
-            quiet=phase.name in NOT_MEASURED_PHASES,
+        label = {"warmup": "warm-up"}.get(phase.name, bounded(phase.name, 20))
+        first_ns = (
+            max(phase.started_ns, min(warm_ns, phase.ended_ns)) if phase.started_ns >= began_ns else phase.started_ns
         )
+        if first_ns > phase.started_ns:
+            yield _phase(run, "warm-up (detected)", phase.started_ns, first_ns, quiet=True)
+        if first_ns < phase.ended_ns or first_ns == phase.started_ns:
+            yield _phase(run, label, first_ns, phase.ended_ns, quiet=phase.name in NOT_MEASURED_PHASES)
+
+
+def _phase(run: Run, label: str, started_ns: int, ended_ns: int, *, quiet: bool) -> PhaseView:
+    start_ns = run.start_ns or 0
+    return PhaseView(label, (started_ns - start_ns) // NS_PER_MS, (ended_ns - start_ns) // NS_PER_MS, quiet)
 
 
 def _failure(run: Run, row: FailureRow) -> FailureView:
     known = {outcome.value for outcome in Outcome}
-    prompt = run.prompts[run.prompts["id"] == row.examples[0]].iloc[0]
+    prompt = run.prompts_named(row.examples[:1]).iloc[0]
     return FailureView(
         code=row.code,
         outcome=row.outcome,
@@ -300,15 +321,18 @@ def _failure(run: Run, row: FailureRow) -> FailureView:
     )
 
 
-def _groups(run: Run) -> Iterator[tuple[str, tuple[Group, ...]]]:
+def _groups(run: Run, states: GpuStates) -> Iterator[tuple[str, tuple[Group, ...]]]:
     for column in ("workflow", "phase", "server"):
         groups = measures.groups_by(run, column)
         if groups and (len(groups) > 1 or column == "workflow"):
             yield f"By {column}", groups[:50]
+    by_state = groups_by_model_state(run, states.loads)
+    if by_state:
+        yield "By model state", by_state
 
 
 def _nodes(run: Run) -> Iterator[NodeView]:
-    times = measures.node_times(run)
+    times = node_times(run)
     total = sum(node.total_s for node in times) or 1.0
     for node in times[:40]:
         yield NodeView(
