@@ -43,9 +43,8 @@ def per_minute(run: Run) -> Chart:
     found = _counted(grid, run.since_start_s(moments(ended)), ended)
     whole = {outcome: np.sum(list(one.values()), axis=0) for outcome, one in found.items()}
     several = len({server for one in found.values() for server in one}) > 1
-    series = [_bars(grid, outcome, values, fleet=several) for outcome, values in whole.items()]
-    if several:
-        series += [_bars(grid, outcome, values, of=of) for outcome, one in found.items() for of, values in one.items()]
+    series = [_bars(grid, outcome, values, fleet=True) for outcome, values in whole.items() if several]
+    series += [_bars(grid, outcome, values, of=of) for outcome, one in found.items() for of, values in one.items()]
     return Chart(
         "per-minute",
         "Prompts per minute",
@@ -106,7 +105,7 @@ def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
     grid = Grid.over(run.duration_s, max(buckets, 4), least_s=1)
     names = [str(name) for name in pd.unique(done["server"].dropna())]
     several = len(names) > 1
-    lines = _quantile_lines(grid, seconds, values, fleet=several)
+    lines = _quantile_lines(grid, seconds, values, of="" if several else "".join(names), fleet=several)
     for place, server in enumerate(sorted(names)[:MOST_DRAWN] if several else ()):
         chosen = (done["server"] == server).to_numpy()
         lines += [
@@ -116,11 +115,11 @@ def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
     return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, done, column), height=230)
 
 
-def _quantile_lines(grid: Grid, seconds: Floats, values: Floats, *, fleet: bool = False) -> list[Series]:
+def _quantile_lines(grid: Grid, seconds: Floats, values: Floats, *, of: str = "", fleet: bool = False) -> list[Series]:
     enough = counts(grid, seconds) >= FEW_FOR_A_LINE
     found = (np.where(enough, one, np.nan) for one in quantiles(grid, seconds, values, (0.5, 0.95)))
     return [
-        Series(name, name, "line", grid, one, offset_s=grid.width_s / 2, fleet=fleet)
+        Series(name, name, "line", grid, one, offset_s=grid.width_s / 2, of=of, fleet=fleet)
         for name, one in zip(("p50", "p95"), found, strict=True)
     ]
 
