@@ -49,7 +49,8 @@ def _sides() -> Iterator[Figure]:
     for one in sides.rehearse(FINAL):
         share = one.worse / one.cases
         if one.slower:
-            goal, met, what = ">= 0.95", share >= GOAL_FOUND, f"{100 * one.slower:.0f} % slower, five runs against five"
+            goal, met = ">= 0.95", share >= GOAL_FOUND
+            what = f"{100 * one.slower:.0f} % slower, five runs against five"
         else:
             goal, met, what = "<= 0.01", share <= GOAL_ALARMED, "equally fast, five runs against five"
         yield Figure(f"called worse: {what}", share, "of its seeds", goal, met, runs=one.cases)

@@ -15,6 +15,7 @@ from benchmarks.planted.world import MIB, World
 Batch = dict[str, Any]
 Array = NDArray[np.float64]
 _CLOCK = 1.98e9
+WINDOW_S = 0.35  # over which the driver tells utilisation
 _LOST = "all: the GPU is lost (NVML error 15)"
 _UNKNOWN = "all: unknown error of the driver (NVML error 999)"
 
@@ -121,7 +122,7 @@ def gpu(world: World, course: Course) -> Batch:
     for index, machine in enumerate(world.machines):
         one = Gpu(world, course, index)
         at, late = _thinned(one, *readings(world, course, world.gpu_every_s))
-        busy = one.busy(at, max(0.35, world.gpu_every_s / 2))
+        busy = one.busy(at, WINDOW_S)
         noise = world.random.normal(0, 0.012, len(at))
         used = np.where(busy > 0.01, np.clip(busy + noise, 0.01, 1.0), 0.0)
         held = np.round(one.held(at) / (2 * MIB)) * 2 * MIB

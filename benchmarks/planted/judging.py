@@ -68,7 +68,9 @@ def try_case(case: Case, folder: Path, *, keep: bool = True) -> Judged:
         missed=tuple(sorted(code for code in truth.wanted if code not in told)),
         false=tuple(sorted(code for code in told if code not in allowed)),
         doubts=tuple(
-            f"{doubt.name}: {doubt.what}"[:200] for doubt in verdict.doubts if doubt.weight is not Weight.NOTE
+            f"{doubt.name}: {doubt.what}"[:200]
+            for doubt in verdict.doubts
+            if doubt.weight is not Weight.NOTE and doubt.name not in NO_ALARM
         ),
         made_s=made - began,
         judged_s=done - made,

@@ -1,12 +1,12 @@
 """Five runs against five, of a target that is as fast as before, or 10 % slower, at a run-to-run spread of 3 %.
 
 Each run is one of its own: 20 minutes of two workflows under closed load, all of whose work is a little faster or
-slower by a factor drawn for the run.
+slower by a factor drawn for the run. There is a store of 150 runs of each speed, from which each case draws its ten: cases
+share runs, so a share over cases is known a little less well than its number of cases says.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,13 +21,14 @@ from benchmarks.planted.drawing import draw, known_workflow, steady
 from benchmarks.planted.recording import record
 from benchmarks.planted.seeds import OF_SIDES, seed_of
 from benchmarks.planted.world import World
-from comfysoak_analysis.compare import Conclusion, compare, summarise
+from comfysoak_analysis.compare import Conclusion, RunSummary, compare, summarise
 from comfysoak_analysis.frames import open_run
 
 RUNS: Final = 5
 SPREAD: Final = 0.03
 SLOWER: Final = 0.10
 PROCESSES: Final = 2
+STORE: Final = 150  # runs of each speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,16 @@ class Sides:
     undecided: int
 
 
-def is_worse(old: Sequence[Path], new: Sequence[Path]) -> Conclusion:
-    """What the comparison says of these runs; the one place that knows its interface."""
-    return compare([summarise(open_run(path)) for path in old], [summarise(open_run(path)) for path in new]).conclusion
+def summary_of(seed: int, slower: float) -> RunSummary:
+    """One run, made and read; with `is_worse` all that knows the interface of the comparison."""
+    factor = float(np.exp(SPREAD * np.random.default_rng(seed).standard_normal()) * (1 + slower))
+    with tempfile.TemporaryDirectory() as folder:
+        return summarise(open_run(record(run_of(seed, factor), Path(folder) / "run")))
+
+
+def is_worse(old: Sequence[RunSummary], new: Sequence[RunSummary]) -> Conclusion:
+    """What the comparison says of these runs."""
+    return compare(old, new).conclusion
 
 
 def run_of(seed: int, factor: float) -> World:
@@ -55,34 +63,24 @@ def run_of(seed: int, factor: float) -> World:
     return world
 
 
-def one_case(slower: float, seed: int) -> Conclusion:
-    """Ten runs, judged."""
-    numbers = np.random.default_rng(seed)
-    folder = Path(tempfile.mkdtemp())
-    try:
-        factors = np.exp(SPREAD * numbers.standard_normal(2 * RUNS)) * np.repeat([1.0, 1 + slower], RUNS)
-        paths = [
-            record(run_of(int(numbers.integers(2**62)), float(factor)), folder / str(number))
-            for number, factor in enumerate(factors)
-        ]
-        return is_worse(paths[:RUNS], paths[RUNS:])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def rehearse(salt: str, *, share: float = 1.0) -> list[Sides]:
-    """Both questions, with as many seeds."""
-    count = OF_SIDES if share >= 1 else max(2, round(OF_SIDES * share))
-    found = []
+    """Both questions, with as many seeds; runs are drawn from a store of them, no run twice within one case."""
+    runs, count = max(2 * RUNS, round(STORE * share)), max(2, round(OF_SIDES * share))
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        for slower in (SLOWER, 0.0):
-            name = f"sides/{slower:g}"
-            seeds = [seed_of(salt, name, number) for number in range(count)]
-            told = list(pool.map(one_case, [slower] * count, seeds))
-            worse = sum(one is Conclusion.REGRESSION for one in told)
-            unsure = sum(one not in {Conclusion.REGRESSION, Conclusion.NO_REGRESSION} for one in told)
-            found.append(Sides(slower, count, worse, unsure))
-    return found
+        before, slower = (
+            list(pool.map(summary_of, [seed_of(salt, f"side/{by:g}", number) for number in range(runs)], [by] * runs))
+            for by in (0.0, SLOWER)
+        )
+    return [_sides(salt, SLOWER, count, before, slower), _sides(salt, 0.0, count, before, before)]
+
+
+def _sides(salt: str, by: float, count: int, old: Sequence[RunSummary], new: Sequence[RunSummary]) -> Sides:
+    told = []
+    for number in range(count):
+        chosen = np.random.default_rng(seed_of(salt, f"sides/{by:g}", number)).permutation(len(old))[: 2 * RUNS]
+        told.append(is_worse([old[one] for one in chosen[:RUNS]], [new[one] for one in chosen[RUNS:]]))
+    worse = sum(one is Conclusion.REGRESSION for one in told)
+    return Sides(by, count, worse, count - worse - sum(one is Conclusion.NO_REGRESSION for one in told))
 
 
 def markdown(sides: Iterable[Sides]) -> str:
