@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis.statistics.comparison import (
+    chance_of_hits,
     control,
     difference,
     holm,
@@ -126,3 +127,12 @@ def test_a_chart_rarely_alarms_on_nothing() -> None:
             control(numbers.normal(0, 1, runs), numbers.normal(0, 1, 1), p=0.01).p_above < 0.01 for _ in range(3000)
         )
         assert alarms / 3000 < 0.018
+
+
+@pytest.mark.parametrize(
+    ("seen", "chance"),
+    [((0, 600, 0, 60), 1.0), ((0, 600, 1, 60), 60 / 661), ((0, 1, 1, 1), 1 / 3), ((5, 10, 11, 10), 0.0)],
+)
+def test_the_first_failure_after_none_is_judged_by_its_chance(seen: tuple[int, int, int, int], chance: float) -> None:
+    """By Laplace's rule: after none in 600 the next one fails with one in 602."""
+    assert chance_of_hits(*seen) == pytest.approx(chance, abs=1e-9)

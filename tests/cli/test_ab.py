@@ -88,15 +88,9 @@ def check_blocks(run: Path) -> None:
         ended = int(block["end_received_ns"].max()) if block["phase"].iloc[0] != "warmup" else 0
 
 
-@pytest.fixture(scope="module")
-def slower(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """Two users in a closed loop, the new server four times as slow."""
-    return run_ab(tmp_path_factory.mktemp("closed"), "{users: 2, for: 6s}", (0.03, 0.12))
-
-
-def test_a_slower_server_is_a_regression(slower: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    """The run ends with 1, the verdict names the measure, and the page of both sides lies beside the report."""
-    done, run = slower
+def test_a_slower_server_is_a_regression(tmp_path: Path) -> None:
+    """The run ends with 1, its page of both sides lies beside the report, and its sides can be compared again."""
+    done, run = run_ab(tmp_path, "{users: 2, for: 6s}", (0.03, 0.12))
     assert done.returncode == 1, done.stderr
     assert "prompts.service.p50: new not worse than old" in done.stdout
     verdict = json.loads((run / "verdict.json").read_text())
@@ -107,24 +101,12 @@ def test_a_slower_server_is_a_regression(slower: tuple[subprocess.CompletedProce
     assert "new not worse than old" in (run / "report.html").read_text()
     assert "Regression" in (run / "compare.html").read_text()
     assert "❌ worse" in (run / "compare.md").read_text()
-
-
-def test_closed_load_goes_to_one_server_at_a_time(slower: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    """No prompt of a block went to the other server, or overlapped another block."""
-    check_blocks(slower[1])
-
-
-def test_the_sides_can_be_compared_again(slower: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:
-    """With gates of one's own, from the recording alone; and no gate on what blocks cannot tell."""
-    _, run = slower
+    check_blocks(run)
     again = comfysoak("compare", str(run), "--gate", "prompts.per_minute", "--json", cwd=tmp_path)
     assert again.returncode == 1, again.stderr
     told = json.loads(again.stdout)
     assert told["method"] == "signed-rank test over pairs of blocks"
     assert told["rows"][0]["measure"] == "prompts.per_minute"
-    wrong = comfysoak("compare", str(run), "--gate", "gpu.memory.max", cwd=tmp_path)
-    assert wrong.returncode == 2
-    assert "prompts.*" in wrong.stderr
 
 
 def test_a_faster_server_under_open_load_is_no_regression(tmp_path: Path) -> None:

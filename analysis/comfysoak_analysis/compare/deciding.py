@@ -23,6 +23,7 @@ from comfysoak_analysis.compare.words import change_text, effect_text
 from comfysoak_analysis.statistics.comparison import (
     CONFIDENCE,
     Control,
+    chance_of_hits,
     control,
     difference,
     holm,
@@ -38,6 +39,7 @@ ALARM = 0.01
 HISTORY_LEAST = 8
 NEW_MOST = 2  # of a control chart; three new runs against eight can be tested
 MOST_ASKED = 100  # runs a side, beyond which no number is named
+_RARE = 1_000_000
 _FLOOR = 1e-9  # a ratio needs values above zero
 
 
@@ -156,7 +158,7 @@ def _charted(row: Row, baseline: Sequence[RunSummary], new: Sequence[RunSummary]
     return replace(
         row,
         effect=Effect(value, low, high, CONFIDENCE),
-        p=found.p_above if measure.worse > 0 else found.p_below,
+        p=max(found.p_above, _by_chance(measure, baseline, new)) if measure.worse > 0 else found.p_below,
         limits=limits,
         middle_baseline=centre,
         remark=_left_out(found, row, baseline),
@@ -182,6 +184,20 @@ def _chance_alone(measure: Measure, baseline: Sequence[RunSummary], new: Sequenc
     hits = sum(min(max(figure.value, 0.0), 1.0) * figure.samples for figure in before)
     share = (hits + 1) / (cases + 2)
     return math.sqrt(share * (1 - share) / min(after))
+
+
+def _by_chance(measure: Measure, baseline: Sequence[RunSummary], new: Sequence[RunSummary]) -> float:
+    """How likely so many failures are after those of the history; 0 for what is no share and no count."""
+    found = [[figure for run in side if (figure := run.figure(measure.name)) is not None] for side in (baseline, new)]
+    if measure.unit is Unit.COUNT:  # of a run, as many rare cases
+        told = [(round(sum(figure.value for figure in side)), _RARE * len(side)) for side in found]
+    elif measure.unit is Unit.RATIO:
+        told = [(round(sum(figure.value * figure.samples for figure in side)), sum(figure.samples for figure in side))
+                for side in found]  # fmt: skip
+    else:
+        return 0.0
+    (hits, cases), (new_hits, new_cases) = told
+    return chance_of_hits(min(hits, cases), cases, min(new_hits, new_cases), new_cases)
 
 
 def judged(rows: Sequence[Row], unlikely: float) -> tuple[Row, ...]:

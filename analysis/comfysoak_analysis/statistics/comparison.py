@@ -25,6 +25,7 @@ FAR = 5.0  # robust standard deviations: what lies so far from the others does n
 _EXACT_MOST = 60  # values in all; beyond that the normal approximation is within 0.001
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Values = Sequence[float] | Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Control:
     left_out: tuple[int, ...]
 
 
-def rank_test(first: Sequence[float], second: Sequence[float], *, greater: bool = False) -> float:
+def rank_test(first: Values, second: Values, *, greater: bool = False) -> float:
     """The chance of ranks as far apart as these, or farther, when both sides are alike; `greater`: `second` above.
 
     Exact, ties included, up to 60 values. 1 where a side has none.
@@ -79,13 +80,13 @@ def rank_test(first: Sequence[float], second: Sequence[float], *, greater: bool 
     return _tail(chances, seen, len(second) * float(doubled.mean()), greater)
 
 
-def ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
+def ratio(first: Values, second: Values) -> Ratio:
     """By how much `second` is larger, in the middle, as a factor. All values are above zero."""
     found = difference(np.log(np.asarray(first, dtype=float)), np.log(np.asarray(second, dtype=float)))
     return _as_ratio(found)
 
 
-def difference(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> Difference:
+def difference(first: Values, second: Values) -> Difference:
     """By how much `second` is larger, in the middle. ValueError where a side is empty."""
     if not len(first) or not len(second):
         raise ValueError("expected values on both sides")
@@ -98,7 +99,7 @@ def difference(first: Sequence[float] | Floats, second: Sequence[float] | Floats
     return _interval(every, *_depth(np.cumsum(chances[b.size * (b.size + 1) // 2 :])))
 
 
-def paired_test(differences: Sequence[float], *, greater: bool = False) -> float:
+def paired_test(differences: Values, *, greater: bool = False) -> float:
     """The chance of pairs that lean as far to one side, or farther; `greater`: up.
 
     Pairs without a difference say nothing. Exact up to 60 pairs; 1 where there is none.
@@ -113,13 +114,13 @@ def paired_test(differences: Sequence[float], *, greater: bool = False) -> float
     return _tail(_signed_sums(doubled), seen, middle, greater)
 
 
-def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
+def paired_ratio(first: Values, second: Values) -> Ratio:
     """As `ratio`, of pairs in the same order."""
     logs = np.log(np.asarray(second, dtype=float)) - np.log(np.asarray(first, dtype=float))
     return _as_ratio(paired_difference(logs))
 
 
-def paired_difference(differences: Sequence[float] | Floats) -> Difference:
+def paired_difference(differences: Values) -> Difference:
     """The middle of these differences: the median of all means of two. ValueError where there is none."""
     known = np.asarray(differences, dtype=float)
     if not known.size:
@@ -151,7 +152,7 @@ def paired_test_reaches(pairs: int) -> float:
     return 0.5**pairs
 
 
-def control(history: Sequence[float], new: Sequence[float], *, p: float, least_spread: float = 0.0) -> Control:
+def control(history: Values, new: Values, *, p: float, least_spread: float = 0.0) -> Control:
     """The mean of `new` against a history of at least three values, by Student's prediction limits.
 
     Values of the history more than `FAR` robust deviations off are left out, at most a fifth of them: one night that
@@ -173,6 +174,20 @@ def control(history: Sequence[float], new: Sequence[float], *, p: float, least_s
     else:
         above, below = float(mean <= centre), float(mean >= centre)
     return Control(centre, centre - reach, centre + reach, mean, above, below, tuple(int(one) for one in left_out))
+
+
+def chance_of_hits(hits: int, cases: int, new_hits: int, new_cases: int) -> float:
+    """The chance of `new_hits` or more in `new_cases`, after `hits` in `cases` of the same (beta-binomial, even prior).
+
+    A normal spread knows nothing of the first failure after none: one in 60 after none in 600 has a chance of 9 %.
+    """
+    from scipy.special import betaln, gammaln
+
+    fewer = np.arange(min(new_hits, new_cases + 1))
+    ways = gammaln(new_cases + 1) - gammaln(fewer + 1) - gammaln(new_cases - fewer + 1)
+    a, b = hits + 1, cases - hits + 1
+    chances = np.exp(ways + betaln(fewer + a, new_cases - fewer + b) - betaln(a, b))
+    return float(min(max(1.0 - chances.sum(), 0.0), 1.0))
 
 
 def _far(values: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
