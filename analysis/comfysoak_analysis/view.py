@@ -287,16 +287,15 @@ def _facts(run: Run, verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _phases(run: Run) -> Iterator[PhaseView]:
-    warm_ns = (run.steady_state.measured_from_ns if run.steady_state is not None else None) or 0
-    began_ns = run.steady_state.began_ns if run.steady_state is not None else 0
+    steady = run.steady_state
+    warm_ns = (steady.measured_from_ns if steady is not None else None) or 0
+    if steady is not None and warm_ns:
+        yield _phase(run, "warm-up (detected)", steady.began_ns, warm_ns, quiet=True)
     for phase in run.phases:
-        label = {"warmup": "warm-up"}.get(phase.name, bounded(phase.name, 20))
-        first_ns = (
-            max(phase.started_ns, min(warm_ns, phase.ended_ns)) if phase.started_ns >= began_ns else phase.started_ns
-        )
-        if first_ns > phase.started_ns:
-            yield _phase(run, "warm-up (detected)", phase.started_ns, first_ns, quiet=True)
-        if first_ns < phase.ended_ns or first_ns == phase.started_ns:
+        cut = steady is not None and steady.began_ns <= phase.started_ns < warm_ns
+        first_ns = warm_ns if cut else phase.started_ns
+        if not cut or first_ns < phase.ended_ns:
+            label = {"warmup": "warm-up"}.get(phase.name, bounded(phase.name, 20))
             yield _phase(run, label, first_ns, phase.ended_ns, quiet=phase.name in NOT_MEASURED_PHASES)
 
 
