@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 START_NS = 1_795_000_000_000_000_000
 
 
-def ns(seconds: NDArray[np.float64] | Sequence[float]) -> pa.Array:
+def ns(seconds: NDArray[Any] | Sequence[float]) -> pa.Array:
     """Moments of the run's clock; null where they are not finite."""
     values = np.asarray(seconds, dtype=np.float64)
     known = np.isfinite(values)
@@ -22,19 +22,19 @@ def ns(seconds: NDArray[np.float64] | Sequence[float]) -> pa.Array:
     return pa.array(at, mask=~known)
 
 
-def lasting(seconds: NDArray[np.float64] | Sequence[float]) -> pa.Array:
+def lasting(seconds: NDArray[Any] | Sequence[float]) -> pa.Array:
     """Lengths of time in nanoseconds; null where they are not finite."""
     return whole(np.asarray(seconds, dtype=np.float64) * 1e9)
 
 
-def whole(values: NDArray[np.float64] | Sequence[float]) -> pa.Array:
+def whole(values: NDArray[Any] | Sequence[float]) -> pa.Array:
     """Whole numbers; null where they are not finite."""
     numbers = np.asarray(values, dtype=np.float64)
     known = np.isfinite(numbers)
     return pa.array(np.round(np.where(known, numbers, 0.0)).astype(np.int64), mask=~known)
 
 
-def share(values: NDArray[np.float64]) -> pa.Array:
+def share(values: NDArray[Any]) -> pa.Array:
     """Floats; null where they are NaN."""
     return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
 

@@ -169,7 +169,8 @@ class _Play:
         return [(first + float(self.random.uniform(0, 2)), user) for user in range(math.ceil(self.world.load.most))]
 
     def _arrivals(self) -> list[tuple[float, int]]:
-        load, found, at = self.world.load, [], (self.world.cold_start_s or 0.0) + 0.2
+        found: list[tuple[float, int]] = []
+        load, at = self.world.load, (self.world.cold_start_s or 0.0) + 0.2
         while (at := at + float(self.random.exponential(1 / load.most))) < self.world.duration_s:
             level = load.level(at) if at >= self.world.measured_s else 0.5 * load.level(at)
             if self.random.random() < level / load.most:

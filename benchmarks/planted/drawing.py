@@ -56,7 +56,8 @@ def draw_workflows(
     """Some of the workflows, all of whose models fit together."""
     wanted = int(numbers.integers(least, most + 1))
     order = numbers.permutation(4)  # the large ones fit on few cards
-    chosen, used = [], 3.0
+    chosen: list[Workflow] = []
+    used = 3.0
     for position in order:
         size = _WORKFLOWS[position][2]
         if len(chosen) < wanted and used + size <= fitting_gib:

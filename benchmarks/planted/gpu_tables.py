@@ -13,7 +13,7 @@ from benchmarks.planted.course import Course
 from benchmarks.planted.world import MIB, World
 
 Batch = dict[str, Any]
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 _CLOCK = 1.98e9
 WINDOW_S = 0.35  # over which the driver tells utilisation
 _LOST = "all: the GPU is lost (NVML error 15)"
@@ -44,18 +44,20 @@ class Gpu:
     def busy(self, at: Array, window_s: float) -> Array:
         """The share of the time before each moment in which kernels ran."""
         upto, since = (np.interp(when, self._edges, self._totals) for when in (at, at - window_s))
-        return (upto - since) / window_s
+        share_busy: Array = (upto - since) / window_s
+        return share_busy
 
     def held(self, at: Array) -> Array:
         """What is used of its memory, all processes together."""
-        found = self._held[np.maximum(np.searchsorted(self._at, at, side="right") - 1, 0)].copy()
+        found: Array = self._held[np.maximum(np.searchsorted(self._at, at, side="right") - 1, 0)].copy()
         for index, extra in self.world.script.vram:
             if index == self.index:
                 found += np.where(found > 1e8, extra(at), 0.0)
         for one in self.world.script.strangers:
             if one.server == self.index:
                 found += np.where((at >= one.from_s) & (at < one.until_s), one.held_bytes, 0.0)
-        return np.minimum(found, self.machine.vram_bytes * 0.997)
+        held: Array = np.minimum(found, self.machine.vram_bytes * 0.997)
+        return held
 
     def clock(self, at: Array, busy: Array) -> tuple[Array, NDArray[np.int64], list[str]]:
         """SM clock, and the number of its reasons in the list of them."""
@@ -74,7 +76,7 @@ class Gpu:
                 clock = np.where(hit, _CLOCK * one.clock * (1 + 0.01 * numbers.standard_normal(len(at))), clock)
         return clock, number.astype(np.int64), reasons
 
-    def missing(self, at: Array) -> tuple[NDArray[np.bool_], list[str] | None]:
+    def missing(self, at: Array) -> tuple[NDArray[np.bool_], list[str | None] | None]:
         """At which moments it did not answer, and what each row says of that."""
         if self.gone is None:
             return np.zeros(len(at), dtype=bool), None
@@ -103,7 +105,7 @@ def _thinned(gpu: Gpu, at: Array, late: Array) -> tuple[Array, Array]:
     return at[keep], late[keep]
 
 
-def _bare(columns: Batch, away: NDArray[np.bool_], texts: list[str] | None) -> Batch:
+def _bare(columns: Batch, away: NDArray[np.bool_], texts: list[str | None] | None) -> Batch:
     """Nothing was read while it was away."""
     if texts is None:
         return columns

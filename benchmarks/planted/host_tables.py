@@ -13,7 +13,7 @@ from benchmarks.planted.gpu_tables import Gpu, lagged, readings
 from benchmarks.planted.world import GIB, MIB, World
 
 Batch = dict[str, Any]
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def rss(world: World, course: Course, index: int, at: Array) -> Array:

@@ -224,22 +224,21 @@ def canaries(world: World, course: Course) -> Batch | None:
     """Golden canaries: one at intervals to each server, whose pictures are compared."""
     if world.canary_every_s is None:
         return None
-    numbers, wrong, rows = world.random, sorted(world.script.canary_wrong), []
-    for index, machine in enumerate(world.machines):
-        at = 0.5 + index
-        while at < world.duration_s - 5:
-            rows.append([machine.url, at, "success", None, None])
-            at += world.canary_every_s
-    rows.sort(key=lambda row: row[1])
-    for at, code, outcome, problem in wrong:
-        row = next((row for row in rows if row[1] >= at and row[3] is None), None)
-        if row is not None:
-            row[2:] = [outcome, code, problem]
-    at = np.array([row[1] for row in rows])
+    numbers, wrong = world.random, sorted(world.script.canary_wrong)
+    moments = [
+        (float(at), machine.url)
+        for index, machine in enumerate(world.machines)
+        for at in np.arange(0.5 + index, world.duration_s - 5, world.canary_every_s)
+    ]
+    moments.sort()
+    ends: list[tuple[str, str | None, str | None]] = [("success", None, None)] * len(moments)
+    for due, code, outcome, problem in wrong:
+        ends[next(place for place, (begun, _) in enumerate(moments) if begun >= due)] = (outcome, code, problem)
+    at, rows = np.array([moment[0] for moment in moments]), ends
     wait = numbers.uniform(0.3, 2.0, len(rows))
     return {
         "id": _uuids(numbers, len(rows)),
-        "server": [row[0] for row in rows],
+        "server": [url for _, url in moments],
         "worker": "load-0",
         "client_id": _uuids(numbers, len(rows)),
         "workflow": "built-in",
@@ -257,17 +256,17 @@ def canaries(world: World, course: Course) -> Batch | None:
         "ended_server_ns": ns(np.floor((at + wait - 0.08) * 1e3) / 1e3),
         "fetched_ns": ns(at + wait + 0.05),
         "finished_ns": ns(at + wait + 0.05),
-        "outcome": [row[2] for row in rows],
-        "code": [row[3] for row in rows],
-        "error_message": [row[4] for row in rows],
+        "outcome": [end[0] for end in rows],
+        "code": [end[1] for end in rows],
+        "error_message": [end[2] for end in rows],
         "nodes_total": 6,
         "nodes_cached": 0,
         "nodes_executed": 6,
         "outputs_expected": 1,
         "outputs_received": 1,
         "output_bytes": 24_000,
-        "outputs_ok": [row[3] is None for row in rows],
-        "output_problem": [row[4] for row in rows],
+        "outputs_ok": [end[1] is None for end in rows],
+        "output_problem": [end[2] for end in rows],
         "messages": 0,
         "message_bytes": 0,
         "role": "canary",

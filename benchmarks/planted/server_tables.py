@@ -16,7 +16,7 @@ from benchmarks.planted.load_tables import Names
 from benchmarks.planted.world import GIB, MIB, World
 
 Batch = dict[str, Any]
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def server(world: World, course: Course, names: Names) -> Batch | None:
@@ -65,7 +65,9 @@ def _server_of(world: World, course: Course, names: Names, index: int) -> Batch:
         "queue_pending": whole(pending * blank),
         "running_age_ns": lasting(age * blank),
         "oldest_pending_age_ns": lasting(oldest * blank),
-        "running_prompt_id": pa.array(np.where(told, np.array(running_id, dtype=object), None), pa.string()),
+        "running_prompt_id": pa.array(
+            [name if up else None for name, up in zip(running_id, told, strict=True)], pa.string()
+        ),
         "highest_number": share(queue.highest(at, since) * blank),
         "history_length": whole(np.where(every, history, np.nan) * blank),
         "stats_answer_ns": lasting((numbers.exponential(0.001, len(at)) + 0.002) * blank),
@@ -127,7 +129,8 @@ def _history(lives: list[Life], at: Array, since: Array) -> Array:
     done = np.sort([life.ended for life in lives if life.ended < NEVER])
     upto = np.searchsorted(done, at, side="right")
     before = np.searchsorted(done, np.where(np.isfinite(since), since, -1.0), side="right")
-    return np.minimum(upto - before, 10_000).astype(np.float64)
+    length: Array = np.minimum(upto - before, 10_000).astype(np.float64)
+    return length
 
 
 def server_log(world: World, course: Course) -> Batch | None:

@@ -1,8 +1,8 @@
 """Five runs against five, of a target that is as fast as before, or 10 % slower, at a run-to-run spread of 3 %.
 
 Each run is one of its own: 20 minutes of two workflows under closed load, all of whose work is a little faster or
-slower by a factor drawn for the run. There is a store of 150 runs of each speed, from which each case draws its ten: cases
-share runs, so a share over cases is known a little less well than its number of cases says.
+slower by a factor drawn for the run. There is a store of 150 runs of each speed, from which each case draws its ten:
+cases share runs, so a share over cases is known a little less well than its number of cases says.
 """
 
 from __future__ import annotations
