@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from comfysoak import annotations
+from comfysoak.annotations import annotation, wanted
 from comfysoak.telling import PLAIN_WIDTH
 from comfysoak_core.terminal import printable
 
@@ -41,8 +41,8 @@ def tell_comparison(comparison: Mapping[str, Any], shown: Mapping[str, Any]) -> 
         console.print(Text(printable(str(shown["cases"]))))
     for remark in _remarks(comparison):
         console.print(Text(f"  {printable(remark)[:LONGEST]}"))
-    if annotations.wanted() and conclusion in _LEVELS:
-        click.echo(annotations.annotation(_LEVELS[conclusion], f"ComfySoak compare: {conclusion}", sentence))
+    if wanted() and conclusion in _LEVELS:
+        click.echo(annotation(_LEVELS[conclusion], f"ComfySoak compare: {conclusion}", sentence))
 
 
 def _remarks(comparison: Mapping[str, Any]) -> list[str]:
