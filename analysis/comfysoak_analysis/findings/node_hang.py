@@ -25,8 +25,7 @@ def _words(_: Run, one: Stuck) -> str:
     node = one.node or "a node of which nothing was told"
     of = f" of {bounded(one.workflow, 60)}" if one.workflow else ""
     usual = f", which took {one.longest_s:.1f} s at most before" if one.longest_s is not None else ""
-    after = "then the server went on" if one.went_on else "it did not end"
     return (
         f"prompt {bounded(one.prompt_id or '', 40)}{of}{usual}, ran for {one.lasted_s:.0f} s, last in "
-        f"{bounded(node, 80)}; {after}; {gpu_words(one)}, and {one.waiting_last:,} prompts waited."
+        f"{bounded(node, 80)}; it did not end; {gpu_words(one)}, and {one.waiting_last:,} prompts waited."
     )

@@ -2,7 +2,7 @@
 
 WORKER_DEAD: its prompt began, no node of it ever did, and the GPU is idle; or the server's log says that the worker
 thread died. NODE_HANG: a node began, and takes longer than anything its workflow ever took. A slow workflow is neither,
-since its prompt ends or its time is one that it has taken before; a server whose HTTP does not answer is LOOP_BLOCKED.
+since its server goes on by itself or its time is one that it has taken before; a server whose HTTP does not answer is LOOP_BLOCKED.
 """
 
 from __future__ import annotations
@@ -59,7 +59,6 @@ class Stuck:
     longest_s: float | None = None  # that its workflow ever took
     waiting_first: int = 0
     waiting_last: int = 0
-    went_on: bool = False  # something ran afterwards, without a restart
     line: str = ""  # what the server's log said
 
     @property
@@ -99,8 +98,9 @@ def _went_by(run: Run, stretch: Stretch) -> bool:
 
 
 def _judged(run: Run, states: GpuStates, watch: Watch, stretch: Stretch) -> Stuck | None:
+    if not stretch.is_last and not _left(run, watch, stretch):
+        return None  # the server went on by itself: it was slow
     use, ratio = _use(states, stretch)
-    went_on = not stretch.is_last and not _left(run, watch, stretch)
     rows = run.prompts_named([stretch.prompt_id]) if stretch.prompt_id is not None else run.notable.head(0)
     prompt = None if rows.empty else rows.iloc[0]
     node = _node(run, stretch)
@@ -109,7 +109,7 @@ def _judged(run: Run, states: GpuStates, watch: Watch, stretch: Stretch) -> Stuc
     longest_s = _longest(run, None if prompt is None else str(prompt["workflow"]))
     heard = prompt is not None and pd.notna(prompt["start_received"]) and _nodes_told(run, stretch)
     verdict = _verdict(stretch, prompt, node, use, longest_s, heard=heard)
-    if verdict is None or (verdict[0] is Code.WORKER_DEAD and went_on):
+    if verdict is None:
         return None
     code, certainty = verdict
     line = _death_line(run, stretch.server, stretch.began_ns - 5 * NS_PER_S, stretch.ended_ns)
@@ -117,10 +117,9 @@ def _judged(run: Run, states: GpuStates, watch: Watch, stretch: Stretch) -> Stuc
         certainty = Certainty.CERTAIN
     return Stuck(
         code, stretch.server, pd.Timestamp(stretch.began_ns), pd.Timestamp(stretch.ended_ns),
-        Certainty.POSSIBLE if went_on else certainty, use, ratio,
+        certainty, use, ratio,
         prompt_id=stretch.prompt_id, workflow=None if prompt is None else str(prompt["workflow"]), node=node,
-        longest_s=longest_s, waiting_first=stretch.waiting_first, waiting_last=stretch.waiting_last,
-        went_on=went_on, line=line,
+        longest_s=longest_s, waiting_first=stretch.waiting_first, waiting_last=stretch.waiting_last, line=line,
     )  # fmt: skip
 
 
