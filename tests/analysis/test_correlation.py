@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_run_in_which_nothing_happens_has_no_statement(calm: Run) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"prompts_most": 0}, {"prompts_most": 1}, {"gpu": False}, {"duration_s": 6.0}])
-def test_bad_input_has_no_statement(directory: Path, changes: dict[str, float]) -> None:
+def test_bad_input_has_no_statement(directory: Path, changes: dict[str, Any]) -> None:
     """Without prompts, with one, without a GPU, and over before it began."""
     run = open_run(plant(directory, node_error_at_s=(10, 20, 30, 40), **changes))
     assert said(run) == ()
