@@ -2,7 +2,8 @@
 
 WORKER_DEAD: its prompt began, no node of it ever did, and the GPU is idle; or the server's log says that the worker
 thread died. NODE_HANG: a node began, and takes longer than anything its workflow ever took. A slow workflow is neither,
-since its server goes on by itself or its time is one that it has taken before; a server whose HTTP does not answer is LOOP_BLOCKED.
+since its server goes on by itself or its time is one that it has taken before; a server whose HTTP does not answer is
+LOOP_BLOCKED.
 """
 
 from __future__ import annotations
