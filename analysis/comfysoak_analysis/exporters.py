@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import pandas as pd
+import numpy as np
 
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.samples import parts
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
+from comfysoak_analysis.watched_gpus import BUSY as BUSY_RATIO
+from comfysoak_analysis.watched_gpus import EXPORTER, WatchedGpu, watched_gpus
+from comfysoak_core.clock import NS_PER_S
 
-EXPORTER = "dcgm"
 COARSE_S = 2.0
 BUSY, ASLEEP = 0.5, 1e-6
 _REMEDY = "DCGM_EXPORTER_INTERVAL=1000 makes dcgm-exporter refresh its values every second."
@@ -63,7 +66,7 @@ def intervals_s(run: Run) -> dict[str, float]:
     told = {one.source: one.seconds for one in refreshes(run)}
     if not told:
         return {}
-    of_exporters = set(run.gpu.loc[run.gpu["source"] == EXPORTER, "uuid"])
+    of_exporters = [gpu.uuid for gpu in watched_gpus(run).values() if gpu.source == EXPORTER]
     seen = run.events[(run.events["kind"] == "gpu") & run.events["subject"].isin(of_exporters)]
     by = (
         (str(uuid), str(detail).rpartition(", by ")[2])
@@ -72,13 +75,13 @@ def intervals_s(run: Run) -> dict[str, float]:
     return {uuid: told[source] for uuid, source in by if source in told}
 
 
-def samples(run: Run, uuid: str, rows: pd.DataFrame) -> int:
+def samples(run: Run, gpu: WatchedGpu) -> int:
     """How many of a GPU's rows can be new: all, or one for each refresh of its exporter."""
-    interval_s = intervals_s(run).get(uuid, 0.0)
-    if not interval_s or rows["source"].iloc[0] != EXPORTER:
-        return len(rows)
-    lasted_s = float((rows["at"].max() - rows["at"].min()).total_seconds())
-    return min(len(rows), int(lasted_s / interval_s) + 1)
+    interval_s = intervals_s(run).get(gpu.uuid, 0.0)
+    if not interval_s or gpu.source != EXPORTER:
+        return gpu.samples
+    lasted_s = (gpu.pace.last_ns - gpu.pace.first_ns) / NS_PER_S
+    return min(gpu.samples, int(lasted_s / interval_s) + 1)
 
 
 def exporter_doubts(run: Run, *, gpu_matters: bool) -> Iterator[Doubt]:
@@ -86,13 +89,27 @@ def exporter_doubts(run: Run, *, gpu_matters: bool) -> Iterator[Doubt]:
     for refresh in refreshes(run):
         weight = Weight.CAUTION if gpu_matters and refresh.seconds >= COARSE_S else Weight.NOTE
         yield Doubt("exporter interval", weight, refresh.in_words(), _REMEDY if refresh.seconds >= COARSE_S else "")
-    for uuid, rows in run.gpu_slow[run.gpu_slow["source"] == EXPORTER].groupby("uuid"):
-        active = rows["sm_active_ratio"].fillna(rows["graphics_active_ratio"]).dropna()
-        busy = run.gpu.loc[run.gpu["uuid"] == uuid, "utilisation_ratio"].mean()
-        if len(active) and active.max() < ASLEEP and busy > BUSY:
+    for uuid, active in run.once(_activity_of_exporters).items():
+        gpu = watched_gpus(run).get(uuid)
+        busy = gpu.held[BUSY_RATIO] if gpu is not None else None
+        if active < ASLEEP and busy is not None and busy.count and busy.total / busy.count > BUSY:
             yield Doubt(
                 "profiling asleep",
                 Weight.CAUTION,
-                f"{bounded(str(uuid), 60)} was busy {busy:.0%} of the time, and its profiling series always said 0.",
+                f"{bounded(uuid, 60)} was busy {busy.total / busy.count:.0%} of the time, and its profiling series "
+                "always said 0.",
                 _ASLEEP_REMEDY,
             )
+
+
+def _activity_of_exporters(run: Run) -> dict[str, float]:
+    """The most activity that profiling series of an exporter ever told, by GPU; of those that tell any."""
+    most: dict[str, float] = {}
+    columns = ("sm_active_ratio", "graphics_active_ratio")
+    for part in parts(run.reader("gpu_slow"), "gpu_slow", "uuid", columns):
+        sm, graphics = (part.values[name] for name in columns)
+        active = np.where(np.isnan(sm), graphics, sm)
+        active = active[~np.isnan(active)]
+        if part.source == EXPORTER and len(active):
+            most[part.subject] = max(most.get(part.subject, 0.0), float(active.max()))
+    return most

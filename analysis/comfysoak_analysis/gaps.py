@@ -16,6 +16,7 @@ import pandas as pd
 
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.verdict import Doubt, Weight
+from comfysoak_analysis.watched_gpus import Unread, WatchedGpu, watched_gpus
 from comfysoak_analysis.watching import Stretch, paused
 from comfysoak_core.clock import NS_PER_S
 
@@ -29,32 +30,36 @@ def gaps(run: Run) -> Iterator[Doubt]:
     """The doubts about each GPU: one for gaps of the sampler, one for those of whoever else tells of it."""
     every = run.plan.probes.every_s if run.plan is not None else 0.1
     pauses = [pause for pause in paused(run) if pause.kind == "gpu"]
-    for uuid, samples in run.gpu.groupby("uuid"):
-        part = _to_the_end(run, samples)
-        usual = max(every, float(part["at"].diff().dt.total_seconds().median()) if len(part) > 2 else every)
-        lasted = _unread_s(part, pauses)
-        long = part.assign(lasted_s=lasted)[lasted > max(GAP_LEAST_S, 10 * usual)]
+    for uuid, gpu in watched_gpus(run).items():
+        paced_s = gpu.pace.median_s() if gpu.samples > 2 else every
+        unread = [one for one in _to_the_end(run, gpu) if not one.lost]
+        lasted = [_lasted_s(one, pauses) for one in unread]
+        usual_s = max(every, paced_s)
+        rows = [
+            (pd.Timestamp(one.until_ns), lasted_s, one.source, gpu.host)
+            for one, lasted_s in zip(unread, lasted, strict=True)
+            if lasted_s > max(GAP_LEAST_S, 10 * usual_s)
+        ]
+        long = pd.DataFrame(rows, columns=["at", "lasted_s", "source", "host"])
         silent = np.array([_other_was_silent(run, *row) for row in _ends(long)], dtype=bool)
-        yield from _ours(run, str(uuid), long[~silent]["lasted_s"])
-        yield from _its(run, str(uuid), long[silent])
+        yield from _ours(run, uuid, long[~silent]["lasted_s"])
+        yield from _its(run, uuid, long[silent])
 
 
-def _to_the_end(run: Run, part: pd.DataFrame) -> pd.DataFrame:
-    """`part` with the end of load as its last row, where that is later: what is never read again is a gap, too."""
-    end = min(pd.Timestamp(run.load_end_ns), run.end)
-    last = part.tail(1)
-    return part if end <= last["at"].iloc[0] else pd.concat([part, last.assign(at=end)], ignore_index=True)
+def _to_the_end(run: Run, gpu: WatchedGpu) -> list[Unread]:
+    """The pauses of one GPU, with that until the end of load: what is never read again is a gap, too."""
+    end_ns = min(run.load_end_ns, run.end_ns or 0)
+    last = Unread(gpu.pace.last_ns, end_ns, gpu.source, gpu.last_lost)
+    return [*gpu.unread, *([last] if end_ns > gpu.pace.last_ns else [])]
 
 
-def _unread_s(part: pd.DataFrame, pauses: list[Stretch]) -> pd.Series:
-    """Seconds before each row in which nothing was read that should have been; 0 while the GPU was told to be lost."""
-    at_ns = part["at"].to_numpy(dtype="datetime64[ns]").astype(np.int64)
-    since_ns = np.concatenate([at_ns[:1], at_ns[:-1]])
-    unread_ns = at_ns - since_ns
+def _lasted_s(unread: Unread, pauses: list[Stretch]) -> float:
+    """Seconds in which nothing was read that should have been."""
+    lasted_ns = unread.until_ns - unread.since_ns
     for pause in pauses:
-        unread_ns -= np.clip(np.minimum(at_ns, pause.end.value) - np.maximum(since_ns, pause.start.value), 0, None)
-    lost = part["missing"].fillna("").str.startswith("all:").shift(fill_value=False)
-    return pd.Series(unread_ns / NS_PER_S, index=part.index).mask(lost, 0.0)
+        paused_ns = min(unread.until_ns, pause.end.value) - max(unread.since_ns, pause.start.value)
+        lasted_ns -= max(int(paused_ns), 0)
+    return lasted_ns / NS_PER_S
 
 
 def _ends(long: pd.DataFrame) -> Iterator[tuple[pd.Timestamp, float, str, str]]:
@@ -66,11 +71,16 @@ def _other_was_silent(run: Run, until: pd.Timestamp, lasted_s: float, source: st
     here = {one.name for one in run.recording.run.hosts}
     if source != _EXPORTER and (not here or host in here):
         return False
-    own = run.host[run.host["host"].isin(here)] if here else run.host
+    rows = run.once(_host_readings)
+    own = rows[rows["host"].isin(here)] if here else rows
     since = until - pd.Timedelta(seconds=lasted_s)
     readings = int(own["at"].between(since, until).sum())
     every = run.plan.probes.host_every_s if run.plan is not None else 1.0
     return readings >= _STILL_SAMPLING * lasted_s / every
+
+
+def _host_readings(run: Run) -> pd.DataFrame:
+    return run.lean("host", ("at_ns", "host"))
 
 
 def _ours(run: Run, uuid: str, lasted_s: pd.Series) -> Iterator[Doubt]:

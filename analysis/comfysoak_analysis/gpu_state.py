@@ -14,6 +14,7 @@ from comfysoak_analysis.findings.finding import GpuState
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import Held, LoadedModels, ModelLoad, loaded_models, model_loads
 from comfysoak_analysis.server_hosts import gpus_beside
+from comfysoak_analysis.watched_gpus import TOTAL, WatchedGpu, watched_gpus
 from comfysoak_core.clock import NS_PER_S
 
 WINDOW_NS = 2_000_000_000
@@ -26,10 +27,11 @@ class GpuStates:
         self.loads = model_loads(run) if loads is None else loads
         refreshed_s = intervals_s(run)
         self._series = {
-            str(uuid): _Series(part, refreshed_s.get(str(uuid), 0.0)) for uuid, part in run.gpu.groupby("uuid")
+            uuid: _Changes(gpu) if refreshed_s.get(uuid, 0.0) > WINDOW_NS / NS_PER_S else _Even(gpu)
+            for uuid, gpu in watched_gpus(run).items()
         }
         self._run = run
-        self._beside: dict[str | None, list[_Series]] = {None: list(self._series.values())}
+        self._beside: dict[str | None, list[_Changes | _Even]] = {None: list(self._series.values())}
         servers = {load.server for load in self.loads}
         self._held: dict[str, LoadedModels] = {server: loaded_models(run, self.loads, server) for server in servers}
 
@@ -64,7 +66,7 @@ class GpuStates:
         """What `server` held over time; None where nothing tells of a load."""
         return self._held.get(server)
 
-    def _of_server(self, server: str | None) -> list[_Series]:
+    def _of_server(self, server: str | None) -> list[_Changes | _Even]:
         """The GPUs of the host it runs on, where that is known."""
         if server not in self._beside:
             uuids = gpus_beside(self._run, server or "")["uuid"].drop_duplicates()
@@ -92,19 +94,14 @@ class _Part:
         self.utilisation = float(known.mean()) if known.size else None
 
 
-class _Series:
-    """One GPU's samples, ready to be searched."""
+class _Changes:
+    """By an exporter that refreshes its values rarely: only what changed is known to be new."""
 
-    def __init__(self, samples: pd.DataFrame, refreshed_s: float) -> None:
-        """`refreshed_s`: seconds between two refreshes of its exporter; 0 where each sample is new."""
-        self.is_coarse = refreshed_s > WINDOW_NS / NS_PER_S
-        if self.is_coarse:  # what is repeated may be as old as that: only a change is known to be new
-            values = samples[["memory_used_bytes", "memory_total_bytes", "utilisation_ratio"]].fillna(-1.0)
-            samples = samples[values.ne(values.shift()).any(axis=1) & (np.arange(len(samples)) > 0)]
-        self._at = samples["at"].to_numpy().astype("datetime64[ns]").astype(np.int64)
-        self._used = samples["memory_used_bytes"].to_numpy(dtype=float)
-        self._total = samples["memory_total_bytes"].to_numpy(dtype=float)
-        self._busy = samples["utilisation_ratio"].to_numpy(dtype=float)
+    is_coarse = True
+
+    def __init__(self, gpu: WatchedGpu) -> None:
+        self._at, values = gpu.changes()
+        self._used, self._total, self._busy = values.T
 
     def around(self, at_ns: int) -> _Part | None:
         first, last = np.searchsorted(self._at, (at_ns - WINDOW_NS, at_ns + WINDOW_NS))
@@ -112,6 +109,26 @@ class _Series:
             return None
         window = slice(int(first), int(last))
         return _Part(self._used[window], self._total[window], self._busy[window])
+
+
+class _Even:
+    """By steps of the fine grid: of each the most memory in use and the mean utilisation."""
+
+    is_coarse = False
+
+    def __init__(self, gpu: WatchedGpu) -> None:
+        self._fine = gpu.fine
+        self._total = np.array([gpu.held[TOTAL].most])
+
+    def around(self, at_ns: int) -> _Part | None:
+        fine = self._fine
+        first, last = ((at_ns + edge - fine.start_ns) // fine.width_ns for edge in (-WINDOW_NS, WINDOW_NS))
+        window = slice(max(first, 0), max(last + 1, 0))
+        if not fine.seen[window].any():
+            return None
+        count = fine.count[window]
+        busy = fine.busy[window][count > 0].astype(np.float64) / count[count > 0]
+        return _Part(fine.used[window], self._total, busy)
 
 
 def _largest(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:

@@ -11,8 +11,10 @@ import pandas as pd
 from comfysoak_analysis.cold_starts import cold_starts
 from comfysoak_analysis.completeness import explained
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.samples import median_s
 from comfysoak_analysis.golden import canaries_in_words
 from comfysoak_analysis.settles import settled_memory
+from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_analysis.watching import watching
 from comfysoak_analysis.workers import clocks_in_words
 from comfysoak_core.scenario.plan import Plan
@@ -91,9 +93,10 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     yield from _generator(run.generator)
     if not run.is_watching:
         yield "Ends of prompts known", _late(run.values("prompts", "end_error_s"), "within ")
-    if not run.gpu.empty:
-        gaps = run.gpu.groupby("uuid")["at"].diff().dt.total_seconds()
-        yield "GPU samples", f"every {_milliseconds(gaps, 0.5)}, longest gap {_milliseconds(gaps, 1)}"
+    paces = [gpu.pace for gpu in watched_gpus(run).values()]
+    if paces:
+        usual, longest = pd.Series([median_s(paces)]), pd.Series([pace.longest_s for pace in paces])
+        yield "GPU samples", f"every {_milliseconds(usual, 1)}, longest gap {_milliseconds(longest, 1)}"
     for cost in watching(run):
         yield f"What watching cost, by pauses of {cost.kind} probes", cost.in_words()
     system = run.clocks[run.clocks["clock"] == "system"]

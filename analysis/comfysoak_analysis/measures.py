@@ -15,10 +15,10 @@ import pandas as pd
 
 from comfysoak_analysis.exporters import samples
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.samples import Grown, Held, Pace, parts
 from comfysoak_analysis.prompts import as_measured, is_judged, judged
+from comfysoak_analysis.watched_gpus import BUSY, DRIVER, TOTAL, USED, watched_gpus
 from comfysoak_core.rows import Outcome
-
-HELD_MOST_S = 2.0  # a reading says nothing about a gap longer than this, unless its source is slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,56 +238,80 @@ def sockets_of(frame: pd.DataFrame) -> Sockets:
     )
 
 
-def mean_over_time(run: Run, samples: pd.DataFrame, column: str) -> float:
-    """The mean of a column of one GPU's samples while there was load, each held until the next; NaN where unknown.
+@dataclass(slots=True)
+class _Rarely:
+    """What is read of a GPU once a second, over the run."""
 
-    Not the mean of the samples: of an exporter there are ten a second while its values change and one while not.
-    """
-    known = samples[["at", column]].dropna()
-    known = known[(known["at"] >= run.start) & (known["at"] <= pd.Timestamp(run.load_end_ns))]
-    if len(known) < 2:
-        return float(known[column].mean())
-    held_s = known["at"].diff().shift(-1).dt.total_seconds()
-    held_s = held_s.fillna(0.0).clip(upper=max(HELD_MOST_S, 3 * float(held_s.median())))
-    values = known[column].to_numpy(dtype=float)
-    return float(np.average(values, weights=held_s)) if held_s.sum() > 0 else float(values.mean())
+    name: str | None
+    pace: Pace
+    active: dict[str, Held]
+    throttled: dict[str, Grown]
 
 
-def _mean_where_moved(run: Run, rows: pd.DataFrame, column: str) -> float:
-    """The mean over time of a share that was ever seen above 0; NaN otherwise."""
-    return mean_over_time(run, rows, column) if (rows[column] > 0).any() else float("nan")
+_ACTIVE, _THROTTLED = ("sm_active_ratio", "tensor_active_ratio"), ("power_throttled_s", "thermal_throttled_s")
 
 
-def _grown(rows: pd.DataFrame, columns: tuple[str, ...]) -> float:
-    """By how much these counters grew together, restarts of theirs left out; NaN where none is told, or none grew."""
-    grown = float(sum(rows[column].dropna().diff().clip(lower=0).sum() for column in columns))
-    return grown if grown > 0 else float("nan")
+def _rarely_read(run: Run) -> dict[str, list[_Rarely]]:
+    """By UUID, of each source; that of the driver first."""
+    found: dict[tuple[str, bool, str], _Rarely] = {}
+    for part in parts(run.reader("gpu_slow"), "gpu_slow", "uuid", (*_ACTIVE, *_THROTTLED), ("name",)):
+        key = part.subject, part.source != DRIVER, part.source
+        if key not in found:
+            active = {column: Held(run.start_ns or 0, run.load_end_ns) for column in _ACTIVE}
+            found[key] = _Rarely(None, Pace(), active, {column: Grown() for column in _THROTTLED})
+        one = found[key]
+        codes, names = part.texts["name"]
+        one.name = one.name or next((str(names[code]) for code in np.unique(codes[codes >= 0])), None)
+        one.pace.add(part.at_ns)
+        for column in _ACTIVE:
+            one.active[column].add(part.at_ns, part.values[column])
+        for column in _THROTTLED:
+            one.throttled[column].add(part.values[column])
+    by_uuid: dict[str, list[_Rarely]] = {}
+    for (uuid, _, _), one in sorted(found.items(), key=lambda pair: pair[0]):
+        by_uuid.setdefault(uuid, []).append(one)
+    return by_uuid
+
+
+def _mean_where_moved(rarely: list[_Rarely], column: str) -> float:
+    """The mean over time of a share that was ever seen above 0, by the first source that tells it; NaN otherwise."""
+    told = next((one for one in rarely if one.active[column].count), None)
+    return told.active[column].mean(told.pace.median_s()) if told and told.active[column].most > 0 else float("nan")
+
+
+def _throttled_s(rarely: list[_Rarely]) -> float:
+    """For how long clocks were lowered, by the first source that tells; NaN where none does, or they never were."""
+    lasted_s = next((grown for one in rarely if (grown := sum(each.grown for each in one.throttled.values()))), 0.0)
+    return lasted_s if lasted_s > 0 else float("nan")
 
 
 def gpus(run: Run) -> tuple[GpuFigures, ...]:
     """Each GPU that was watched, in order of host and index; means are those over the time of load."""
-    names = run.gpu_slow.dropna(subset=["name"]).drop_duplicates("uuid").set_index("uuid")["name"]
-    slow = dict(iter(run.gpu_slow.groupby("uuid")))
+    return run.once(_gpus)
+
+
+def _gpus(run: Run) -> tuple[GpuFigures, ...]:
+    slow = _rarely_read(run)
     found = []
-    for uuid, part in run.gpu.groupby("uuid", sort=True):
-        first, rarely = part.iloc[0], slow.get(uuid, run.gpu_slow.head(0))
+    for uuid, gpu in watched_gpus(run).items():
+        rarely = slow.get(uuid, [])
         found.append(
             GpuFigures(
-                uuid=str(uuid),
-                host=str(first["host"]),
-                index=None if pd.isna(first["index"]) else int(first["index"]),
-                source=str(first["source"]),
-                name=str(names.get(uuid, "")),
-                samples=samples(run, str(uuid), part),
-                memory_max_bytes=float(part["memory_used_bytes"].max()),
-                memory_mean_bytes=mean_over_time(run, part, "memory_used_bytes"),
-                memory_total_bytes=float(part["memory_total_bytes"].max()),
-                utilisation_mean=mean_over_time(run, part, "utilisation_ratio"),
-                utilisation_max=float(part["utilisation_ratio"].max()),
-                instance=None if pd.isna(first["instance"]) else str(first["instance"]),
-                sm_active_mean=_mean_where_moved(run, rarely, "sm_active_ratio"),
-                tensor_active_mean=_mean_where_moved(run, rarely, "tensor_active_ratio"),
-                throttled_s=_grown(rarely, ("power_throttled_s", "thermal_throttled_s")),
+                uuid=uuid,
+                host=gpu.host,
+                index=gpu.index,
+                source=gpu.source,
+                name=next((one.name for one in rarely if one.name), ""),
+                samples=samples(run, gpu),
+                memory_max_bytes=gpu.held[USED].most,
+                memory_mean_bytes=gpu.mean_over_time(USED),
+                memory_total_bytes=gpu.held[TOTAL].most,
+                utilisation_mean=gpu.mean_over_time(BUSY),
+                utilisation_max=gpu.held[BUSY].most,
+                instance=gpu.instance,
+                sm_active_mean=_mean_where_moved(rarely, "sm_active_ratio"),
+                tensor_active_mean=_mean_where_moved(rarely, "tensor_active_ratio"),
+                throttled_s=_throttled_s(rarely),
             )
         )
     return tuple(sorted(found, key=lambda gpu: (gpu.host, gpu.index if gpu.index is not None else 0)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.watched_gpus import USED, WatchedGpu, watched_gpus
 from comfysoak_core.scenario.quantities import format_size
 
 KIND, FAILED = "settled", "not_settled"
@@ -38,8 +41,8 @@ def _of_server(rows: pd.DataFrame) -> Iterator[tuple[pd.Timestamp, pd.Timestamp]
 def settled_memory(run: Run) -> Iterator[tuple[str, str]]:
     """For each GPU the memory in use after the first and after the last settle, and whether some settles failed."""
     spans = settled_spans(run)
-    for uuid, samples in run.gpu.groupby("uuid") if spans else ():
-        levels = [level for span in spans if (level := _level(samples, span)) is not None]
+    for uuid, gpu in watched_gpus(run).items() if spans else ():
+        levels = [level for span in spans if (level := _level(run, gpu, span)) is not None]
         if levels:
             yield f"Settled memory of {uuid}", _in_words(levels)
     failed = run.events[run.events["kind"] == FAILED]
@@ -48,9 +51,12 @@ def settled_memory(run: Run) -> Iterator[tuple[str, str]]:
         yield "Not settled", f"{len(failed):,} times, last {last['server']}: {last['detail']}"
 
 
-def _level(samples: pd.DataFrame, span: tuple[pd.Timestamp, pd.Timestamp]) -> float | None:
-    within = samples.loc[(samples["at"] >= span[0]) & (samples["at"] <= span[1]), "memory_used_bytes"].dropna()
-    return float(within.median()) if len(within) else None
+def _level(run: Run, gpu: WatchedGpu, span: tuple[pd.Timestamp, pd.Timestamp]) -> float | None:
+    track = run.tracks("gpu", (USED,))[gpu.uuid][USED]
+    first, last = ((edge - run.start).total_seconds() / track.grid.width_s for edge in span)
+    within = track.mean[max(math.ceil(first), 0) : max(math.floor(last) + 1, 0)]
+    within = within[~np.isnan(within)]
+    return float(np.median(within)) if len(within) else None
 
 
 def _in_words(levels: list[float]) -> str:

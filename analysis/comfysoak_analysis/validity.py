@@ -22,6 +22,7 @@ from comfysoak_analysis.gaps import gaps
 from comfysoak_analysis.server_clocks import wrong_clocks
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
+from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_analysis.watching import costly_watching
 from comfysoak_analysis.workers import lost_workers, missing_journals
 from comfysoak_core.recording.run_file import EndReason
@@ -235,8 +236,7 @@ _LATE = {"generator lag": "The load process woke up", "lateness": "Prompts left"
 
 
 def _gpu(run: Run) -> Iterator[Doubt]:
-    rows = run.gpu
-    if rows.empty:
+    if not watched_gpus(run):
         yield Doubt(
             "no GPU",
             Weight.NOTE,

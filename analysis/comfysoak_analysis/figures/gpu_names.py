@@ -10,6 +10,7 @@ import pandas as pd
 from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_chart
+from comfysoak_analysis.watched_gpus import USED, watched_gpus
 
 MOST_GPUS = MOST_DRAWN
 COLOURS = 8  # as many as can be told apart
@@ -42,10 +43,11 @@ class Lineup:
 
 def lineup(run: Run) -> Lineup:
     """Of too many GPUs those with the highest mean of memory in use have colours."""
-    rows = pd.concat([run.gpu[_LABELS], run.gpu_slow[_LABELS]]).drop_duplicates("uuid")
+    rows = run.once(_labels)
     found = sorted((row for _, row in rows.iterrows()), key=_place)
-    used = run.gpu.groupby("uuid")["memory_used_bytes"].mean().sort_values(ascending=False, kind="stable")
-    first = [*used.index, *(row["uuid"] for row in found if row["uuid"] not in used.index)][:MOST_GPUS]
+    held = {gpu.uuid: gpu.held[USED] for gpu in watched_gpus(run).values() if gpu.tells(USED)}
+    used = sorted(held, key=lambda uuid: -held[uuid].total / held[uuid].count)
+    first = [*used, *(row["uuid"] for row in found if row["uuid"] not in held)][:MOST_GPUS]
     colours = (f"gpu-{number % COLOURS}" for number in count())
     hosts = rows["host"].nunique()
     return Lineup(
@@ -60,6 +62,15 @@ def lineup(run: Run) -> Lineup:
             for row in found
         )
     )
+
+
+def _labels(run: Run) -> pd.DataFrame:
+    """UUID, host, index and instance of each GPU that either table tells of."""
+    told = {gpu.uuid: (gpu.uuid, gpu.host, gpu.index, gpu.instance) for gpu in watched_gpus(run).values()}
+    for piece in run.reader("gpu_slow").pieces(tuple(_LABELS)):
+        for row in piece.group_by(_LABELS).aggregate([]).to_pylist():
+            told.setdefault(row["uuid"], tuple(row[label] for label in _LABELS))
+    return pd.DataFrame(list(told.values()), columns=_LABELS, dtype=object)
 
 
 def _name(row: pd.Series, hosts: int) -> str:

@@ -24,6 +24,7 @@ MOST_SPANS = 750
 MOST_MARKS = 400  # a GPU
 _LEAST_SHARE = 0.002  # of the run, so that a stretch shorter than a pixel is still seen
 _HOLD_S = 2.0
+_READ = ("at_ns", "uuid", "source", "event_reasons", "power_throttled_s", "thermal_throttled_s")
 _EVENT_ROW = "events"
 _EVENTS = {
     "xid": ("Xid", "critical", "circle"),
@@ -99,12 +100,18 @@ def _stretches(run: Run, gpu: Named, rows: pd.DataFrame, kind: Kind) -> Iterator
     lasted = np.diff(seconds)
     usual = float(np.median(lasted))
     lasted = np.append(lasted, usual)
-    reasons = rows["event_reasons"].map(lambda told: _has(told, kind.reasons)).to_numpy(dtype=bool)
+    reasons = _reasons(rows["event_reasons"], kind)
     grown = _growth(rows, kind.counter)
     held = (reasons | (grown > 0)) & (lasted <= max(_HOLD_S, 3 * usual))
     for first, last in _merged(seconds, lasted, held, run.duration_s / MOST_SPANS):
         start, length = float(seconds[first]), float(seconds[last] + lasted[last] - seconds[first])
         yield start, length, _words(gpu, kind, length, float(grown[first : last + 1].sum()))
+
+
+def _reasons(told: pd.Series, kind: Kind) -> Held:
+    codes, texts = pd.factorize(told)
+    found: Held = np.array([*(_has(text, kind.reasons) for text in texts), False], dtype=bool)[codes]
+    return found
 
 
 def _has(told: object, reasons: frozenset[str]) -> bool:

@@ -14,6 +14,7 @@ from comfysoak_analysis.figures.gpu_names import Lineup, lineup
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.text import for_chart
 from comfysoak_analysis.validity import why_no_gpu
+from comfysoak_analysis.watched_gpus import watched_gpus
 
 GIB = 1024**3
 SM, TENSOR = "sm_active_ratio", "tensor_active_ratio"
@@ -87,11 +88,11 @@ def _moved(found: Mapping[str, Buckets]) -> dict[str, Buckets]:
 def _no_gpu(run: Run, series: list[Series], what: str) -> str:
     if series:
         return ""
-    if run.gpu.empty:
+    if not watched_gpus(run):
         return f"No GPU was watched{why_no_gpu(run)}."
     return f"The GPU's {what} could not be read: {_missing(run)}."
 
 
 def _missing(run: Run) -> str:
-    said = run.gpu["missing"].dropna().drop_duplicates().head(2)
+    said = list(dict.fromkeys(text for gpu in watched_gpus(run).values() for text in gpu.missing))[:2]
     return "; ".join(for_chart(text, 120) for text in said) or "the source does not tell it"

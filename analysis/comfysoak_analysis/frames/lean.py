@@ -29,6 +29,7 @@ READ = (
     "started_server_ns", "ended_server_ns", "fetched_ns", "finished_ns", "left_ns", "cancel_asked_ns",
 )  # fmt: skip
 
+TEXTS_OF_SESSIONS = ("server", "worker", "role", "closed_by")
 LINES_OF_PROMPTS = ("prompt_got", "prompt_executed")
 
 Array = np.ndarray[Any, Any]
@@ -129,6 +130,30 @@ class _Texts:
         mapped = np.array([*(rank[name] for name in self._known), -1], dtype=self._codes.dtype)
         codes = mapped[self._codes[:count]]
         return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str"))
+
+
+def lean_sessions(reader: TableReader) -> pd.DataFrame:
+    """All sockets in the order of opening; who they were (ids) only of those whose end has a code or a reason.
+
+    Texts that repeat are categoricals, counts float32.
+    """
+    columns = tuple(columns_of("sessions"))
+    found = [to_frame(_without_ids(piece)) for piece in reader.in_order(columns)]
+    frame = pd.concat(found, ignore_index=True) if found else to_frame(_without_ids(reader.none(columns)))
+    return frame.astype(dict.fromkeys(TEXTS_OF_SESSIONS, "category"))
+
+
+def _without_ids(piece: pa.Table) -> pa.Table:
+    kept = pc.or_(pc.is_valid(piece["code"]), pc.is_valid(piece["reason"]))
+    for name in ("id", "client_id", "reopened_as"):
+        texts = pc.if_else(kept, piece[name].cast(pa.string()), pa.scalar(None, pa.string()))
+        piece = piece.set_column(piece.schema.get_field_index(name), name, texts)
+    for place, name in enumerate(piece.column_names):
+        if pa.types.is_dictionary(piece[name].type):
+            piece = piece.set_column(place, name, piece[name].cast(pa.string()))
+    for name in ("close_code", "messages", "message_bytes"):
+        piece = piece.set_column(piece.schema.get_field_index(name), name, piece[name].cast(pa.float32(), safe=False))
+    return piece
 
 
 def log_lines(reader: TableReader) -> pd.DataFrame:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from comfysoak_analysis.exporters import intervals_s
 from comfysoak_analysis.frames import Run
@@ -18,9 +20,11 @@ from comfysoak_analysis.model_loads.held import loaded_models as held_by
 from comfysoak_analysis.model_loads.load import ModelLoad, Origin, Source
 from comfysoak_analysis.model_loads.loaders import Graph
 from comfysoak_analysis.model_loads.log_reading import gaps, outages
+from comfysoak_analysis.model_loads.nodes_near import nodes_of
 from comfysoak_analysis.model_loads.origin import Origins
 from comfysoak_analysis.model_loads.places import Places
 from comfysoak_analysis.server_hosts import gpus_beside
+from comfysoak_analysis.watched_gpus import watched_gpus
 
 _FRESH_LINES = frozenset({"ready", "cache_emptied"})  # cached results went, too: of every model its file is read again
 _COARSE_S = 1.0
@@ -29,11 +33,81 @@ _TOLD_LATE = pd.Timedelta(seconds=15)  # an event tells of a restart so long aft
 
 def model_loads(run: Run) -> tuple[ModelLoad, ...]:
     """All loads of a run in order of time."""
-    told = set(run.server_log.loc[run.server_log["kind"] == "model_requested", "server"])
-    servers = sorted({str(server) for server in run.nodes["server"]} | told)
-    workflows = _Workflows(run)
-    found = [load for server in servers for load in _of_server(run, server, workflows)]
+    return run.once(_model_loads)
+
+
+def _model_loads(run: Run) -> tuple[ModelLoad, ...]:
+    by_server = {server: _Told.of(run, server) for server in _servers(run)}
+    nodes = nodes_of(run, {server: told.moments for server, told in by_server.items()})
+    of_server = {str(server): part.reset_index(drop=True) for server, part in nodes.groupby("server")}
+    graphs = _graphs(run)
+    users = frozenset((name, node) for name, graph in graphs.items() for node in graph.users())
+    none = nodes.head(0)
+    placed = {server: _placed(run, told, of_server.get(server, none), users) for server, told in by_server.items()}
+    variations = _variations(run, [load for loads in placed.values() for load in loads])
+    found: list[ModelLoad] = []
+    for server, told in by_server.items():
+        fresh = _fresh(run, told.log, server)
+        origins = Origins(of_server.get(server, none), graphs, variations, told.log, fresh)
+        found += _moved([origins.tell(load) for load in placed[server]], fresh)
     return tuple(sorted(found, key=lambda load: load.started))
+
+
+def _servers(run: Run) -> list[str]:
+    told = set(run.server_log.loc[run.server_log["kind"] == "model_requested", "server"])
+    for piece in run.reader("nodes").pieces(("server",)):
+        told |= {str(server) for server in piece["server"].unique().to_pylist()}
+    return sorted(told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the log of one server tells of loads; `loads` is None where it tells of none."""
+
+    server: str
+    log: pd.DataFrame
+    loads: list[ModelLoad] | None
+    away: list[tuple[pd.Timestamp, pd.Timestamp]]
+
+    @classmethod
+    def of(cls, run: Run, server: str) -> _Told:
+        log = run.server_log[run.server_log["server"] == server]
+        loads = list(by_log(log, gaps(run, server), server)) if (log["kind"] == "model_requested").any() else None
+        return cls(server, log, loads, outages(run, server))
+
+    @property
+    def moments(self) -> list[pd.Timestamp] | None:
+        """Around which moments nodes are to be known; None: all of them, since loads have to be seen by them."""
+        if self.loads is None or self.away or any(load.ended is None for load in self.loads):
+            return None
+        return [load.started for load in self.loads]
+
+
+def _placed(run: Run, told: _Told, nodes: pd.DataFrame, users: frozenset[tuple[str, str]]) -> list[ModelLoad]:
+    """The loads of one server with the nodes they were in."""
+    seen = _seen(run, nodes, told.server) if told.moments is None else []
+    loads = seen if told.loads is None else list(told.loads)
+    if told.loads is not None:
+        loads += [load for load in seen if any(begin <= load.started <= end for begin, end in told.away)]
+    places = Places(nodes, users=users, of_file=bool((told.log["source"] == "file").any()))
+    return list(_with_ends([places.put(load) for load in sorted(loads, key=lambda load: load.started)], seen))
+
+
+def _graphs(run: Run) -> dict[str, Graph]:
+    workloads = run.plan.workloads if run.plan is not None else ()
+    return {one.name: Graph(one.graph) for one in workloads if one.graph}
+
+
+def _variations(run: Run, loads: list[ModelLoad]) -> Mapping[str, str]:
+    """What was varied in the prompts of these loads."""
+    ids = {load.place.prompt_id for load in loads if load.place is not None}
+    if not ids:
+        return {}
+    wanted = pa.array(sorted(ids), pa.string())
+    columns = ("id", "variation")
+    rows = run.reader("prompts").rows_where(columns, ("id",), lambda piece: pc.is_in(piece["id"], value_set=wanted))
+    pairs = (pair for table in rows for pair in zip(*(table[name].to_pylist() for name in columns), strict=True))
+    return {prompt_id: variation for prompt_id, variation in pairs if variation and variation != "{}"}
 
 
 def let_go(run: Run, server: str) -> list[pd.Timestamp]:
@@ -48,35 +122,6 @@ def loaded_models(run: Run, loads: tuple[ModelLoad, ...], server: str) -> Loaded
     return held_by([load for load in loads if load.server == server], log, sorted(emptied))
 
 
-class _Workflows:
-    """The graphs of a run, and what was varied in each prompt."""
-
-    def __init__(self, run: Run) -> None:
-        workloads = run.plan.workloads if run.plan is not None else ()
-        self.graphs = {one.name: Graph(one.graph) for one in workloads if one.graph}
-        self.users = frozenset((name, node) for name, graph in self.graphs.items() for node in graph.users())
-        prompts = run.frame("prompts", ("id", "variation"))
-        varied = prompts[prompts["variation"].fillna("{}") != "{}"]
-        self.variations: Mapping[str, str] = dict(zip(varied["id"], varied["variation"], strict=True))
-
-
-def _of_server(run: Run, server: str, workflows: _Workflows) -> Iterator[ModelLoad]:
-    log = run.server_log[run.server_log["server"] == server]
-    nodes = run.nodes[run.nodes["server"] == server].sort_values("started", ignore_index=True)
-    seen = _seen(run, nodes, server)
-    loads = list(by_log(log, gaps(run, server), server)) if (log["kind"] == "model_requested").any() else None
-    if loads is None:
-        loads = seen
-    else:
-        away = outages(run, server)
-        loads += [load for load in seen if any(begin <= load.started <= end for begin, end in away)]
-    places = Places(nodes, users=workflows.users, of_file=bool((log["source"] == "file").any()))
-    placed = _with_ends([places.put(load) for load in sorted(loads, key=lambda load: load.started)], seen)
-    fresh = _fresh(run, log, server)
-    origins = Origins(nodes, workflows.graphs, workflows.variations, log, fresh)
-    yield from _moved([origins.tell(load) for load in placed], fresh)
-
-
 def _seen(run: Run, nodes: pd.DataFrame, server: str) -> list[ModelLoad]:
     """The loads that show without a log; memory tells only of a server that is alone."""
     alone = run.prompts["server"].nunique() <= 1
@@ -86,9 +131,12 @@ def _seen(run: Run, nodes: pd.DataFrame, server: str) -> list[ModelLoad]:
 
 def _fine(run: Run, server: str) -> pd.DataFrame:
     """Samples of the server's GPUs that are fresh: when an exporter's step was made nobody knows to its interval."""
-    gpu = gpus_beside(run, server)
-    coarse = [uuid for uuid, interval_s in intervals_s(run).items() if interval_s > _COARSE_S]
-    return gpu[~gpu["uuid"].isin(coarse)]
+    beside = set(gpus_beside(run, server)["uuid"])
+    coarse = {uuid for uuid, interval_s in intervals_s(run).items() if interval_s > _COARSE_S}
+    sources = {gpu.uuid: gpu.source for gpu in watched_gpus(run).values()}
+    rows = run.lean("gpu", ("at_ns", "uuid", "source", "memory_used_bytes"))
+    best = rows["source"].astype(object) == rows["uuid"].astype(object).map(sources)
+    return rows[best & rows["uuid"].isin(beside - coarse)].astype({"uuid": object})
 
 
 def _with_ends(loads: list[ModelLoad], seen: list[ModelLoad]) -> Iterator[ModelLoad]:
