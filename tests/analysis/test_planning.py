@@ -132,7 +132,7 @@ def test_what_a_server_holds_is_bounded_in_bytes() -> None:
     """The one used longest ago goes first, and as many as it takes; one that alone is too large is held alone."""
     memory, of = Memory((4.0, 3.0, 6.0), 8.0), [Kind(times([0.1]), times([1.0]), need) for need in range(3)]
     kinds = np.array([0, 1, 0, 1, 2, 0, 1, 0, 2, 2])  # held after each: 0 | 01 | 10 | 01 | 2 | 0 | 01 | 10 | 2 | 2
-    served = serve(np.arange(10) * 10.0, kinds, Fleet(1, "round-robin", memory), of)
+    served = serve(np.arange(0.0, 100.0, 10.0), kinds, Fleet(1, "round-robin", memory), of)
     np.testing.assert_allclose(served.latency_s, [1, 1, 0.1, 0.1, 1, 1, 1, 0.1, 1, 0.1])
 
 
@@ -388,7 +388,7 @@ def test_the_smallest_size_is_found_from_below_and_from_above() -> None:
     """Whatever the start; None where even the largest does not do."""
     for need in (1, 2, 7, 40, 64):
         for start in (1, 5, 64):
-            assert smallest(lambda size, need=need: size >= need, start, 64) == need
+            assert smallest(need.__le__, start, 64) == need
     assert smallest(lambda _size: False, 3, 64) is None
 
 
