@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -143,6 +144,10 @@ def test_a_gate_that_was_not_measured_cannot_tell() -> None:
     found = compare(old, new, [parse_gate("gpu.memory.max=5%")])
     assert found.conclusion is Conclusion.CANNOT_TELL
     assert "not measured" in found.sentence
+    few = [summary(50), summary(51), *(summary(60 + n, figures=()) for n in range(4))]
+    some = compare(old, few)
+    assert some.conclusion is Conclusion.CANNOT_TELL
+    assert "only 5 runs against 2 have it" in some.sentence
 
 
 @pytest.mark.parametrize(
@@ -293,7 +298,7 @@ def test_a_file_that_is_no_baseline_is_one_clear_sentence(content: bytes, words:
         decode(content, Path("b.json"))
 
 
-def planted(folder: Path, number: int, slower: float = 0.0, **changes: object) -> Path:
+def planted(folder: Path, number: int, slower: float = 0.0, **changes: Any) -> Path:
     """A recording of its own id."""
     run = plant(folder / f"run-{number}", seed=number, watching_cost=slower, duration_s=24.0, **changes)
     told = json.loads((run / "run.json").read_text())
@@ -338,7 +343,7 @@ def test_a_summary_holds_what_makes_runs_comparable(recordings: Sequence[RunSumm
 @pytest.mark.parametrize(
     "changes", [{"gpu": False}, {"prompts_most": 1}, {"prompts_most": 0}, {"seal": False}, {"clock_step_s": 30.0}]
 )
-def test_poor_recordings_are_summarised_all_the_same(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_poor_recordings_are_summarised_all_the_same(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Without GPU, with one prompt or none, cut off, with clocks that jumped: an answer, and no traceback."""
     one = summarise(open_run(planted(tmp_path, 1, **changes)))
     found = compare([one], [summary(2, facts=one.facts)], anyway=True)

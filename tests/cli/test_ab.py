@@ -69,7 +69,8 @@ def run_ab(folder: Path, load: str, seconds: tuple[float, float]) -> tuple[subpr
 
 def prompts_of(run: Path) -> pd.DataFrame:
     columns = ("phase", "server", "variation", "scheduled_ns", "end_received_ns")
-    return Recording.open(run).table("prompts", columns).to_pandas().sort_values("scheduled_ns")
+    prompts: pd.DataFrame = Recording.open(run).table("prompts", columns).to_pandas()
+    return prompts.sort_values("scheduled_ns")
 
 
 def check_blocks(run: Path) -> None:

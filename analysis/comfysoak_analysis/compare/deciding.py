@@ -89,7 +89,7 @@ def runs_needed(gates: int) -> int:
 def _rows(
     baseline: Sequence[RunSummary], new: Sequence[RunSummary], gates: Sequence[Gate], method: Method
 ) -> tuple[Row, ...]:
-    tested = [_gate_row(gate, baseline, new, method) for gate in gates]
+    tested = [_gate_row(gate, baseline, new, method, len(gates)) for gate in gates]
     chosen = {gate.measure.name for gate in gates}
     names = dict.fromkeys(figure.name for run in (*baseline, *new) for figure in run.figures)
     others = [_row(measure_of(name), baseline, new) for name in names if name not in chosen]
@@ -129,12 +129,14 @@ def _middle(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def _gate_row(gate: Gate, baseline: Sequence[RunSummary], new: Sequence[RunSummary], method: Method) -> Row:
+def _gate_row(gate: Gate, baseline: Sequence[RunSummary], new: Sequence[RunSummary], method: Method, gates: int) -> Row:
     row = replace(_row(gate.measure, baseline, new), is_gate=True, change=gate.change, standing=Standing.UNKNOWN)
     if row.effect is None:
         sides = [side for side, values in (("baseline", row.baseline), ("new runs", row.new)) if not values]
         return replace(row, remark=f"not measured in the {' nor the '.join(sides)}")
     if method is Method.RUNS:
+        if rank_test_reaches(len(row.baseline), len(row.new)) * gates >= UNLIKELY:
+            return replace(row, remark=f"only {len(row.baseline)} runs against {len(row.new)} have it")
         up = gate.measure.worse > 0
         first, second = (row.baseline, row.new) if up else (row.new, row.baseline)
         return replace(row, p=rank_test(first, second, greater=True))

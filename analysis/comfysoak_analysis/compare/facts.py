@@ -136,7 +136,7 @@ def _node(node_id: str, node: Mapping[str, Any], varied: frozenset[str]) -> dict
 
 def _mix(workload: Workload) -> Named:
     """Everything but the graph, the seed and the texts of prompts: neither says how much work it is."""
-    told = workload.model_dump(mode="json", exclude={"graph", "images", "vary"})
+    told = workload.model_dump(mode="json", exclude={"graph", "images", "vary"}, exclude_defaults=True)
     vary = workload.vary
     told["inputs"] = {path: repr(values) for path, values in sorted(vary.inputs.items())}
     told["batch"] = list(vary.batch)
@@ -144,12 +144,13 @@ def _mix(workload: Workload) -> Named:
 
 
 def _load(plan: Plan) -> Named:
-    stages = [stage.model_dump(mode="json") for stage in plan.stages]
+    # Without defaults: a later version that knows more of a stage does not make it another load.
+    stages = [stage.model_dump(mode="json", exclude_defaults=True) for stage in plan.stages]
     words = [f"{stage.load_in_words} for {format_duration(stage.duration_s)}" for stage in plan.stages]
     watchers = f", {plan.sessions.watchers:,} watchers" if plan.sessions.watchers else ""
     more = f", and {len(words) - _MOST} more" if len(words) > _MOST else ""
     text = f"{', then '.join(words[:_MOST])}{more}{watchers}"
-    return Named(bounded(text, 400), _hash([stages, plan.sessions.model_dump(mode="json")]))
+    return Named(bounded(text, 400), _hash([stages, plan.sessions.model_dump(mode="json", exclude_defaults=True)]))
 
 
 def _target(plan: Plan) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from comfysoak_core.errors import ScenarioError
@@ -20,8 +22,8 @@ def plan(*stages: Stage) -> Plan:
     return Plan(name="ab", workloads=(Workload(name="one"),), stages=stages)
 
 
-def users(lasts_s: float, count: float = 4.0, **more: object) -> Stage:
-    return Stage(duration_s=lasts_s, users=Line.level(count), **more)  # type: ignore[arg-type]  # fields by name
+def users(lasts_s: float, count: float = 4.0, **more: Any) -> Stage:
+    return Stage(duration_s=lasts_s, users=Line.level(count), **more)
 
 
 def test_a_stage_becomes_pairs_of_blocks_in_turned_order() -> None:
