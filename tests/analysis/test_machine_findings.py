@@ -119,7 +119,7 @@ def test_a_model_that_loads_for_long_is_told_as_loading(directory: Path) -> None
 @pytest.mark.parametrize(
     "soak",
     [
-        _idle(lambda at: np.where((at % 20) < 6, 0.0, 0.9)),  # pauses between prompts
+        _idle(lambda at: np.where((at % 20) < 3, 0.0, 0.9)),  # pauses between prompts
         Soak(hours=1.0)
         .queue(lambda at: np.where(_hot(at), 0, 2))
         .gpu_samples(use=lambda at: np.where(_hot(at), 0.0, 0.9)),

@@ -1,7 +1,7 @@
 """IDLE_WITH_QUEUE: prompts waited and the GPU did nothing for long, and what kept it waiting as far as that shows.
 
-Short pauses between nodes and prompts are in every run; only stretches of ten seconds and more count, outside of
-warm-up, settling and cold starts.
+Short pauses between nodes and prompts are in every run. Stretches of two seconds and more count where they are a fifth
+of the time in which something was queued, long ones also where they are less; warm-up, settling and cold starts do not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.whose import gpus, gpus_of
@@ -24,8 +23,9 @@ from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 
 IDLE = 0.05  # utilisation
-STRETCH_S = 10.0
-LEAST_S, LEAST_SHARE = 30.0, 0.05  # of the time in which something was queued
+LEAST_S = 30.0  # in all
+SHORT_S, SHORT_SHARE = 2.0, 0.2  # stretches of that length, as a share of the time in which something was queued
+LONG_S, LONG_SHARE = 10.0, 0.05
 STUCK_S = 60.0  # with no prompt ended
 _UNLESS = "Its nodes work so long on the CPU, or wait for something else, because they are meant to."
 
@@ -65,20 +65,32 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
 
 def _all(run: Run, states: GpuStates) -> Iterator[Idle]:
     tracks = run.tracks("server", ("queue_pending",), by="server")
-    use = {uuid: track["utilisation_ratio"].mean for uuid, track in run.tracks("gpu", ("utilisation_ratio",)).items()}
-    counts = _counts(run)
+    grid = run.fine
+    use = {
+        uuid: track["utilisation_ratio"].mean
+        for uuid, track in run.tracks("gpu", ("utilisation_ratio",), grid=grid).items()
+    }
+    counts, there = _counts(run), run.coarse.index(centres_s(grid))
     for server, track in tracks.items():
         uuids = [uuid for uuid in gpus_of(run, server) or [gpu.uuid for gpu in gpus(run)] if uuid in use]
         if not uuids:
             continue
-        width_s = run.coarse.width_s
         with np.errstate(invalid="ignore"):  # where nothing is known it neither waits nor is idle
-            queued = (held(track["queue_pending"].low, width_s) >= 1) & counts
-            idle = queued & np.all([held(use[uuid], width_s) < IDLE for uuid in uuids], axis=0)
-        stretches = tuple(one for one in _stretches(idle, width_s) if one[1] - one[0] >= STRETCH_S)
-        queued_s = float(queued.sum()) * width_s
-        if sum(end - begin for begin, end in stretches) >= max(LEAST_S, LEAST_SHARE * queued_s):
+            queued = ((held(track["queue_pending"].low, run.coarse.width_s) >= 1) & counts)[there]
+            idle = queued & np.all([held(use[uuid], grid.width_s) < IDLE for uuid in uuids], axis=0)
+        queued_s = float(queued.sum()) * grid.width_s
+        stretches = _telling(tuple(_stretches(idle, grid.width_s)), queued_s)
+        if stretches:
             yield Idle(server, stretches, queued_s, *_spent(run, states, server, stretches))
+
+
+def _telling(stretches: tuple[tuple[float, float], ...], queued_s: float) -> tuple[tuple[float, float], ...]:
+    """All that last two seconds or more, where they are much of the time; else the long ones, where those are."""
+    for least_s, share in ((SHORT_S, SHORT_SHARE), (LONG_S, LONG_SHARE)):
+        chosen = tuple(one for one in stretches if one[1] - one[0] >= least_s)
+        if sum(end - begin for begin, end in chosen) >= max(LEAST_S, share * queued_s):
+            return chosen
+    return ()
 
 
 def _counts(run: Run) -> np.ndarray:

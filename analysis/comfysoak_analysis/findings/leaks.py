@@ -31,7 +31,7 @@ def settled_series(run: Run, subject: str, track: Buckets) -> Series | None:
             values.append(float(np.nanmin(lows)))
     if len(values) < FEWEST_SETTLES:
         return None
-    return Series(subject, np.array(seconds), np.array(values))
+    return Series(subject, np.array(seconds), np.array(values), independent=True)
 
 
 def leak_words(rise: Rise, by: str, left_h: float | None, until: str) -> str:

@@ -1,4 +1,4 @@
-"""Does something rise and go on rising? What leaks, drifts and disks that fill have in common.
+"""Does something rise and go on rising? What leaks and drifts have in common.
 
 A trend alone is not enough: memory that fills up to a plateau, a step when another model came, a sawtooth that was
 recorded on its way up all have one. So a rise counts only where a line to the end fits it better than one step, a line
@@ -7,6 +7,7 @@ that ends in a plateau fits it no better, and it was never given back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from comfysoak_analysis.statistics.trend import Trend, trend
 SKIPPED = 0.2  # of the time, at the start: caches fill, allocators reserve
 CHANCE = 0.01  # of one false alarm in all that is tested together
 FEWEST = 5
+LATE, SLOWED_TO = 0.7, 0.6  # from there on a plateau is below that share of the whole slope
 SURE = 9.0  # how much better a plateau must fit, in units of the noise of one independent point
 FAR = 6.0  # median deviations
 GIVEN_BACK = 0.75  # of the rise; noise stays below it, a sawtooth does not
@@ -34,6 +36,7 @@ class Series:
     seconds: Floats
     values: Floats
     strata: Sequence[Hashable] | np.ndarray | None = None
+    independent: bool = False  # points so far apart that none knows of the one before: settles
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     seconds, values = series.seconds[known], series.values[known]
     strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
     slope = trend(seconds, values, strata, skip=SKIPPED)
-    if slope is None or not slope.rises(limit):
+    if slope is None or slope.low_per_s <= 0 or _chance(slope, seconds, values, independent=series.independent) > limit:
         return None
     found = Rise(series, slope, float(seconds.min()), float(seconds.max()))
     late = seconds >= seconds.min() + SKIPPED * np.ptp(seconds)
@@ -77,6 +80,17 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     if found.total < least or not _goes_on(*levels) or _was_given_back(*levels, slope.slope_per_s):
         return None
     return found
+
+
+def _chance(slope: Trend, seconds: Floats, values: Floats, *, independent: bool) -> float:
+    """The p of the trend; of independent points Kendall's own, which a staircase of few points needs."""
+    if not independent:
+        return slope.p
+    late = values[seconds >= seconds.min() + SKIPPED * np.ptp(seconds)]
+    first, second = np.triu_indices(late.size, 1)
+    s = float(np.sign(late[second] - late[first]).sum())
+    spread = math.sqrt(late.size * (late.size - 1) * (2 * late.size + 5) / 18)
+    return math.erfc(max(abs(s) - 1, 0.0) / spread / math.sqrt(2))
 
 
 def levelled(seconds: Floats, values: Floats, strata: np.ndarray, slope: float) -> tuple[Floats, Floats]:
@@ -108,7 +122,9 @@ def _goes_on(seconds: Floats, levels: Floats) -> bool:
     memory = memory_of(rest_of_plateau if plateau < line else rest)
     least = 1e-9 * float(np.var(levels)) * levels.size  # what rounding leaves of a series without noise
     sure = (line - plateau) * levels.size / memory > SURE * max(plateau, least)
-    return line <= _step_misfit(levels) + least and not sure
+    ends = at > LATE
+    slowed = _slope(at[ends], levels[ends]) < SLOWED_TO * _slope(at, levels)
+    return line <= _step_misfit(levels) + least and not (sure and slowed)
 
 
 def _misfit(at: Floats, levels: Floats) -> tuple[float, Floats]:
@@ -116,6 +132,12 @@ def _misfit(at: Floats, levels: Floats) -> tuple[float, Floats]:
     across, up = at - at.mean(), levels - levels.mean()
     rest = up - across * (float(across @ up) / max(float(across @ across), 1e-12))
     return float(rest @ rest), rest
+
+
+def _slope(at: Floats, levels: Floats) -> float:
+    """Least squares; 0 of a single point."""
+    across = at - at.mean() if at.size else at
+    return float(across @ levels) / max(float(across @ across), 1e-12)
 
 
 def _step_misfit(levels: Floats) -> float:
