@@ -512,7 +512,10 @@
     const kept = new Map(all(".plot").map((element) => [element.dataset.key, element]));
     const open = new Set(all("details[open]").map(nameOf)), focused = document.activeElement && pathTo(document.activeElement);
     const top = scrollAnchor();
-    for (const element of next.querySelectorAll(".plot")) if (kept.has(element.dataset.key)) element.replaceWith(kept.get(element.dataset.key));
+    for (const element of next.querySelectorAll(".plot")) {
+      const old = kept.get(element.dataset.key);
+      if (old) element.closest(".stage").replaceWith(old.closest(".stage"));
+    }
     const fresh = next.getElementById("main");
     for (const id of ["rail", "said", "tip"]) { const place = fresh.querySelector("#" + id); if (place && byId(id)) place.replaceWith(byId(id)); }
     byId("main").replaceChildren(...fresh.childNodes);
