@@ -156,7 +156,7 @@ def _workload(world: World, flow: Workflow, more: dict[str, Any]) -> Workload:
         return Workload(name=flow.name, images=images, weight=flow.weight, deadline_s=flow.deadline_s)
     return Workload(
         name=flow.name,
-        graph=graph(flow),
+        graph=graph(flow, text="x" * world.script.prompt_bytes or "a lighthouse"),
         weight=flow.weight,
         deadline_s=flow.deadline_s,
         think_s=world.load.think_s,
@@ -164,8 +164,8 @@ def _workload(world: World, flow: Workflow, more: dict[str, Any]) -> Workload:
     )
 
 
-def graph(flow: Workflow) -> dict[str, Any]:
-    """A small text-to-image workflow in API format."""
+def graph(flow: Workflow, *, text: str) -> dict[str, Any]:
+    """A text-to-image workflow in API format."""
     picture = [CPU, 0] if flow.cpu_s else [DECODE, 0]
     nodes: dict[str, Any] = {
         "3": {
@@ -176,7 +176,7 @@ def graph(flow: Workflow) -> dict[str, Any]:
         },
         "4": {"class_type": CLASSES["4"], "inputs": {"ckpt_name": f"{flow.name}.safetensors"}},
         "5": {"class_type": CLASSES["5"], "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
-        "6": {"class_type": CLASSES["6"], "inputs": {"text": "a lighthouse", "clip": ["4", 1]}},
+        "6": {"class_type": CLASSES["6"], "inputs": {"text": text, "clip": ["4", 1]}},
         DECODE: {"class_type": CLASSES[DECODE], "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
         SAVE: {"class_type": CLASSES[SAVE], "inputs": {"filename_prefix": "soak", "images": picture}},
     }  # fmt: skip

@@ -208,6 +208,7 @@ class Script:
     vram: list[tuple[int, OfTime]] = field(default_factory=list)  # beside what is loaded
     rss: list[tuple[int, OfTime]] = field(default_factory=list)
     rss_a_prompt: dict[int, float] = field(default_factory=dict)  # kept with its history
+    prompt_bytes: int = 0  # of text in each prompt; 0: a few words
     partial: dict[str, float] = field(default_factory=dict)  # model -> share that fits
     tiled: set[str] = field(default_factory=set)  # workflows whose decoding goes on in tiles
     filling: dict[int, tuple[float, float]] = field(default_factory=dict)  # bytes free at the start, bytes a second
