@@ -178,7 +178,7 @@ def test_what_cannot_be_seen_is_said(visit: Visit) -> None:
 
 def test_the_tab_key_goes_through_the_page_and_out_of_it(visit: Visit) -> None:
     """First to the skip link; from there always on, never in a circle, to the last thing there is."""
-    seen = []
+    seen: list[int] = []
     visit.page.evaluate("() => { document.body.tabIndex = -1; document.body.focus(); }")
     for _ in range(400):
         visit.page.keyboard.press("Tab")

@@ -113,7 +113,7 @@ def test_the_page_of_a_run_in_progress_becomes_its_report(tmp_path: Path, chromi
         place = stage.bounding_box()
         os.close(lock)
         Recording.open(run_dir).seal("finished")
-        page.wait_for_function("() => document.getElementById('live').textContent.includes('has ended')")
+        page.wait_for_function("() => document.getElementById('live').textContent.includes('this is its report')")
         assert "so far" not in page.inner_text("h1")
         assert (page.url, page.evaluate("() => globalThis.sameDocument")) == (address, marker)
         assert page.evaluate("() => document.activeElement.closest('figure').id") == "chart-vram"
