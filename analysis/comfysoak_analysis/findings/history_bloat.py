@@ -1,7 +1,7 @@
 """HISTORY_BLOAT: the server's memory grows by as much a prompt as keeping the prompt in its history takes.
 
 ComfyUI keeps up to 10,000 whole prompts. Where memory went on rising after history was full, it was not that: then it
-is RAM_LEAK. Before that only the size tells: what is kept of a prompt is some times its JSON.
+is RAM_LEAK. Before that only the size tells: what is kept of a prompt are the objects its JSON is parsed into.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from comfysoak_analysis.findings.rising import Rise, rise_of
 from comfysoak_analysis.findings.server_memory import (
     HISTORY_MOST,
     ServerMemory,
-    prompt_bytes,
+    kept_bytes,
     running_series,
     server_memories,
 )
@@ -29,8 +29,8 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
 KIB = 1024
-ENTRY_BYTES = 2 * KIB  # outputs, status and messages that are kept beside the prompt
-LEAST_TIMES, MOST_TIMES = 0.3, 12.0  # objects of Python take several times what JSON does
+ENTRY_BYTES = 4 * KIB  # outputs, status and messages that are kept beside the prompt
+LEAST_TIMES, MOST_TIMES = 0.5, 2.0  # allocators round up and leave holes; equal keys and texts are kept once
 FEWEST_ENTRIES = 50
 FULL_SHARE = 0.15  # of the run, that history must be full for to show what happens then
 SAME_RATE = 0.3  # of the rate before: what went on rising as fast after history was full was not history
@@ -73,7 +73,7 @@ def bloats(run: Run, states: GpuStates) -> list[Bloat]:
 
 
 def _bloat(run: Run, states: GpuStates, memory: ServerMemory, tested: int) -> Bloat | None:
-    size = prompt_bytes(run)
+    size = kept_bytes(run)
     filling = np.isfinite(memory.history) & ~memory.is_full
     if size is None or not filling.any():
         return None
@@ -107,9 +107,10 @@ def _still_rises(run: Run, states: GpuStates, memory: ServerMemory, before: Rise
 
 
 def _words(run: Run, one: Bloat) -> str:
-    size = (prompt_bytes(run) or 0.0) / KIB
+    size = ((kept_bytes(run) or 0.0) + ENTRY_BYTES) / KIB
     said = (
         f"{one.memory.server}: its memory grew by {one.rise.total / MIB:,.0f} MiB while its history grew by "
-        f"{one.entries:,.0f} prompts: {one.bytes_an_entry / KIB:,.1f} KiB each, of prompts of {size:,.1f} KiB as JSON."
+        f"{one.entries:,.0f} prompts: {one.bytes_an_entry / KIB:,.1f} KiB each, "
+        f"and to keep one takes about {size:,.1f} KiB."
     )
     return said + (" It stopped when history was full." if one.was_full else "")

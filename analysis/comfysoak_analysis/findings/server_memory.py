@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +100,21 @@ def _read_so_far(run: Run, states: GpuStates, server: str, at_s: Floats) -> np.n
 
 
 @once
-def prompt_bytes(run: Run) -> float | None:
-    """The mean size of a prompt's graph as JSON, by the weights of the mix; None where no graph is known."""
+def kept_bytes(run: Run) -> float | None:
+    """What a prompt takes in the memory of a server that keeps it, by the weights of the mix; None: no graph is known.
+
+    As the objects of Python it is parsed into: seven times the JSON of a usual workflow, once that of a long text.
+    """
     workloads = [one for one in (run.plan.workloads if run.plan is not None else ()) if one.graph]
     weight = sum(one.weight for one in workloads)
     if not workloads or weight <= 0:
         return None
-    return sum(one.weight * len(json.dumps(one.graph)) for one in workloads) / weight
+    return sum(one.weight * _deep_bytes(json.loads(json.dumps(one.graph))) for one in workloads) / weight
+
+
+def _deep_bytes(value: object) -> int:
+    """The size of parsed JSON with all it holds."""
+    held = sys.getsizeof(value)
+    if isinstance(value, dict):
+        return held + sum(_deep_bytes(key) + _deep_bytes(part) for key, part in value.items())
+    return held + sum(map(_deep_bytes, value)) if isinstance(value, list) else held

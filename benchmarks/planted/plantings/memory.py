@@ -55,11 +55,11 @@ def _ram_leak(world: World) -> None:
 def _history_bloat(world: World) -> None:
     """1.2 to 1.5 times 64 MiB over all prompts, in proportion to them, of which there are more and fewer.
 
-    Python keeps a prompt in about one to three times the bytes it was sent in.
+    A long text is kept in about the bytes it was sent in, and what an allocator rounds up.
     """
     expected = 0.5 * (world.load.level(0) + world.load.most) * (world.duration_s - world.measured_s)
     world.script.rss_a_prompt[0] = world.between(1.2, 1.5) * 64 * MIB / expected
-    world.script.prompt_bytes = round(world.script.rss_a_prompt[0] / world.between(1.0, 3.0))
+    world.script.prompt_bytes = round(world.script.rss_a_prompt[0] / world.between(1.0, 1.6))
 
 
 def _thrash(world: World) -> None:
