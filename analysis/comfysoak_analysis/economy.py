@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from comfysoak_analysis.efficiency import busy_while_queued, efficiency
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measuring import Evidence, latency_limits, measure
-from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.reliability import reliability
 from comfysoak_analysis.tiles import number_text, seconds_text
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-def economy(run: Run, findings: Sequence[Finding], loads: Sequence[ModelLoad]) -> Pairs:
+def economy(run: Run, findings: Sequence[Finding], states: GpuStates) -> Pairs:
     """Goodput, prompts by GPU-hour and kilowatt-hour, idle GPUs beside a queue, failures by GPU-hours."""
-    return tuple(_economy(run, Evidence(run, findings, loads)))
+    return tuple(_economy(run, Evidence(run, findings, states)))
 
 
 def _economy(run: Run, evidence: Evidence) -> Iterator[tuple[str, str]]:

@@ -17,8 +17,8 @@ import numpy as np
 from comfysoak_analysis.binomial import UNLIKELY, Answer, Side, side_of
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measuring import Evidence, Measured, measure, share_of, times_of
-from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.verdict import GoalResult, Standing
 from comfysoak_core.scenario.goals import DEFAULT_GOALS, By, Goal, parse_goal, unknown_names
 
@@ -35,7 +35,7 @@ def evaluate(
     run: Run,
     findings: Sequence[Finding],
     goals: Sequence[str] | None = None,
-    loads: Sequence[ModelLoad] | None = None,
+    states: GpuStates | None = None,
     *,
     unlikely: float = UNLIKELY,
 ) -> tuple[GoalResult, ...]:
@@ -43,7 +43,7 @@ def evaluate(
 
     `unlikely`: how rarely data like these may come of a share on the other side of the limit.
     """
-    evidence = Evidence(run, findings, loads)
+    evidence = Evidence(run, findings, states)
     return tuple(_evaluate(text, evidence, unlikely) for text in (goals_of(run) if goals is None else goals))
 
 

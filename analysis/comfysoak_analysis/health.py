@@ -110,8 +110,8 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     yield from settled_memory(run)
     if not run.server_clocks.empty:
         yield "Server clocks known", _late(run.server_clocks["error_s"], "within ")
-    for one in explained(run):
-        yield f"Queue of {one.server} explained", one.words
+    for queue in explained(run):
+        yield f"Queue of {queue.server} explained", queue.words
     yield from canaries_in_words(run)
     for fault in facts.faults:
         yield "Fault", fault

@@ -30,7 +30,7 @@ def missed(run: Run, goals: Sequence[str]) -> str:
     """Those of `goals` that are missed for sure, with what was measured; empty where none is."""
     states = GpuStates(run)
     needs_findings = any(goal.strip().startswith(_OF_FINDINGS) for goal in goals)
-    results = evaluate(run, find_all(run, states) if needs_findings else (), goals, states.loads, unlikely=1 / ONE_IN)
+    results = evaluate(run, find_all(run, states) if needs_findings else (), goals, states, unlikely=1 / ONE_IN)
     return "; ".join(f"{one.text} (measured {one.value_text})" for one in results if one.standing is Standing.MISSED)
 
 

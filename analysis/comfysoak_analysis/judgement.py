@@ -19,7 +19,7 @@ from comfysoak_core.scenario.quantities import format_duration
 def judge(run: Run, states: GpuStates, *, live: bool = False) -> Verdict:
     """The verdict on `run`; of a run in progress (`live`) that on what there is so far."""
     findings = find_all(run, states)
-    goals = () if run.is_watching else evaluate(run, findings, loads=states.loads)
+    goals = () if run.is_watching else evaluate(run, findings, states=states)
     gpu_matters = any(goal.measure.startswith("gpu.") for goal in goals) or any(finding.states for finding in findings)
     against = doubts(run, findings, live=live, gpu_matters=gpu_matters)
     goals = (*as_goals(run, against), *goals)

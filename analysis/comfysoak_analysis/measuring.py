@@ -17,10 +17,13 @@ import pandas as pd
 
 from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.efficiency import busy_while_queued, efficiency, used_uuids
+from comfysoak_analysis.findings import ram_leak, vram_leak
 from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.rising import Series, slope_of
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measures import GpuFigures, Sockets, Spread, gpus, measured_s, sockets_of, spread
-from comfysoak_analysis.model_loads import ModelLoad, model_loads
+from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.model_states import model_states
 from comfysoak_analysis.node_times import node_lasted_s
 from comfysoak_analysis.prompts import as_measured, judged
@@ -49,14 +52,18 @@ class Evidence:
 
     run: Run
     findings: Sequence[Finding]
-    told_loads: Sequence[ModelLoad] | None = None
+    told_states: GpuStates | None = None
     filters: Mapping[By, str] = field(default_factory=dict)
+
+    @cached_property
+    def states(self) -> GpuStates:
+        """What GPUs did and which models were loaded."""
+        return GpuStates(self.run) if self.told_states is None else self.told_states
 
     @cached_property
     def loads(self) -> Sequence[ModelLoad]:
         """Model loads, of the server chosen."""
-        found = model_loads(self.run) if self.told_loads is None else self.told_loads
-        return [load for load in found if self.filters.get(By.SERVER, load.server) == load.server]
+        return [load for load in self.states.loads if self.filters.get(By.SERVER, load.server) == load.server]
 
     @cached_property
     def in_phase(self) -> pd.DataFrame:
@@ -356,6 +363,30 @@ def _temperature_max(evidence: Evidence) -> Measured:
     return _highest(parts, "no temperature was read")
 
 
+def _gpu_leak(evidence: Evidence) -> Measured:
+    chosen = {gpu.uuid for gpu in evidence.gpus}
+    series, _ = vram_leak.tested_series(evidence.run, evidence.states)
+    return _steepest([one for one in series if one.subject in chosen], _NO_GPU)
+
+
+def _server_leak(evidence: Evidence) -> Measured:
+    series, _ = ram_leak.tested_series(evidence.run, evidence.states)
+    chosen = [one for one in series if evidence.servers is None or one.subject in evidence.servers]
+    return _steepest(chosen, "no process of a server was watched")
+
+
+def _steepest(series: Sequence[Series], nothing: str) -> Measured:
+    """The slope by the hour of the series that rises fastest, with its interval; what leaks is decided by that."""
+    if not series:
+        return Measured(math.nan, 0, nothing)
+    slopes = [slope for one in series if (slope := slope_of(one)) is not None]
+    if not slopes:
+        return Measured(math.nan, 0, "too short a run to tell how memory moves")
+    worst = max(slopes, key=lambda slope: slope.low_per_s)
+    value, low, high = (3600 * one for one in (worst.slope_per_s, worst.low_per_s, worst.high_per_s))
+    return Measured(value, worst.points, nothing, low, high)
+
+
 _NO_HOURS = "no prompt was measured, so there are no hours of work"
 
 
@@ -409,6 +440,8 @@ _MEASURES: dict[str, Callable[[Evidence], Measured]] = {
     "server.memory.max": _server_memory_max,
     "gpu.memory.max": _memory_max,
     "gpu.memory.max_share": _memory_max_share,
+    "server.memory.leak": _server_leak,
+    "gpu.memory.leak": _gpu_leak,
     "gpu.utilisation.mean": _utilisation_mean,
     "gpu.utilisation.while_queued": _while_queued,
     "gpu.power.mean": _power_mean,

@@ -188,7 +188,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         steady_words=run.steady_state.words if run.steady_state is not None else "",
         saturation=None if run.is_watching else saturation(run),
         groups=tuple(_groups(run, states)),
-        economy=() if run.is_watching else economy(run, verdict.findings, states.loads),
+        economy=() if run.is_watching else economy(run, verdict.findings, states),
         nodes=tuple(_nodes(run)),
         loads=figures_by_model(states.loads)[:MOST_MODELS],
         loads_words=told_by(run, states.loads),

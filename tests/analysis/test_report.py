@@ -152,7 +152,7 @@ def test_the_summary_fits_a_pull_request(story: Run) -> None:
     """Verdict, goals, figures, findings, failures."""
     text = documents(story)[1]["summary.md"].decode()
     assert text.startswith("## ❌ ComfySoak: story failed")
-    assert "**OOM**" in text
+    assert "**[OOM](report.html#finding-OOM)**" in text
     assert len(text) < 10_000
 
 

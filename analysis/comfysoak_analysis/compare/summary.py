@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,9 @@ from comfysoak_analysis.buckets import Grid, counts, quantiles
 from comfysoak_analysis.compare.facts import Facts, facts_of
 from comfysoak_analysis.compare.gates import Measure, of_workflow, parse_measure
 from comfysoak_analysis.findings.detectors import find_all
-from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measuring import Evidence, measure
-from comfysoak_analysis.model_loads import ModelLoad, model_loads
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.validity import doubts
 from comfysoak_analysis.verdict import Weight
@@ -94,7 +92,8 @@ def summarise(run: Run, besides: Iterable[str] = ()) -> RunSummary:
             "Name runs of `comfysoak run`.",
         )
     told = run.recording.run
-    findings = find_all(run, GpuStates(run))
+    states = GpuStates(run)
+    findings = find_all(run, states)
     found = [doubt for doubt in doubts(run, findings) if doubt.weight is Weight.INVALID]
     return RunSummary(
         name=bounded(told.name, 200),
@@ -102,28 +101,23 @@ def summarise(run: Run, besides: Iterable[str] = ()) -> RunSummary:
         started_ns=run.start_ns or 0,
         duration_s=run.duration_s,
         facts=facts_of(run),
-        figures=tuple(_figures(run, findings, besides)),
+        figures=tuple(_figures(Evidence(run, findings, states), besides)),
         workflows=tuple(workflow_times(run.prompts)),
         course=course_of(run, run.prompts),
         invalid=tuple(bounded(f"{doubt.what} {doubt.remedy}", 300) for doubt in found),
     )
 
 
-def _figures(run: Run, findings: Sequence[Finding], besides: Iterable[str]) -> Iterator[Figure]:
-    loads = model_loads(run)
-    names = run.prompts["workflow"].value_counts().index[:MOST_WORKFLOWS]
+def _figures(evidence: Evidence, besides: Iterable[str]) -> Iterator[Figure]:
+    names = evidence.run.prompts["workflow"].value_counts().index[:MOST_WORKFLOWS]
     wanted = [parse_measure(name) for name in MEASURES]
     if len(names) > 1:
         wanted += [of_workflow(base, str(name)) for name in names for base in OF_A_WORKFLOW]
     wanted += [parse_measure(name) for name in besides]
     for one in {one.name: one for one in wanted}.values():
-        found = measure(one.base, _evidence(run, findings, loads, one))
+        found = measure(one.base, replace(evidence, filters=dict(one.filters)))
         if math.isfinite(found.value):
             yield Figure(one.name, float(found.value), int(found.samples))
-
-
-def _evidence(run: Run, findings: Sequence[Finding], loads: Sequence[ModelLoad], one: Measure) -> Evidence:
-    return Evidence(run, findings, loads, dict(one.filters))
 
 
 def workflow_times(prompts: pd.DataFrame) -> Iterator[WorkflowTimes]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.figures.chart import Chart, Series
 from comfysoak_analysis.tiles import number_text
 
@@ -35,8 +36,11 @@ def sentence(chart: Chart) -> str:
     if more > 0:
         said.append(f"And {more} more, in the table.")
     marks: Counter[str] = Counter()
-    for one in (*(dots for dots in chart.dots if not dots.small), *chart.spans):
-        marks[one.name] += len(one.words)
+    for dots in chart.dots:
+        marks[dots.name] += 0 if dots.small else len(dots.words)
+    for spans in chart.spans:
+        marks[spans.name] += len(spans.words)
+    marks = +marks  # those there are
     if marks:
         said.append("Marks: " + ", ".join(f"{html.unescape(name)} {count:,}" for name, count in marks.items()) + ".")
     single = sum(len(dots.seconds) for dots in chart.dots if dots.small)
@@ -61,8 +65,9 @@ def _shown(chart: Chart) -> list[Series]:
     ]
 
 
-def _known(series: Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return series.values[np.isfinite(series.values)]
+def _known(series: Series) -> Floats:
+    known: Floats = series.values[np.isfinite(series.values)]
+    return known
 
 
 def _of_series(series: Series, unit: str) -> str:
@@ -97,5 +102,7 @@ def _row(series: Series) -> Row:
         known if extreme is None or not np.isfinite(extreme).any() else extreme[np.isfinite(extreme)]
         for extreme in (series.low, series.high)
     )
-    values = (float(low.min()), float(known.mean()), float(high.max()), *_quarters(series))
-    return Row(html.unescape(series.name), *(number_text(value) for value in values), of=series.of)
+    first, last = _quarters(series)
+    least, mean, most = float(low.min()), float(known.mean()), float(high.max())
+    shown = [number_text(value) for value in (least, mean, most, first, last)]
+    return Row(html.unescape(series.name), shown[0], shown[1], shown[2], shown[3], shown[4], of=series.of)

@@ -95,7 +95,8 @@ def _groups(values: Floats, step: int) -> Floats:
 
 def _means(rows: Floats) -> Floats:
     count = np.isfinite(rows).sum(axis=1)
-    return np.divide(np.nansum(rows, axis=1), count, out=np.full(len(rows), np.nan), where=count > 0)
+    means: Floats = np.divide(np.nansum(rows, axis=1), count, out=np.full(len(rows), np.nan), where=count > 0)
+    return means
 
 
 def _line(x: Floats, values: Floats, top: float) -> str:

@@ -37,14 +37,13 @@ _UNLESS_SETTLED = "The server's allocator keeps what it was given back: a restar
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, the worst server first."""
-    memories = {one.server: one for one in server_memories(run)}
     explained = {one.memory.server for one in bloats(run, states)}
-    after_settles = [one for memory in memories.values() if (one := settled(run, memory)) is not None]
-    tested: list[Series] = after_settles or [running_series(run, states, memory) for memory in memories.values()]
+    tested, after_settles = tested_series(run, states)
     found = [rise for rise in rises(tested, LEAST_BYTES) if rise.series.subject not in explained]
     if not found:
         return
-    said = [_words(run, rise, memories[rise.series.subject], settles=bool(after_settles)) for rise in found]
+    memories = {one.server: one for one in server_memories(run)}
+    said = [_words(run, rise, memories[rise.series.subject], settles=after_settles) for rise in found]
     worst = memories[found[0].series.subject]
     history_known = bool(np.isfinite(worst.history).any())
     unless = _UNLESS_SETTLED if after_settles else _UNLESS if history_known else _UNLESS_HISTORY
@@ -53,6 +52,13 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
         " ".join(said[:SUBJECTS_TOLD]) + others_words(found, "server"), states, count=len(found),
         certainty=Certainty.LIKELY if after_settles else Certainty.POSSIBLE, unless=unless, chart="processes",
     )  # fmt: skip
+
+
+def tested_series(run: Run, states: GpuStates) -> tuple[list[Series], bool]:
+    """The memory of each server as it is tested, by its address; and whether that is what was left after settles."""
+    memories = server_memories(run)
+    after_settles = [one for memory in memories if (one := settled(run, memory)) is not None]
+    return after_settles or [running_series(run, states, memory) for memory in memories], bool(after_settles)
 
 
 def _words(run: Run, rise: Rise, memory: ServerMemory, *, settles: bool) -> str:

@@ -67,11 +67,9 @@ def rises(tested: Sequence[Series], least: float) -> list[Rise]:
 def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     """One series by itself; `limit` is the p it must stay below."""
     known = np.flatnonzero(np.isfinite(series.values))
-    if known.size < FEWEST:
-        return None
     seconds, values = series.seconds[known], series.values[known]
     strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
-    slope = trend(seconds, values, strata, skip=SKIPPED)
+    slope = slope_of(series)
     if slope is None or slope.low_per_s <= 0 or _chance(slope, seconds, values, independent=series.independent) > limit:
         return None
     found = Rise(series, slope, float(seconds.min()), float(seconds.max()))
@@ -80,6 +78,13 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     if found.total < least or not _goes_on(*levels) or _was_given_back(*levels, slope.slope_per_s):
         return None
     return found
+
+
+def slope_of(series: Series) -> Trend | None:
+    """How fast it moves, within strata and after its start, whether or not it rises."""
+    known = np.flatnonzero(np.isfinite(series.values))
+    strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
+    return trend(series.seconds[known], series.values[known], strata, skip=SKIPPED) if known.size >= FEWEST else None
 
 
 def _chance(slope: Trend, seconds: Floats, values: Floats, *, independent: bool) -> float:

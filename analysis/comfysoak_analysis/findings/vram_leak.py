@@ -48,24 +48,31 @@ _UNLESS_SETTLED = "Something else on the GPU grew meanwhile."
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, the worst GPU first."""
-    tracks = run.tracks("gpu", (_USED, _TOTAL))
-    owned = {gpu.uuid: gpu for gpu in gpus(run)}
-    used = {uuid: track[_USED] for uuid, track in tracks.items()}
-    settled = [one for uuid, track in used.items() if (one := settled_series(run, uuid, track)) is not None]
-    sure = {uuid: _models_known(states, owned.get(uuid)) for uuid in used}
-    tested = settled or [_running(run, states, owned.get(uuid), uuid, track) for uuid, track in used.items()]
+    tested, settled = tested_series(run, states)
     found = rises(tested, LEAST_BYTES)
     if not found:
         return
-    said = [_words(rise, tracks[rise.series.subject][_TOTAL], used, settled=bool(settled)) for rise in found]
-    worst = found[0].series.subject
-    certainty = Certainty.LIKELY if settled or sure[worst] else Certainty.POSSIBLE
-    unless = _UNLESS_SETTLED if settled else _UNLESS if sure[worst] else _UNLESS_UNKNOWN
+    tracks, owned = run.tracks("gpu", (_USED, _TOTAL)), {gpu.uuid: gpu for gpu in gpus(run)}
+    used = {uuid: track[_USED] for uuid, track in tracks.items()}
+    said = [_words(rise, tracks[rise.series.subject][_TOTAL], used, settled=settled) for rise in found]
+    sure = _models_known(states, owned.get(found[0].series.subject))
+    certainty = Certainty.LIKELY if settled or sure else Certainty.POSSIBLE
+    unless = _UNLESS_SETTLED if settled else _UNLESS if sure else _UNLESS_UNKNOWN
     servers = [_server(owned.get(rise.series.subject)) for rise in found]
     yield finding(
         Code.VRAM_LEAK, leak_rows(run, found, servers), " ".join(said[:SUBJECTS_TOLD]) + others_words(found, "GPU"),
         states, count=len(found), certainty=certainty, unless=unless, chart="vram",
     )  # fmt: skip
+
+
+def tested_series(run: Run, states: GpuStates) -> tuple[list[Series], bool]:
+    """The memory of each GPU as it is tested, by its uuid; and whether that is what was left after settles."""
+    used = {uuid: track[_USED] for uuid, track in run.tracks("gpu", (_USED, _TOTAL)).items()}
+    settled = [one for uuid, track in used.items() if (one := settled_series(run, uuid, track)) is not None]
+    if settled:
+        return settled, True
+    owned = {gpu.uuid: gpu for gpu in gpus(run)}
+    return [_running(run, states, owned.get(uuid), uuid, track) for uuid, track in used.items()], False
 
 
 def _running(run: Run, states: GpuStates, gpu: OwnedGpu | None, uuid: str, track: Buckets) -> Series:

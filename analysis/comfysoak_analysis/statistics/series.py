@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 MOST_POINTS = 500
 NORMAL_95 = 1.959964  # 95 % of a normal lie within so many standard deviations

@@ -119,6 +119,8 @@ MEASURES: dict[str, Unit] = {
     "server.queue.mean": Unit.COUNT,
     "server.answer.p99": Unit.SECONDS,
     "server.memory.max": Unit.BYTES,
+    "server.memory.leak": Unit.BYTES_PER_HOUR,
+    "gpu.memory.leak": Unit.BYTES_PER_HOUR,
     "gpu.memory.max": Unit.BYTES,
     "gpu.memory.max_share": Unit.RATIO,
     "gpu.utilisation.mean": Unit.RATIO,
