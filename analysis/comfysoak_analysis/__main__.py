@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from comfysoak_analysis.allocating import give_memory_back
 from comfysoak_analysis.report import build, write_page
 from comfysoak_core.errors import ComfySoakError, ExitCode
 
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.when_told and not sys.stdin.readline():
         return int(ExitCode.OK)  # whoever would have told has gone
+    give_memory_back()
     try:
         if arguments.page is not None:
             write_page(arguments.run_dir, arguments.page, live=arguments.live)

@@ -131,10 +131,11 @@ def counts(grid: Grid, seconds: Floats) -> Floats:
 def quantiles(grid: Grid, seconds: Floats, values: Floats, shares: tuple[float, ...]) -> tuple[Floats, ...]:
     """The exact quantiles of the values in each bucket; NaN where there are none."""
     known = ~np.isnan(values) & (seconds >= 0)
-    index, values = grid.index(seconds[known]), values[known]
+    index, values = grid.index(seconds[known]).astype(np.int16 if grid.count < 2**15 else np.int64), values[known]
     order = np.argsort(index, kind="stable")
-    edges = np.searchsorted(index[order], np.arange(grid.count + 1))
+    edges = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=grid.count))])
+    values = values[order]
     found = np.full((len(shares), grid.count), np.nan)
     for bucket in np.flatnonzero(np.diff(edges)):
-        found[:, bucket] = np.quantile(values[order[edges[bucket] : edges[bucket + 1]]], shares)
+        found[:, bucket] = np.quantile(values[edges[bucket] : edges[bucket + 1]], shares)
     return tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from comfysoak_analysis.buckets import Buckets, Floats, Grid
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.measures import gpus, measured_s
+from comfysoak_analysis.measures import gpus, measured_edges, measured_s
 from comfysoak_analysis.server_hosts import gpus_beside
 from comfysoak_core.rows import Outcome
 
@@ -45,7 +45,7 @@ def efficiency(run: Run, servers: Collection[str] | None = None) -> Efficiency:
     prompts = run.prompts
     chosen = prompts["measured"] & (prompts["server"].isin(list(servers)) if servers is not None else True)
     done = int((chosen & prompts["work"] & prompts["ok"] & (prompts["outcome"] == Outcome.SUCCESS.value)).sum())
-    lasted_s, used = measured_s(prompts[chosen]), gpus_in_use(run, servers)
+    lasted_s, used = measured_s(prompts, chosen.to_numpy(dtype=bool)), gpus_in_use(run, servers)
     watts = _power_watts(run, used_uuids(run, servers))
     kwh = watts * lasted_s / JOULES_PER_KWH if lasted_s >= SHORTEST_KWH_S else math.nan
     return Efficiency(done, used, used * lasted_s / 3600, kwh, watts)
@@ -54,7 +54,7 @@ def efficiency(run: Run, servers: Collection[str] | None = None) -> Efficiency:
 def gpus_in_use(run: Run, servers: Collection[str] | None = None) -> int:
     """How many GPUs worked; how many servers did, where no GPU was watched."""
     prompts = run.prompts
-    ran = set(prompts.loc[prompts["measured"], "server"].astype(str).unique())
+    ran = {str(server) for server in prompts["server"][prompts["measured"]].dropna().unique()}
     return len(used_uuids(run, servers)) or len(ran if servers is None else ran & set(servers))
 
 
@@ -96,11 +96,11 @@ def _grown(counter: Floats, width_s: float) -> tuple[float, float]:
 
 def _measured_window(run: Run, grid: Grid) -> slice:
     """The buckets in which measured prompts were on their way."""
-    chosen = run.prompts[run.prompts["measured"]]
-    if chosen.empty:
+    edges = measured_edges(run.prompts, run.prompts["measured"].to_numpy(dtype=bool))
+    if edges is None:
         return slice(0, 0)
-    edges = ((chosen["scheduled"].min() - run.start), (chosen["done_at"].max() - run.start))
-    first, last = grid.index(np.array([edge.total_seconds() if edge == edge else 0.0 for edge in edges]))
+    start = run.start.to_datetime64()
+    first, last = grid.index(np.array([(edge - start) / np.timedelta64(1, "s") for edge in edges]))
     return slice(int(first), int(last) + 1)
 
 

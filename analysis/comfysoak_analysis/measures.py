@@ -7,8 +7,10 @@ make a slow server look fast. What failed at once is in `failed`, not in percent
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ import pandas as pd
 from comfysoak_analysis.exporters import samples
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.frames.samples import Grown, Held, Pace, parts
-from comfysoak_analysis.prompts import as_measured, is_judged, judged
+from comfysoak_analysis.prompts import as_measured, is_judged
 from comfysoak_analysis.watched_gpus import BUSY, DRIVER, TOTAL, USED, watched_gpus
 from comfysoak_core.rows import Outcome
 
@@ -37,13 +39,17 @@ class Spread:
 NO_SPREAD = Spread(0, *[float("nan")] * 6)
 
 
-def spread(values: pd.Series) -> Spread:
+def spread(values: pd.Series | np.ndarray[Any, np.dtype[Any]]) -> Spread:
     """The exact percentiles of `values` that are there."""
-    known = values.dropna().to_numpy(dtype=float)
+    known = np.asarray(values)
+    known = known if known.dtype.kind == "f" else pd.Series(values).to_numpy(dtype=float, na_value=np.nan)
+    known = known[~np.isnan(known)]
     if known.size == 0:
         return NO_SPREAD
-    p50, p90, p95, p99 = (float(quantile) for quantile in np.quantile(known, (0.5, 0.9, 0.95, 0.99)))
-    return Spread(int(known.size), float(known.mean()), p50, p90, p95, p99, float(known.max()))
+    mean, most = float(known.mean(dtype=np.float64)), float(known.max())
+    quantiles = np.quantile(known, (0.5, 0.9, 0.95, 0.99), overwrite_input=True)
+    p50, p90, p95, p99 = (float(quantile) for quantile in quantiles)
+    return Spread(int(known.size), mean, p50, p90, p95, p99, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,33 +144,46 @@ class GpuFigures:
         return self.memory_max_bytes / self.memory_total_bytes if self.memory_total_bytes > 0 else float("nan")
 
 
-def group(name: str, prompts: pd.DataFrame, measured_s: float) -> Group:
-    """The figures of `prompts`, which were measured for `measured_s` seconds."""
-    counted = judged(prompts)
-    done = counted["ok"] & (counted["outcome"] == Outcome.SUCCESS.value)
-    timed = prompts[prompts["timed"]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def group(name: str, prompts: pd.DataFrame, measured_s: float, chosen: Mask | None = None) -> Group:
+    """The figures of `prompts` (of the `chosen` rows), which were measured for `measured_s` seconds."""
+    rows = np.ones(len(prompts), dtype=bool) if chosen is None else chosen
+    ok, work, measured = (prompts[column].to_numpy(dtype=bool) for column in ("ok", "work", "measured"))
+    counted = rows & is_judged(prompts).to_numpy(dtype=bool)
+    done = int((counted & ok & (prompts["outcome"] == Outcome.SUCCESS.value).to_numpy(dtype=bool)).sum())
+    timed = rows & prompts["timed"].to_numpy(dtype=bool)
+    latency, service, queue_wait, fetch = (
+        spread(prompts[f"{time}_s"].to_numpy()[timed]) for time in ("latency", "service", "queue_wait", "fetch")
+    )
     return Group(
         name=name,
-        intended=int(prompts["intended"].sum()),
-        judged=len(counted),
-        succeeded=int(done.sum()),
-        failed=int((~counted["ok"]).sum()),
-        cached=int((prompts["measured"] & ~prompts["work"]).sum()),
-        per_minute=float(done.sum()) / measured_s * 60 if measured_s > 0 else float("nan"),
-        latency=spread(timed["latency_s"]),
-        service=spread(timed["service_s"]),
-        queue_wait=spread(timed["queue_wait_s"]),
-        fetch=spread(timed["fetch_s"]),
+        intended=int((rows & prompts["intended"].to_numpy(dtype=bool)).sum()),
+        judged=int(counted.sum()),
+        succeeded=done,
+        failed=int((counted & ~ok).sum()),
+        cached=int((rows & measured & ~work).sum()),
+        per_minute=done / measured_s * 60 if measured_s > 0 else float("nan"),
+        latency=latency,
+        service=service,
+        queue_wait=queue_wait,
+        fetch=fetch,
     )
 
 
-def measured_s(prompts: pd.DataFrame) -> float:
-    """From the first measured prompt's schedule to the last one's end, in seconds."""
-    chosen = prompts[prompts["measured"]]
-    if chosen.empty:
-        return 0.0
-    seconds = (chosen["done_at"].max() - chosen["scheduled"].min()).total_seconds()
-    return max(float(seconds), 0.0) if seconds == seconds else 0.0  # NaT: nothing has ended
+def measured_s(prompts: pd.DataFrame, chosen: Mask | None = None) -> float:
+    """From the first measured prompt's schedule to the last one's end, in seconds; of the `chosen` rows."""
+    measured = prompts["measured"].to_numpy(dtype=bool)
+    edges = measured_edges(prompts, measured if chosen is None else measured & chosen)
+    return max(float((edges[1] - edges[0]) / np.timedelta64(1, "s")), 0.0) if edges is not None else 0.0
+
+
+def measured_edges(prompts: pd.DataFrame, chosen: Mask) -> tuple[np.datetime64, np.datetime64] | None:
+    """First schedule and last end of these prompts; None where none has ended."""
+    due, done = (prompts[column].to_numpy()[chosen] for column in ("scheduled", "done_at"))
+    due, done = due[~np.isnat(due)], done[~np.isnat(done)]
+    return (due.min(), done.max()) if len(due) and len(done) else None
 
 
 def groups_by(run: Run, column: str) -> tuple[Group, ...]:
@@ -172,15 +191,14 @@ def groups_by(run: Run, column: str) -> tuple[Group, ...]:
 
     By phase, a warm-up is measured too: it is apart there, and spoils no other figure.
     """
-    prompts = run.prompts
-    if column == "phase":
-        prompts = as_measured(prompts)
-    found = [
-        group(str(name), part, measured_s(part) if column == "phase" else measured_s(prompts))
-        for name, part in prompts.groupby(column, sort=True, dropna=True)
-    ]
-    first = prompts.groupby(column)["scheduled"].min()
-    return tuple(sorted(found, key=lambda one: first[one.name] if column == "phase" else -one.intended))
+    prompts = as_measured(run.prompts) if column == "phase" else run.prompts
+    lasted_s = measured_s(prompts)
+    found, first = [], {}
+    for name in prompts[column].dropna().unique():
+        rows = (prompts[column] == name).to_numpy(dtype=bool)
+        first[str(name)] = int(np.argmax(rows))
+        found.append(group(str(name), prompts, measured_s(prompts, rows) if column == "phase" else lasted_s, rows))
+    return tuple(sorted(found, key=lambda one: first[one.name] if column == "phase" else (-one.intended, one.name)))
 
 
 def whole(run: Run) -> Group:
@@ -192,14 +210,15 @@ def failures(run: Run, examples: int = 5) -> tuple[FailureRow, ...]:
     """Judged prompts that did not end as expected, by code, the most frequent first."""
     prompts = run.prompts
     counted = is_judged(prompts)
-    wrong = prompts.loc[counted & ~prompts["ok"], ["code", "outcome"]]
-    counts = wrong.astype(object).fillna("(no code)").value_counts().to_dict()
+    wrong = counted & ~prompts["ok"]
+    texts = (prompts[name][wrong].astype(object).fillna("(no code)") for name in ("code", "outcome"))
+    counts = Counter((str(code), str(outcome)) for code, outcome in zip(*texts, strict=True))
     rows = tuple(_failure_rows(run.notable, counts, int(counted.sum()), examples))
     return tuple(sorted(rows, key=lambda row: (-row.count, row.code)))
 
 
 def _failure_rows(
-    notable: pd.DataFrame, counts: dict[tuple[str, str], int], judged_count: int, examples: int
+    notable: pd.DataFrame, counts: Mapping[tuple[str, str], int], judged_count: int, examples: int
 ) -> Iterator[FailureRow]:
     wrong = notable[is_judged(notable) & ~notable["ok"]]
     for (code, outcome), part in wrong.groupby([wrong["code"].fillna("(no code)"), wrong["outcome"]]):

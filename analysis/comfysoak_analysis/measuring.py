@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.binomial import UNLIKELY
 from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.efficiency import busy_while_queued, efficiency, used_uuids
 from comfysoak_analysis.findings import ram_leak, vram_leak
@@ -26,9 +28,10 @@ from comfysoak_analysis.measures import GpuFigures, Sockets, Spread, gpus, measu
 from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.model_states import model_states
 from comfysoak_analysis.node_times import node_lasted_s
-from comfysoak_analysis.prompts import as_measured, judged
-from comfysoak_analysis.reliability import reliability
+from comfysoak_analysis.prompts import as_measured, is_judged
+from comfysoak_analysis.reliability import PER_HOURS, reliability
 from comfysoak_analysis.server_hosts import gpus_beside
+from comfysoak_analysis.statistics.rates import Interval, rate_at_most, rate_interval
 from comfysoak_core.codes import Severity
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.goals import By, parse_goal
@@ -54,6 +57,7 @@ class Evidence:
     findings: Sequence[Finding]
     told_states: GpuStates | None = None
     filters: Mapping[By, str] = field(default_factory=dict)
+    unlikely: float = UNLIKELY  # how rarely an interval may miss the truth
 
     @cached_property
     def states(self) -> GpuStates:
@@ -127,17 +131,17 @@ def measure(name: str, evidence: Evidence) -> Measured:
 
 def times_of(evidence: Evidence, time: str) -> pd.Series:
     """`latency`, `service`, `queue_wait` or `fetch` of the prompts that have a time worth telling."""
-    times: pd.Series = evidence.prompts.loc[evidence.prompts["timed"], f"{time}_s"]
-    return times
+    prompts = evidence.prompts
+    return pd.Series(prompts[f"{time}_s"].to_numpy()[prompts["timed"].to_numpy(dtype=bool)])
 
 
 def share_of(name: str, evidence: Evidence) -> tuple[int, int]:
     """How many of how many: of `prompts.failed` and `prompts.cached`."""
     if name == "prompts.failed":
-        counted = judged(evidence.prompts)
-        return int((~counted["ok"]).sum()), len(counted)
-    chosen = evidence.prompts[evidence.prompts["measured"]]
-    return int((~chosen["work"]).sum()), len(chosen)
+        counted = is_judged(evidence.prompts)
+        return int((counted & ~evidence.prompts["ok"]).sum()), int(counted.sum())
+    chosen = evidence.prompts["measured"]
+    return int((chosen & ~evidence.prompts["work"]).sum()), int(chosen.sum())
 
 
 def _prompt_times(evidence: Evidence, time: str) -> tuple[pd.Series, str]:
@@ -189,9 +193,9 @@ def _count(evidence: Evidence) -> Measured:
     return Measured(float(count), count)
 
 
-def _succeeded(prompts: pd.DataFrame) -> pd.DataFrame:
+def _succeeded(prompts: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
     done = prompts["measured"] & prompts["work"] & prompts["ok"] & (prompts["outcome"] == Outcome.SUCCESS.value)
-    return prompts[done]
+    return done.to_numpy(dtype=bool)
 
 
 def _rate(evidence: Evidence, count: int) -> Measured:
@@ -200,21 +204,21 @@ def _rate(evidence: Evidence, count: int) -> Measured:
 
 
 def _per_minute(evidence: Evidence) -> Measured:
-    return _rate(evidence, len(_succeeded(evidence.prompts)))
+    return _rate(evidence, int(_succeeded(evidence.prompts).sum()))
 
 
 def _good_per_minute(evidence: Evidence) -> Measured:
     """Those within the limits the scenario's goals set for their latency."""
-    done = _succeeded(evidence.prompts)
-    good = np.ones(len(done), dtype=bool)
+    prompts = evidence.prompts
+    good = _succeeded(prompts).copy()
     for chosen, limit_s in latency_limits(evidence.run.plan.goals if evidence.run.plan is not None else ()):
-        about = np.ones(len(done), dtype=bool)
+        about = np.ones(len(prompts), dtype=bool)
         for by, name in chosen.items():
             if by is not By.MODEL:
-                about &= (done[by.value] == name).to_numpy(dtype=bool)
+                about &= (prompts[by.value] == name).to_numpy(dtype=bool)
             else:
-                about &= model_states(done, evidence.loads) == name
-        good &= ~about | (done["latency_s"].to_numpy(dtype=float) < limit_s)
+                about &= model_states(prompts, evidence.loads) == name
+        good &= ~about | (prompts["latency_s"].to_numpy() < limit_s)
     return _rate(evidence, int(good.sum()))
 
 
@@ -233,14 +237,14 @@ def latency_limits(goals: Iterable[str]) -> list[tuple[Mapping[By, str], float]]
 
 def _per_gpu_hour(evidence: Evidence) -> Measured:
     found = efficiency(evidence.run, evidence.servers)
-    done = len(_succeeded(evidence.prompts))
+    done = int(_succeeded(evidence.prompts).sum())
     hours = found.gpu_hours
     return Measured(done / hours if hours > 0 else math.nan, done)
 
 
 def _per_kwh(evidence: Evidence) -> Measured:
     found = efficiency(evidence.run, evidence.servers)
-    done, kwh = len(_succeeded(evidence.prompts)), found.energy_kwh
+    done, kwh = int(_succeeded(evidence.prompts).sum()), found.energy_kwh
     return Measured(done / kwh if kwh > 0 else math.nan, done, "the energy of the GPUs is not known")
 
 
@@ -366,25 +370,29 @@ def _temperature_max(evidence: Evidence) -> Measured:
 def _gpu_leak(evidence: Evidence) -> Measured:
     chosen = {gpu.uuid for gpu in evidence.gpus}
     series, _ = vram_leak.tested_series(evidence.run, evidence.states)
-    return _steepest([one for one in series if one.subject in chosen], _NO_GPU)
+    return steepest([one for one in series if one.subject in chosen], _NO_GPU, evidence.unlikely)
 
 
 def _server_leak(evidence: Evidence) -> Measured:
     series, _ = ram_leak.tested_series(evidence.run, evidence.states)
     chosen = [one for one in series if evidence.servers is None or one.subject in evidence.servers]
-    return _steepest(chosen, "no process of a server was watched")
+    return steepest(chosen, "no process of a server was watched", evidence.unlikely)
 
 
-def _steepest(series: Sequence[Series], nothing: str) -> Measured:
-    """The slope by the hour of the series that rises fastest, with its interval; what leaks is decided by that."""
+def steepest(series: Sequence[Series], nothing: str, unlikely: float) -> Measured:
+    """The steepest slope by the hour, with the interval of the steepest: each may be it, so each counts for both ends.
+
+    All series together give an interval that lies too high in `unlikely` of all runs at most.
+    """
     if not series:
         return Measured(math.nan, 0, nothing)
-    slopes = [slope for one in series if (slope := slope_of(one)) is not None]
+    confidence = 1 - unlikely / len(series)
+    slopes = [slope for one in series if (slope := slope_of(one, confidence)) is not None]
     if not slopes:
         return Measured(math.nan, 0, "too short a run to tell how memory moves")
-    worst = max(slopes, key=lambda slope: slope.low_per_s)
-    value, low, high = (3600 * one for one in (worst.slope_per_s, worst.low_per_s, worst.high_per_s))
-    return Measured(value, worst.points, nothing, low, high)
+    steepest = max(slopes, key=lambda slope: slope.slope_per_s)
+    low, high = max(slope.low_per_s for slope in slopes), max(slope.high_per_s for slope in slopes)
+    return Measured(3600 * steepest.slope_per_s, steepest.points, nothing, 3600 * low, 3600 * high)
 
 
 _NO_HOURS = "no prompt was measured, so there are no hours of work"
@@ -398,7 +406,12 @@ def _reliability_failures(evidence: Evidence) -> Measured:
 
 def _reliability_rate(evidence: Evidence) -> Measured:
     found = reliability(evidence.run, evidence.servers)
-    return Measured(found.rate, len(found.failures), _NO_HOURS, found.low, found.high)
+    count, confidence = len(found.failures), 1 - evidence.unlikely
+    if not found.gpu_hours:
+        return Measured(math.nan, count, _NO_HOURS)
+    exposure = found.gpu_hours / PER_HOURS
+    ends = rate_interval(count, exposure, confidence) if count else Interval(0.0, rate_at_most(exposure, confidence))
+    return Measured(found.rate, count, _NO_HOURS, ends.low, ends.high)
 
 
 def _recovery_max(evidence: Evidence) -> Measured:

@@ -39,8 +39,9 @@ def groups_by_model_state(run: Run, loads: Iterable[ModelLoad]) -> tuple[Group, 
     """The figures of the prompts that waited for a model and of those that did not; nothing where only one kind was."""
     prompts = run.prompts
     states, lasted_s = model_states(prompts, loads), measured_s(prompts)
-    parts = ((name, prompts[states == name]) for name in (COLD, WARM))
-    found = tuple(group(name, part, lasted_s) for name, part in parts if part["timed"].any())
+    timed = prompts["timed"].to_numpy(dtype=bool)
+    parts = ((name, states == name) for name in (COLD, WARM))
+    found = tuple(group(name, prompts, lasted_s, rows) for name, rows in parts if (timed & rows).any())
     return found if len(found) > 1 else ()
 
 

@@ -70,15 +70,22 @@ def _once_in(rate: float) -> str:
     return f"{PER_HOURS / rate:,.3g}" if rate > 0 else "any number"
 
 
+_OF_FAILURES = ["outcome", "ok", "code", "done_at"]
+
+
 def reliability(run: Run, servers: Collection[str] | None = None) -> Reliability:
     """Of all servers, or of these."""
     prompts = run.prompts
-    chosen = prompts[prompts["measured"] & (prompts["server"].isin(list(servers)) if servers is not None else True)]
+    chosen = (prompts["measured"] & (prompts["server"].isin(list(servers)) if servers is not None else True)).to_numpy()
     failures = tuple(
-        one for server, part in chosen.groupby("server", observed=True) for one in failures_of(str(server), part)
+        one
+        for server in sorted(prompts["server"].dropna().unique())
+        for one in failures_of(
+            str(server), prompts.loc[chosen & (prompts["server"] == server).to_numpy(), _OF_FAILURES]
+        )
     )
     gpus = gpus_in_use(run, servers)
-    gpu_hours = gpus * measured_s(chosen) / 3600
+    gpu_hours = gpus * measured_s(prompts, chosen) / 3600
     if gpu_hours <= 0:
         return Reliability(failures, gpus, 0.0, math.nan, math.nan, math.nan)
     exposure = gpu_hours / PER_HOURS

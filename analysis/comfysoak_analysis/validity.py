@@ -135,7 +135,8 @@ def _prompts(run: Run, *, live: bool) -> Iterator[Doubt]:
         )
         return
     total = len(prompts)
-    searched = prompts["phase"].fillna("").str.startswith(TRIAL)  # beyond capacity not all can be sent: that is judged
+    trials = [name for name in prompts["phase"].unique() if str(name).startswith(TRIAL)]
+    searched = prompts["phase"].isin(trials)  # beyond capacity not all can be sent: that is judged
     unsent = int(((prompts["outcome"] == Outcome.NOT_SENT.value) & ~searched).sum())
     if unsent > NOT_SENT_LIMIT * total:
         yield Doubt(
@@ -277,9 +278,10 @@ def _clocks(run: Run) -> Iterator[Doubt]:
 
 
 def _cached(run: Run) -> Iterator[Doubt]:
-    chosen = run.prompts[run.prompts["measured"]]
-    unasked = int((~chosen["work"] & ~chosen["ok"]).sum())
-    share = unasked / len(chosen) if len(chosen) else 0.0
+    prompts = run.prompts
+    chosen = int(prompts["measured"].sum())
+    unasked = int((prompts["measured"] & ~prompts["work"] & ~prompts["ok"]).sum())
+    share = unasked / chosen if chosen else 0.0
     if share > CACHED_CAUTION:
         weight = Weight.INVALID if share > CACHED_LIMIT else Weight.CAUTION
         yield Doubt(

@@ -11,12 +11,12 @@ import pandas as pd
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.server_processes import ServerProcess, server_processes
 from comfysoak_core.codes import Severity
 from comfysoak_core.scenario.quantities import format_duration
 
 MOST_EVENTS = 200
 MOST_ROWS = 50
-SERVER_ROLES = ("server", "server_child", "proxy")
 _NO_NEWS = frozenset({"host", "probe_paused", "probe_resumed"})
 
 
@@ -96,24 +96,20 @@ def _host(name: str, rows: pd.DataFrame) -> HostFigures:
 
 def processes(run: Run) -> tuple[ProcessFigures, ...]:
     """The processes of servers, those with most memory first; one that began anew under an old number is another."""
-    rows = run.processes[run.processes["role"].isin(SERVER_ROLES)]
-    keys = [rows["host"], rows["pid"], rows["started"].fillna(pd.Timestamp(0))]
-    found = [_process(part) for _, part in rows.groupby(keys)]
-    return tuple(sorted(found, key=lambda one: -_or_zero(one.memory_most_bytes))[:MOST_ROWS])
+    return tuple(_process(one) for one in server_processes(run)[:MOST_ROWS])
 
 
-def _process(rows: pd.DataFrame) -> ProcessFigures:
-    last = rows.iloc[-1]
+def _process(one: ServerProcess) -> ProcessFigures:
     return ProcessFigures(
-        name=str(last["name"]) if isinstance(last["name"], str) else "",
-        host=str(last["host"]),
-        pid=int(last["pid"]),
-        role=str(last["role"]).replace("_", " "),
-        cpu_mean=float(rows["cpu_ratio"].mean()),
-        cpu_most=_most(rows["cpu_ratio"]),
-        memory_most_bytes=_most(rows["rss_bytes"]),
-        handles_most=_most(rows["handles"]),
-        connections_most=_most(rows["connections"]),
+        name=one.name,
+        host=one.host,
+        pid=one.pid,
+        role=one.role.replace("_", " "),
+        cpu_mean=one.mean("cpu_ratio"),
+        cpu_most=one.most("cpu_ratio"),
+        memory_most_bytes=one.most("rss_bytes"),
+        handles_most=one.most("handles"),
+        connections_most=one.most("connections"),
     )
 
 

@@ -196,8 +196,8 @@ def _prompts(soak: _Soak, number: int, since_s: float, lasts_s: float) -> Column
         "finished_ns": _ns(finished),
         "outcome": pa.array(outcome, pa.string()),
         **{name: pa.array(values, pa.string()) for name, values in texts.items()},
-        "node_id": pa.array(np.where(at_sampler, "3", None), pa.string()),
-        "node_class": pa.array(np.where(at_sampler, "KSampler", None), pa.string()),
+        "node_id": _texts_where(at_sampler, "3"),
+        "node_class": _texts_where(at_sampler, "KSampler"),
         "nodes_total": 7,
         "nodes_cached": np.where(cached, 7, 2),
         "nodes_executed": np.where(cached, 0, 5),
@@ -262,8 +262,8 @@ def _sessions(soak: _Soak, number: int, since_s: float, lasts_s: float) -> Colum
         "closed_ns": _ns(opening + lasted),
         "close_code": np.where(dropped, 1006, 1000),
         "closed_by": _named(("client", "network"), dropped.astype(int)),
-        "reason": pa.array(np.where(dropped, "connection reset", None), pa.string()),
-        "code": pa.array(np.where(dropped, "WS_ABNORMAL", None), pa.string()),
+        "reason": _texts_where(dropped, "connection reset"),
+        "code": _texts_where(dropped, "WS_ABNORMAL"),
         "messages": noise.integers(10, 2000, count),
         "message_bytes": noise.integers(1000, 400_000, count),
         "longest_silence_ns": noise.integers(10**8, 2 * 10**9, count),
@@ -393,7 +393,7 @@ def _processes(soak: _Soak, number: int, since_s: float, lasts_s: float) -> Colu
     return {
         "at_ns": _ns(at), "read_cost_ns": 300_000, "host": "gpu-0", "pid": 1000 + which,
         "role": _named(("server", "load", "sampler", "recorder"), roles),
-        "server": pa.array(np.where(of_server, urls[which % SERVERS], None), pa.string()),
+        "server": pa.array(urls[which % SERVERS], pa.string(), mask=~of_server),
         "name": "python3", "started_ns": START_NS - 60 * NS_PER_S,
         "cpu_ratio": noise.uniform(0.2, 0.9, len(at)), "cpu_seconds": at * 0.5,
         "rss_bytes": 3 * GIB + noise.integers(0, GIB, len(at)), "read_bytes": (at * 1e4).astype(np.int64),
@@ -492,7 +492,7 @@ def _server_clocks(soak: _Soak) -> Columns:
     at = np.repeat(np.arange(0, soak.duration_s, 60.0), SERVERS)
     which = np.tile(np.arange(SERVERS), len(at) // SERVERS)
     return {
-        "at_ns": _ns(at), "server": _named([_url(server) for server in range(SERVERS)], which), "worker": "gpu-0-load-0",
+        "at_ns": _ns(at), "server": _named([_url(server) for server in range(SERVERS)], which), "worker": "load",
         "offset_ns": 200_000, "error_ns": 600_000, "prompts": 100, "drift_ppm": 0.5,
     }  # fmt: skip
 
@@ -558,6 +558,11 @@ def _clients(soak: _Soak, server: Array, user: Array) -> pa.Array:
 
 def _named(names: Any, which: Array) -> pa.Array:  # a sequence of texts
     return pa.DictionaryArray.from_arrays(pa.array(which.astype(np.int8)), pa.array(list(names), pa.string()))
+
+
+def _texts_where(known: Array, text: str) -> pa.Array:
+    """One text where it is true, null elsewhere."""
+    return pa.array(np.full(len(known), text, dtype=object), pa.string(), mask=~known)
 
 
 def _nullable(values: Array, known: Array) -> pa.Array:

@@ -16,7 +16,7 @@ import pandas as pd
 from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.figures.chart import Chart, Dots, Spans
 from comfysoak_analysis.figures.gpu_names import Lineup, Named, lineup
-from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames import Run, told_once
 from comfysoak_analysis.text import for_chart
 from comfysoak_core.scenario.quantities import format_duration
 
@@ -78,13 +78,12 @@ def _row(gpu: Named, what: str) -> str:
 
 
 def _all_spans(run: Run, gpus: Lineup) -> Iterator[Spans]:
-    parts = {uuid: rows for uuid, rows in run.gpu_slow.groupby("uuid") if len(rows) > 1}
+    found_of = run.once(_all_stretches)
     for kind in KINDS:
         found = [
             (_row(gpu, kind.name), *stretch, gpu.uuid)
             for gpu in gpus.gpus
-            if gpu.uuid in parts
-            for stretch in _stretches(run, gpu, parts[gpu.uuid], kind)
+            for stretch in found_of.get((gpu.uuid, kind.name), ())
         ]
         if found:
             starts, lasting = (np.array([one[place] for one in found], dtype=float) for place in (1, 2))
@@ -92,6 +91,17 @@ def _all_spans(run: Run, gpus: Lineup) -> Iterator[Spans]:
             rows, words = tuple(one[0] for one in found), tuple(one[3] for one in found)
             about = tuple(one[4] for one in found)
             yield Spans(f"lowered by {kind.name}", kind.colour, starts, shown, rows, words, about)
+
+
+def _all_stretches(run: Run) -> dict[tuple[str, str], list[tuple[float, float, str]]]:
+    """By GPU and kind; each GPU for itself, since all rows together have no room beside the prompts."""
+    rows = run.lean("gpu_slow", _READ)
+    found: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    for gpu in lineup(run).gpus:
+        part = told_once(rows[rows["uuid"] == gpu.uuid])
+        for kind in KINDS if len(part) > 1 else ():
+            found[gpu.uuid, kind.name] = list(_stretches(run, gpu, part, kind))
+    return found
 
 
 def _stretches(run: Run, gpu: Named, rows: pd.DataFrame, kind: Kind) -> Iterator[tuple[float, float, str]]:

@@ -13,8 +13,8 @@ from comfysoak_analysis.figures import fleet
 from comfysoak_analysis.figures.chart import Chart, Series, line
 from comfysoak_analysis.figures.fleet import Line, scaled
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.server_processes import server_processes
 from comfysoak_analysis.text import for_chart
-from comfysoak_analysis.watched import SERVER_ROLES
 
 GIB = 1024**3
 MOST_LINES = 6
@@ -63,19 +63,21 @@ def _of_hosts(found: Mapping[str, Buckets], duration_s: float, scale: float) -> 
 
 def processes(run: Run) -> Chart | None:
     """Resident memory of the servers' processes."""
-    rows = run.processes[run.processes["role"].isin(SERVER_ROLES)]
-    most = rows.groupby(["host", "pid"])["rss_bytes"].max().sort_values(ascending=False).head(MOST_LINES)
-    several = rows["host"].nunique() > 1
-    parts = []
-    for host, pid in most.index:
-        part = rows[(rows["host"] == host) & (rows["pid"] == pid)]
-        named = part["name"].dropna()
-        name = f"{named.iloc[-1]} " if len(named) else ""
-        parts.append((f"{name}{pid}" + (f" on {host}" if several else ""), part))
+    found = [one for one in server_processes(run) if one.told["rss_bytes"].count]
+    several = len({one.host for one in found}) > 1
+    lines = [
+        Line(
+            one.host,
+            for_chart(f"{one.name} {one.pid}".strip() + (f" on {one.host}" if several else ""), 60),
+            f"server-{place}",
+            scaled(one.memory_track(), 1 / GIB),
+        )
+        for place, one in enumerate(found[:MOST_LINES])
+    ]
     note = "Resident memory of the servers' processes" + (
-        f", the {MOST_LINES} largest." if rows.groupby(["host", "pid"]).ngroups > MOST_LINES else "."
+        f", the {MOST_LINES} largest." if len(found) > MOST_LINES else "."
     )
-    return _chart("processes", "Processes", note, list(_lines(run, parts, "rss_bytes", 1 / GIB)), unit="GiB")
+    return _chart("processes", "Processes", note, fleet.lines(lines, run.duration_s, least_s=1), unit="GiB")
 
 
 def containers(run: Run) -> Chart | None:

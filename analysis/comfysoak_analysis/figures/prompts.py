@@ -39,8 +39,8 @@ def per_minute(run: Run) -> Chart:
     """Bars of prompts a minute, by how they ended."""
     bars = min(max(len(run.prompts) // PROMPTS_A_BAR, 12), MOST_BARS)
     grid = Grid.over(run.duration_s, bars, least_s=1)
-    ended = run.prompts[run.prompts["outcome"].notna()]
-    found = _counted(grid, run.since_start_s(moments(ended)), ended)
+    prompts = run.prompts
+    found = _counted(grid, run.since_start_s(moments(prompts)), prompts)
     whole = {outcome: np.sum(list(one.values()), axis=0) for outcome, one in found.items()}
     several = len({server for one in found.values() for server in one}) > 1
     series = [_bars(grid, outcome, values, fleet=True) for outcome, values in whole.items() if several]
@@ -59,8 +59,9 @@ def per_minute(run: Run) -> Chart:
 def _counted(grid: Grid, seconds: Floats, ended: pd.DataFrame) -> dict[Outcome, dict[str, Floats]]:
     """How many prompts ended so at each server in each bucket, by outcome in the order of the bars."""
     servers, outcomes = (pd.Categorical(ended[name]) for name in ("server", "outcome"))
-    where = (servers.codes.astype(np.int64) + 1) * len(outcomes.categories) + outcomes.codes
-    number = np.bincount(where * grid.count + grid.index(seconds), minlength=1)
+    known = (outcomes.codes >= 0) & ~np.isnan(seconds)
+    where = (servers.codes[known].astype(np.int32) + 1) * len(outcomes.categories) + outcomes.codes[known]
+    number = np.bincount(where * grid.count + grid.index(seconds[known]).astype(np.int32), minlength=1)
     shape = (len(servers.categories) + 1, len(outcomes.categories), grid.count)
     table = np.zeros(shape).ravel()
     table[: len(number)] = number
@@ -97,22 +98,25 @@ def service(run: Run) -> Chart:
 
 
 def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
-    done = run.prompts[run.prompts["timeable"]].dropna(subset=[column, "done_at"])
-    if done.empty:
+    prompts = run.prompts
+    known = (prompts["timeable"] & prompts[column].notna() & prompts["done_at"].notna()).to_numpy(dtype=bool)
+    done = np.flatnonzero(known).astype(np.int32)
+    if not len(done):
         return Chart(key, title, note, empty="No prompt came to a timed end.")
-    seconds, values = run.since_start_s(done["done_at"]), done[column].to_numpy(dtype=float)
+    seconds, values = run.since_start_s(prompts["done_at"])[known], prompts[column].to_numpy()[known]
     buckets = max(min(len(done) // (2 * FEW_FOR_A_LINE), MOST_BARS), 1)
     grid = Grid.over(run.duration_s, max(buckets, 4), least_s=1)
-    names = [str(name) for name in pd.unique(done["server"].dropna())]
+    servers = prompts["server"]
+    names = [str(name) for name in servers.dropna().unique() if ((servers == name).to_numpy() & known).any()]
     several = len(names) > 1
     lines = _quantile_lines(grid, seconds, values, of="" if several else "".join(names), fleet=several)
     for place, server in enumerate(sorted(names)[:MOST_DRAWN] if several else ()):
-        chosen = (done["server"] == server).to_numpy()
+        chosen = (servers == server).to_numpy()[known]
         lines += [
             replace(one, name=f"{for_chart(server, 60)} {one.name}", colour=f"server-{place % 6}", of=server, kind=kind)
             for one, kind in zip(_quantile_lines(grid, seconds[chosen], values[chosen]), ("limit", "line"), strict=True)
         ]
-    return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, done, column), height=230)
+    return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, done, values, column), height=230)
 
 
 def _quantile_lines(grid: Grid, seconds: Floats, values: Floats, *, of: str = "", fleet: bool = False) -> list[Series]:
@@ -124,12 +128,13 @@ def _quantile_lines(grid: Grid, seconds: Floats, values: Floats, *, of: str = ""
     ]
 
 
-def _dots(run: Run, done: pd.DataFrame, column: str) -> tuple[Dots, ...]:
-    """Each prompt where they are few enough; else an even sample with the slowest ones kept."""
-    if len(done) > MOST_DOTS:
-        slowest = done.nlargest(MOST_DOTS // 10, column)
-        even = done.iloc[:: -(-len(done) // (MOST_DOTS - len(slowest)))]
-        done = done.loc[slowest.index.union(even.index)]
+def _dots(run: Run, places: np.ndarray, values: np.ndarray, column: str) -> tuple[Dots, ...]:
+    """Each prompt (by its place in the frame) where they are few; else an even sample with the slowest ones kept."""
+    if len(places) > MOST_DOTS:
+        slowest = np.argpartition(values, -(MOST_DOTS // 10))[-(MOST_DOTS // 10) :]
+        even = np.arange(0, len(places), -(-len(places) // (MOST_DOTS - len(slowest))))
+        places = places[np.union1d(slowest, even)]
+    done = run.prompts[["done_at", "server", "workflow", column]].iloc[places]
     names = list(done["workflow"].value_counts().index)
     return tuple(
         Dots(

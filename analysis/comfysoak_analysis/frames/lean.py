@@ -146,8 +146,9 @@ def lean_sessions(reader: TableReader) -> pd.DataFrame:
 def _without_ids(piece: pa.Table) -> pa.Table:
     kept = pc.or_(pc.is_valid(piece["code"]), pc.is_valid(piece["reason"]))
     for name in ("id", "client_id", "reopened_as"):
-        texts = pc.if_else(kept, piece[name].cast(pa.string()), pa.scalar(None, pa.string()))
-        piece = piece.set_column(piece.schema.get_field_index(name), name, texts)
+        texts = np.full(piece.num_rows, None, dtype=object)
+        texts[kept.to_numpy()] = piece[name].filter(kept).cast(pa.string()).to_pylist()
+        piece = piece.set_column(piece.schema.get_field_index(name), name, pa.array(texts, pa.string()))
     for place, name in enumerate(piece.column_names):
         if pa.types.is_dictionary(piece[name].type):
             piece = piece.set_column(place, name, piece[name].cast(pa.string()))

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from comfysoak_analysis.allocating import trim
 from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.capacity import Capacity, capacities
-from comfysoak_analysis.frames import lean
+from comfysoak_analysis.frames import lean as narrow
 from comfysoak_analysis.frames.columns import columns_of, complete, to_frame, told_once
 from comfysoak_analysis.frames.samples import numbers, stored_as
 from comfysoak_analysis.steady_state import SteadyState, leave_out, steady_state
@@ -68,6 +69,7 @@ class Run:
         """What `make` makes of this run, made once."""
         if make not in self._kept:
             self._kept[make] = make(self)
+            trim()
         found: _T = self._kept[make]
         return found
 
@@ -134,30 +136,31 @@ class Run:
 
     @cached_property
     def _warmed(self) -> tuple[pd.DataFrame, SteadyState | None]:
-        rows = lean.lean_prompts(self.reader("prompts"), self._derive)
+        rows = narrow.lean_prompts(self.reader("prompts"), self._derive)
+        trim()
         found = steady_state(rows, self.phases, self.plan)
         return leave_out(rows, found), found
 
     @cached_property
     def canaries(self) -> pd.DataFrame:
         """Golden canaries with all their columns: they run beside the load, and are in no figure of it."""
-        return lean.canary_rows(self.reader("prompts"), self._derive)
+        return narrow.canary_rows(self.reader("prompts"), self._derive)
 
     @cached_property
     def notable(self) -> pd.DataFrame:
         """All columns of the prompts worth a look at each: not the expected outcome, or with a code."""
-        return leave_out(lean.notable_rows(self.reader("prompts"), self._derive), self.steady_state)
+        return leave_out(narrow.notable_rows(self.reader("prompts"), self._derive), self.steady_state)
 
     def prompts_named(self, ids: Collection[str]) -> pd.DataFrame:
         """All columns of a few prompts of the load, those that went wrong found without reading anything again."""
         known = self.notable[self.notable["id"].isin(list(ids))]
         if len(known) == len(set(ids)):
             return known.reset_index(drop=True)
-        return leave_out(lean.named_rows(self.reader("prompts"), self._derive, ids), self.steady_state)
+        return leave_out(narrow.named_rows(self.reader("prompts"), self._derive, ids), self.steady_state)
 
     @property
-    def _derive(self) -> lean.Derive:
-        return lean.deriving(self.server_clocks, self.trial_phases)
+    def _derive(self) -> narrow.Derive:
+        return narrow.deriving(self.server_clocks, self.trial_phases)
 
     @cached_property
     def trial_phases(self) -> frozenset[str]:
@@ -210,9 +213,10 @@ class Run:
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """WebSockets, see `lean_sessions`; `open_s` is how long each was open, `dropped`: nobody asked for its end."""
-        frame = lean.lean_sessions(self.reader("sessions"))
+        frame = narrow.lean_sessions(self.reader("sessions"))
         frame["open_s"] = (frame["closed"].fillna(self.end) - frame["opened"]).dt.total_seconds().astype(np.float32)
         frame["dropped"] = frame["opened"].notna() & frame["code"].notna()
+        trim()
         return frame
 
     @cached_property
@@ -275,7 +279,7 @@ class Run:
     @cached_property
     def server_log(self) -> pd.DataFrame:
         """Lines of servers' logs worth keeping."""
-        return lean.log_lines(self.reader("server_log"))
+        return narrow.log_lines(self.reader("server_log"))
 
     @cached_property
     def events(self) -> pd.DataFrame:

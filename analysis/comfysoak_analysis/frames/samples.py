@@ -187,7 +187,7 @@ class Pace:
 def median_s(paces: Sequence[Pace]) -> float:
     """The usual distance of the samples of several subjects."""
     counts = np.sum([pace._counts for pace in paces], axis=0) if paces else np.zeros(1)  # noqa: SLF001  # one class
-    rest = np.sort(np.concatenate([one for pace in paces for one in pace._rest] or [np.empty(0)]))  # noqa: SLF001
+    rest = np.sort(np.concatenate([one for pace in paces for one in pace._rest] or [np.empty(0, np.int64)]))  # noqa: SLF001
     below = np.cumsum(counts)
     total = int(below[-1]) + len(rest)
     if not total:

@@ -74,8 +74,10 @@ _WORDS = {
 
 def _servers(run: Run) -> list[str]:
     """Those of the load; where there was none those that were watched."""
-    told = run.server if run.is_watching else run.prompts
-    return sorted({str(server) for server in told["server"].dropna()})
+    if not run.is_watching:
+        return sorted(str(server) for server in run.prompts["server"].dropna().unique())
+    pieces = run.reader("server").pieces(("server",))
+    return sorted({str(server) for piece in pieces for server in piece["server"].unique().to_pylist() if server})
 
 
 def _why_not_by_log(run: Run, server: str, loads: Sequence[ModelLoad]) -> str | None:

@@ -9,7 +9,7 @@ model it reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ class Origins:
         fresh: list[pd.Timestamp],
     ) -> None:
         """`fresh`: when all that this server held was gone, in order of time."""
-        self._of_prompt = {str(key): part for key, part in nodes.groupby("prompt_id")}
+        self._nodes = _Nodes(nodes)
         self._graphs, self._variations = graphs, variations
         reads = log[log["kind"] == "model_read"]
         self._reads = {str(kind): part["at"].to_numpy() for kind, part in reads.groupby("model")}
@@ -75,23 +75,25 @@ class Origins:
         """Whether a loader ran in the prompt before the load, None where it cannot be told; and how long it took."""
         if load.place is None:
             return None, None
-        nodes = self._of_prompt[load.place.prompt_id]
-        if loaders is not None:
-            mine = nodes["node_id"].astype(str).isin([one.node_id for one in loaders])
-        else:
-            named = nodes["node_class"].map(lambda name: is_loader_class(name) and reads_kind(str(name), load.model))
-            mine = named.astype(bool)
-        ran = nodes[mine & (nodes["started"] <= load.place.started)]
-        return not ran.empty, self._read_s(load, ran)
+        nodes = self._nodes.of_prompt(load.place.prompt_id)
+        mine = {one.node_id for one in loaders} if loaders is not None else None
+        ran = [
+            node
+            for node in nodes
+            if node.started <= load.place.started
+            and (node.node_id in mine if mine is not None else _reads(node.node_class, load.model))
+        ]
+        return bool(ran), self._read_s(load, ran)
 
-    def _read_s(self, load: ModelLoad, ran: pd.DataFrame) -> float | None:
+    def _read_s(self, load: ModelLoad, ran: list[_Node]) -> float | None:
         """What the loaders took; of one that moves the weights itself what it took until then."""
-        if ran.empty:
+        if not ran or not all(node.is_timed for node in ran):
             return None
-        ended = ran["ended"].fillna(load.started)
-        until = ended.where(ended < load.started, load.started)
-        took = (until - ran["started"]).dt.total_seconds().clip(lower=0.0)
-        return None if ran["lasted_s"].isna().any() else float(took.sum())
+        took_s = (
+            ((load.started if pd.isna(node.ended) else min(node.ended, load.started)) - node.started).total_seconds()
+            for node in ran
+        )
+        return float(sum(max(one, 0.0) for one in took_s))
 
     def _by_log(self, load: ModelLoad) -> bool | None:
         """Whether a loader said that it read such a model since the load before; None where no line tells."""
@@ -105,3 +107,39 @@ class Origins:
             return None
         last = int(np.searchsorted(lines, load.started.to_datetime64(), side="right")) - 1
         return None if last < 0 else bool(lines[last] > before.to_datetime64())
+
+
+def _reads(node_class: str | None, model: str | None) -> bool:
+    """Whether a node of this class reads such a model, by its name."""
+    return is_loader_class(node_class) and reads_kind(str(node_class), model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What has to be known of a node that may have read a file."""
+
+    node_id: str
+    node_class: str | None
+    started: pd.Timestamp
+    ended: pd.Timestamp  # NaT: not told
+    is_timed: bool
+
+
+class _Nodes:
+    """The nodes of each prompt."""
+
+    def __init__(self, nodes: pd.DataFrame) -> None:
+        self._rows = nodes
+        codes, ids = pd.factorize(nodes["prompt_id"])
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(len(ids) + 1))
+        self._of = {str(name): order[edges[place] : edges[place + 1]] for place, name in enumerate(ids)}
+
+    def of_prompt(self, prompt_id: str) -> list[_Node]:
+        """In the order of their start; KeyError for a prompt without nodes."""
+        part = self._rows.iloc[self._of[prompt_id]]
+        columns = (part[name] for name in ("node_id", "node_class", "started", "ended", "lasted_s"))
+        return [
+            _Node(str(node_id), None if pd.isna(name) else str(name), started, ended, lasted_s == lasted_s)
+            for node_id, name, started, ended, lasted_s in zip(*columns, strict=True)
+        ]

@@ -1,0 +1,32 @@
+"""How a process that reads large tables allocates: what one table needed goes back before the next one is read."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pyarrow as pa
+
+_MMAP_THRESHOLD = -3  # of mallopt (malloc.h of glibc)
+_LARGE_BYTES = 1 << 16
+
+
+def trim() -> None:
+    """Give back what has been freed between blocks that are still in use; nothing where there is no glibc."""
+    pa.default_memory_pool().release_unused()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return
+
+
+def give_memory_back() -> None:
+    """For a process of its own: Arrow asks the C library, and that returns each large block once it is free.
+
+    Without it Arrow's pool and glibc's growing threshold keep what was freed: a third more at the peak. Where there is
+    no glibc, only Arrow's pool is changed.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return
