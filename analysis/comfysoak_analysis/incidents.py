@@ -9,6 +9,7 @@ tables.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -162,7 +163,7 @@ def _facts(run: Run, finding: Finding, files: Mapping[str, Mapping[str, int]]) -
         "files": files,
         "rows_most": MOST_ROWS,
     }
-    return orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return json.dumps(facts, indent=2).encode() + b"\n"  # ASCII: somebody will look at it on a terminal
 
 
 def _utc(at_ns: int) -> str:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from comfysoak_analysis.figures import in_words
-from comfysoak_analysis.text import bounded, for_script
+from comfysoak_analysis.text import bounded, for_page, for_script
 from comfysoak_analysis.tiles import number_text, seconds_text
 from comfysoak_analysis.view import View
 from comfysoak_core.comfyui.vary import Range
@@ -54,6 +54,7 @@ def page(template: str, data: dict[str, Any], **context: object) -> str:
 def _environment() -> Environment:
     environment = Environment(
         autoescape=True,
+        finalize=lambda value: for_page(value) if type(value) is str else value,  # Markup is ours and stays
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -24,7 +24,7 @@ LOG = "server_log.txt"
 MOST_ROWS, MOST_LINES = 10_000, 500  # a file
 LONGEST_CELL, LONGEST_LINE = 500, 300  # characters
 LINES_BEFORE = 20  # of the log that are shown however long ago they came
-_CONTROL = r"[\x00-\x1f\x7f-\x{9f}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2069}\x{feff}]+"
+_CONTROL = r"[\x00-\x1f\x7f-\x{9f}\x{61c}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2069}\x{feff}\x{fffe}\x{ffff}]+"
 _FORMULA = r"^(\s*[=+\-@])"
 
 

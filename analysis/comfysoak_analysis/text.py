@@ -10,7 +10,7 @@ import orjson
 
 LONGEST = 300
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 _SPACE = re.compile(r"\s+")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~@&])")
@@ -22,6 +22,11 @@ def bounded(text: object, most: int = LONGEST) -> str:
     """`text` on one line, without control and direction characters, cut with an ellipsis after `most` characters."""
     plain = _SPACE.sub(" ", _CONTROL.sub("", str(text)[: most * 4])).strip()
     return plain if len(plain) <= most else plain[: most - 1] + "…"
+
+
+def for_page(text: str) -> str:
+    """`text` of any length without characters that steer: a page would show what follows them in another order."""
+    return _CONTROL.sub("", text)
 
 
 def for_chart(text: object, most: int = LONGEST) -> str:
@@ -42,7 +47,7 @@ def for_xml(text: object, most: int = 4_000) -> str:
 
 def for_script(value: Any) -> str:  # whatever JSON can hold
     """`value` as JSON that cannot end the script element it stands in."""
-    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    text = for_page(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode())
     return (
         text.replace("<", "\\u003c")
         .replace(">", "\\u003e")

@@ -19,7 +19,7 @@ from comfysoak_analysis.compare.page import render
 from comfysoak_analysis.compare.summary import RunSummary, summarise
 from comfysoak_analysis.frames import open_run
 from comfysoak_analysis.report import replace_file
-from comfysoak_core.errors import UsageError
+from comfysoak_core.errors import RecordingError, UsageError
 
 KEPT_MOST = 60  # runs in a baseline file that a history goes on in
 
@@ -86,7 +86,7 @@ def _may_join(comparison: Comparison) -> bool:
 def _valid(runs: Sequence[RunSummary], *, anyway: bool) -> Sequence[RunSummary]:
     invalid = [f"{run.name}: {run.invalid[0]}" for run in runs if run.invalid]
     if invalid and not anyway:
-        raise UsageError(f"not valid, so no baseline: {'; '.join(invalid[:3])}", "Leave it out, or say --anyway.")
+        raise RecordingError(f"not valid, so no baseline: {'; '.join(invalid[:3])}", "Leave it out, or say --anyway.")
     return runs
 
 

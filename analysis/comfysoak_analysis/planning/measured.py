@@ -102,13 +102,13 @@ def measure(runs: Sequence[Run]) -> Measured:
         _workflow(number, name, (needs[name], models[name]), of_servers, used) for number, name in enumerate(workflows)
     ]
     kept = [one for one in found if one.measured]
-    if not kept:
+    every = sum(one.share for one in kept)
+    if not every:  # none, or a warm-up alone
         raise RecordingError(
             "no prompt was measured that did work and succeeded, so there is no service time to plan with",
             "Record a run of the workflows you plan for: comfysoak run SCENARIO.",
         )
     pictures = pictures_by_workflow([run.recording for run in runs])
-    every = sum(one.share for one in kept)
     return Measured(
         workflows=tuple(
             replace(one, share=one.share / every, pictures=pictures.get(one.name, math.nan)) for one in kept

@@ -136,9 +136,10 @@ def read_run_file(path: Path) -> RunFile:
     """The run.json at `path`. Raises RecordingError when there is none, it is damaged, or its format is newer."""
     try:
         data = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "it is a file" if isinstance(error, NotADirectoryError) else f"it has no {path.name}"
         raise RecordingError(
-            f"{path.parent} is no run directory: it has no {path.name}",
+            f"{path.parent} is no run directory: {what}",
             "Name a folder that `comfysoak run` made, such as runs/20261122-101500-demo.",
         ) from error
     except OSError as error:
