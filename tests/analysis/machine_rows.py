@@ -126,7 +126,8 @@ class Soak:
 
     def prompts(
         self, service: Callable[[ALL_S, np.ndarray], Any] | None = None, *, number: int = 0, every_s: float = 12.0,
-        share: Of | None = None, failed: Callable[[ALL_S], Any] | None = None, **more: Any,
+        share: Of | None = None, failed: Callable[[ALL_S], Any] | None = None,
+        fails_as: tuple[str, str] = ("oom", "OOM"), **more: Any,
     ) -> Soak:  # fmt: skip
         """Prompts of two workflows; `service(at_s, is_large)` in seconds, `share` of the large one over time."""
         at_s = self.every(every_s) + self.random.uniform(0, every_s / 4, self.every(every_s).size)
@@ -140,7 +141,8 @@ class Soak:
             worker="load-0", client_id="c", workflow=list(np.where(large, "large", "small")), phase="load",
             scheduled_ns=started, sent_ns=started, accepted_ns=started, start_received_ns=started,
             end_received_ns=ended, started_server_ns=started, ended_server_ns=ended, finished_ns=ended,
-            outcome=list(np.where(bad, "oom", "success")), code=["OOM" if one else None for one in bad], **more,
+            outcome=list(np.where(bad, fails_as[0], "success")), code=[fails_as[1] if one else None for one in bad],
+            **more,
         )  # fmt: skip
 
     def rss(self, used: Of, *, number: int = 0, step_s: float = 10.0) -> Soak:

@@ -116,7 +116,23 @@ def test_a_restart_that_the_sampler_saw_is_one(directory: Path) -> None:
     )  # fmt: skip
     finding = with_rows(directory, event)["SERVER_RESTARTED"]
     assert (finding.count, finding.first_ns) == (1, START_NS + 3 * S)
-    assert finding.evidence == "http://gpu-2:8188: queue numbers fell from 41 to 0."
+    assert finding.evidence == "http://gpu-2:8188: 1 restart, seen by this: queue numbers fell from 41 to 0."
+
+
+def test_a_restart_that_two_saw_is_one_restart(directory: Path) -> None:
+    """Sampler and load tell of it, each at its own next request; when one of them tells again it is another one."""
+    rows = [
+        Event(at_ns=START_NS + at_s * S, source=source, kind="restart", server="http://gpu-2:8188",
+              code="SERVER_RESTARTED", detail=detail)
+        for at_s, source, detail in (
+            (3, "sampler", "it refused connections and then answered again"),
+            (5, "load-0", "queue numbers began again"),
+            (40, "load-0", "queue numbers began again"),
+        )
+    ]  # fmt: skip
+    finding = with_rows(directory, *rows)["SERVER_RESTARTED"]
+    assert finding.count == 2
+    assert "2 restarts, seen by this: it refused connections and then answered again; queue" in finding.evidence
 
 
 def test_a_queue_number_that_falls_is_no_restart(directory: Path) -> None:

@@ -66,6 +66,12 @@ def test_clocks_or_reasons_alone_are_no_throttling(
     assert found(_throttling(clock, reason, slower=slower, busy=busy), directory, throttled.find) is None
 
 
+def test_heat_is_told_of_a_gpu_that_is_busy_a_third_of_the_time(directory: Path) -> None:
+    """Light load on clocks of a half is still work that takes twice as long."""
+    soak = _throttling(850e6, HOT, slower=2.0, busy=0.35)
+    assert "(50% less)" in sure(found(soak, directory, throttled.find)).evidence
+
+
 def test_a_power_cap_that_costs_time_is_told_for_information(directory: Path) -> None:
     """It is a setting."""
     finding = sure(found(_throttling(1_400e6, "software_power_cap", slower=1.2), directory, throttled.find))
@@ -102,6 +108,15 @@ def test_prompts_that_go_on_point_to_nodes_of_the_cpu(directory: Path) -> None:
     """They end while the GPU does nothing."""
     soak = _idle(lambda at: np.where(_hot(at), 0.0, 0.9)).prompts()
     assert "prompts went on without the GPU" in sure(found(soak, directory, idle_with_queue.find)).evidence
+
+
+def test_deadlines_that_pass_are_no_prompts_that_go_on(directory: Path) -> None:
+    """A dead worker ends nothing, however many users stop waiting."""
+    soak = _idle(lambda at: np.where(at > 1000, 0.0, 0.9))
+    soak.prompts(failed=lambda at: at > 990, fails_as=("timeout", "DEADLINE"))
+    evidence = sure(found(soak, directory, idle_with_queue.find)).evidence
+    assert "no prompt ended (a stuck worker or node)" in evidence
+    assert "prompts went on" not in evidence
 
 
 def test_a_model_that_loads_for_long_is_told_as_loading(directory: Path) -> None:

@@ -164,6 +164,7 @@ def test_consequences_of_a_restart_name_it(directory: Path) -> None:
     """Sockets dropped and submissions broken are facts, and their cause stands beside them; later ones have another."""
     rows = [
         event(50, "server_restarted", "SERVER_RESTARTED", detail="queue numbers fell from 41 to 0"),
+        event(48, "server_process_gone", detail="process 7, python: was killed by SIGKILL; it ran for 9 s"),
         event(45, "container_oom_kill", "CGROUP_OOM", detail="oom_kill rose from 0 to 1"),
         ServerLog(at_ns=ns(44), server=SERVER, source="file", kind="exception", text="!!! Exception: boom"),
         *(socket(f"s{number}", 1 + number, 49.5, code="WS_ABNORMAL", close_code=1006) for number in range(4)),
@@ -175,6 +176,7 @@ def test_consequences_of_a_restart_name_it(directory: Path) -> None:
     assert "4 of 5 came within 3 s of SERVER_RESTARTED of http://127.0.0.1:8188." in told_["WS_ABNORMAL"].evidence
     assert "All 2 came within 3 s of SERVER_RESTARTED" in told_["SUBMIT_ERROR"].evidence
     restarted = told_["SERVER_RESTARTED"].evidence
+    assert "Its process 7, python: was killed by SIGKILL; it ran for 9 s." in restarted
     for words in ("from 41 to 0", "It ended 3 prompts.", "CGROUP_OOM came just before", "“!!! Exception: boom”"):
         assert words in restarted
 
@@ -188,8 +190,8 @@ def test_lost_last_messages_say_whether_the_socket_was_away(directory: Path) -> 
         socket("s2", 1, 90, client_id="b", code=None, closed_by="client"),
     ]
     evidence = findings(directory, *rows)["LOST_TERMINAL"].evidence
-    assert "1 time its socket had been dropped meanwhile." in evidence
-    assert "1 time the socket was open throughout" in evidence
+    assert "noticed at most 4.0 s late. Of 1 the socket had been dropped meanwhile." in evidence
+    assert "Of 1 the socket was open throughout" in evidence
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,16 @@ from comfysoak_analysis.cold_starts import were_to_be_away
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.readings import watches
+from comfysoak_analysis.findings.restarts import GONE
 from comfysoak_analysis.findings.told import Told, told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.text import bounded
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Outcome
 
 BACK = ("server_up", "server_restarted")  # what load and sampler tell of a server that answers again
+_ENDED_BEFORE = pd.Timedelta(seconds=10)
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
@@ -60,7 +63,15 @@ def _words(run: Run, down: pd.DataFrame, prompts: pd.DataFrame) -> str:
         cost = f", {counted(int(hit[server]), 'prompt')} lost or failed" if server in hit else ""
         refused = f"connections refused {counted(len(part), 'time')}{cost}"
         said.append(f"{server} was down from {began_s:.0f} s to {ended_s:.0f} s into the run: {refused}.")
+        said += [f"Its {how}." for how in _gone(run, str(server), part["moment"])]
     return " ".join(said) or f"Connections were refused {counted(len(down), 'time')}."
+
+
+def _gone(run: Run, server: str, refused: pd.Series) -> list[str]:
+    """How its process ended, where the sampler saw that: `process 21824, python: was killed by SIGKILL`."""
+    events = run.events[(run.events["kind"] == GONE) & (run.events["server"] == server)]
+    near = events["at"].between(refused.min() - _ENDED_BEFORE, refused.max())
+    return [bounded(detail) for detail in events.loc[near, "detail"].dropna().tail(2)]
 
 
 def _back(run: Run, server: str, part: pd.DataFrame) -> pd.Timestamp:

@@ -21,12 +21,20 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
+from comfysoak_core.rows import Outcome
 
 IDLE = 0.05  # utilisation
 LEAST_S = 30.0  # in all
 SHORT_S, SHORT_SHARE = 2.0, 0.2  # stretches of that length, as a share of the time in which something was queued
 LONG_S, LONG_SHARE = 10.0, 0.05
-STUCK_S = 60.0  # with no prompt ended
+STUCK_S = 60.0  # from one prompt that the server ended to the next
+_ENDED = (
+    Outcome.SUCCESS.value,
+    Outcome.CACHED.value,
+    Outcome.FAILED.value,
+    Outcome.OOM.value,
+    Outcome.INTERRUPTED.value,
+)
 _UNLESS = "Its nodes work so long on the CPU, or wait for something else, because they are meant to."
 
 
@@ -116,13 +124,17 @@ def _spent(run: Run, states: GpuStates, server: str, stretches: tuple[tuple[floa
     begins = run.since_start_s(pd.Series([load.started for load in loads], dtype="datetime64[ns]"))
     begins = begins - np.array([load.read_s or 0.0 for load in loads])
     ends = run.since_start_s(pd.Series([load.known_until for load in loads], dtype="datetime64[ns]"))
-    done = np.sort(run.since_start_s(run.prompts.loc[run.prompts["server"] == server, "done_at"].dropna()))
+    rows = run.prompts
+    ended = (rows["server"] == server) & rows["outcome"].isin(_ENDED)  # a deadline that passes is no work
+    done = np.sort(run.since_start_s(rows.loc[ended, "done_at"].dropna()))
     loading_s = stuck_s = 0.0
     for begin, end in stretches:
         overlap = float(np.clip(np.minimum(ends, end) - np.maximum(begins, begin), 0.0, None).sum())
         loading_s += min(overlap, end - begin)
-        ended = np.searchsorted(done, end) - np.searchsorted(done, begin)
-        if end - begin >= STUCK_S and not ended and overlap < (end - begin) / 2:
+        before, after = np.searchsorted(done, [begin, end])
+        since = done[before - 1] if before else begin
+        until = done[after] if after < done.size else np.inf
+        if before == after and until - since >= STUCK_S and overlap < (end - begin) / 2:
             stuck_s += end - begin
     return loading_s, stuck_s
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
 
-from comfysoak_analysis.findings.carried import between, carried, prompts_in_words
-from comfysoak_analysis.findings.evidence import counted
+from comfysoak_analysis.findings.carried import carried, prompts_in_words
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.told import Told
 from comfysoak_analysis.frames import Run
@@ -24,16 +24,14 @@ def _words(run: Run, rows: Told) -> str:
     """Whether the socket had been away, which explains it, or was open all the time, which does not."""
     prompts = rows.prompts
     in_gap = int(_in_gap(run, prompts).sum())
-    late = between(prompts["end_error_s"])
-    said = f"{prompts_in_words(rows)}, noticed up to {late} late." if late else f"{prompts_in_words(rows)}."
+    late_s = float(prompts["end_error_s"].max())
+    late = "" if math.isnan(late_s) else f", noticed at most {late_s:.1f} s late"
+    said = f"{prompts_in_words(rows)}{late}."
     open_all = len(prompts) - in_gap
     if in_gap:
-        said += f" {counted(in_gap, 'time')} its socket had been dropped meanwhile."
+        said += f" Of {in_gap:,} the socket had been dropped meanwhile."
     if open_all:
-        said += (
-            f" {counted(open_all, 'time')} the socket was open throughout: the server or a proxy did not pass the "
-            "message on."
-        )
+        said += f" Of {open_all:,} the socket was open throughout: the server or a proxy did not pass the message on."
     return said
 
 

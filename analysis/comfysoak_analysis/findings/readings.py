@@ -38,8 +38,8 @@ class Stretch:
     ended_ns: int
     readings: int = 1
     answered_ns: int = 0  # of it, the time over which the server answered
-    waiting_first: int = 0
     waiting_last: int = 0
+    waiting_most: int = 0
     is_last: bool = True  # nothing else was seen to run afterwards
 
 
@@ -104,11 +104,12 @@ class Watch:
             return
         if now is None:
             begun = int(rows.at[first])
-            now = self._now = Stretch(self.server, prompt_id, begun, begun, 0, 0, int(rows.pending[first]))
+            now = self._now = Stretch(self.server, prompt_id, begun, begun, 0)
             steps = steps[1:]  # the first one leads to its beginning
         now.answered_ns += int(steps.sum())
         now.readings += len(where)
         now.ended_ns, now.waiting_last = int(rows.at[last]), int(rows.pending[last])
+        now.waiting_most = max(now.waiting_most, int(rows.pending[where].max()))
 
     def close(self, *, is_last: bool) -> None:
         """What ran is over, or the recording is."""

@@ -58,8 +58,8 @@ class Stuck:
     workflow: str | None = None
     node: str | None = None  # class and id of the one that stands
     longest_s: float | None = None  # that its workflow ever took
-    waiting_first: int = 0
     waiting_last: int = 0
+    waiting_most: int = 0
     line: str = ""  # what the server's log said
 
     @property
@@ -120,7 +120,7 @@ def _judged(run: Run, states: GpuStates, watch: Watch, stretch: Stretch) -> Stuc
         code, stretch.server, pd.Timestamp(stretch.began_ns), pd.Timestamp(stretch.ended_ns),
         certainty, use, ratio,
         prompt_id=stretch.prompt_id, workflow=None if prompt is None else str(prompt["workflow"]), node=node,
-        longest_s=longest_s, waiting_first=stretch.waiting_first, waiting_last=stretch.waiting_last, line=line,
+        longest_s=longest_s, waiting_last=stretch.waiting_last, waiting_most=stretch.waiting_most, line=line,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
-BUSY = 0.5  # utilisation
+BUSY, BUSY_BY_CAP = 0.2, 0.5  # utilisation; clocks fall by themselves when there is nothing to do
 FALLEN, FALLEN_BY_CAP = 0.95, 0.9  # of the clock it runs at when busy and not held down
 COUNTED = 0.1  # of the time, by the driver's counters of throttled time
 LEAST_S, LEAST_SHARE = 10.0, 0.01  # of the time it was busy
@@ -118,7 +118,7 @@ def _slowed(
         return None
     clock, grid = clock[places], track[_CLOCK].grid
     lasted = _lasted_s(places, grid.width_s)
-    busy = ~(use[places] < BUSY)  # unknown: whatever the clocks say
+    busy, full = (~(use[places] < least) for least in (BUSY, BUSY_BY_CAP))  # unknown: whatever the clocks say
     set_ = {name: np.nan_to_num(flag.mean[places]) >= 0.5 for name, flag in reasons.items()}
     hard = _any(set_, _HARD, places.size) | (_growth(track[_BY_HEAT].mean[places]) > COUNTED * lasted)
     cap = _any(set_, (_CAP,), places.size) | (_growth(track[_BY_POWER].mean[places]) > COUNTED * lasted)
@@ -127,7 +127,7 @@ def _slowed(
     known = highest[np.isfinite(highest)]
     usual = own if np.isfinite(own) else float(known.max()) if known.size else float("nan")
     with np.errstate(invalid="ignore"):
-        by_hard, by_cap = busy & hard & (clock < FALLEN * usual), busy & cap & ~hard & (clock < FALLEN_BY_CAP * own)
+        by_hard, by_cap = busy & hard & (clock < FALLEN * usual), full & cap & ~hard & (clock < FALLEN_BY_CAP * own)
     busy_s = float(lasted[busy].sum())
     for held, is_cap in ((by_hard, False), (by_cap, True)):
         slowed_s = float(lasted[held].sum())

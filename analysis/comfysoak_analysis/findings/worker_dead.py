@@ -26,13 +26,13 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
 def _words(run: Run, one: Stuck) -> str:
     """How it showed, which prompt it died of, and what was the last thing the server did."""
     if one.prompt_id is None:
-        said = f"no prompt ran for {one.lasted_s:.0f} s while up to {max(one.waiting_first, one.waiting_last):,} waited"
+        said = f"no prompt ran for {one.lasted_s:.0f} s while up to {one.waiting_most:,} waited"
         said = f"{said}, and HTTP answered" if one.lasted_s else "its worker thread died"
     else:
         of = f" of {bounded(one.workflow, 60)}" if one.workflow else ""
         said = (
             f"prompt {bounded(one.prompt_id, 40)}{of} was the running one for {one.lasted_s:.0f} s and none of its "
-            f"nodes began; HTTP answered, and the queue went from {one.waiting_first:,} to {one.waiting_last:,} waiting"
+            f"nodes began; HTTP answered, and up to {one.waiting_most:,} waited"
         )
     log = f" Its log: “{bounded(one.line, 160)}”." if one.line else ""
     return f"{said}; {gpu_words(one)}.{log}{_before(run, one)}"
