@@ -1,23 +1,26 @@
 """How often servers stopped working, and how long until they worked again.
 
 A failure is a stretch in which a server did nothing right: prompts that failed one after the other, or ended because
-it went away, count as one, up to the next success. What its user or its sender did (a broken workflow, patience that
-ended, an interrupt) is none. Rates come with an exact interval: no failure in 576 GPU-hours shows at most one in 192.
+it went away, count as one, up to the next success; so does a server that was away while it had no prompt. What its user
+or its sender did (a broken workflow, patience that ended, an interrupt) is none. Rates come with an exact interval: no
+failure in 576 GPU-hours shows at most one in 192.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.efficiency import gpus_in_use
+from comfysoak_analysis.findings.told import event_rows
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import measured_s
 from comfysoak_analysis.statistics.rates import rate_at_most, rate_interval
+from comfysoak_core.codes import Code
 from comfysoak_core.rows import Outcome
 
 BROKE = tuple(
@@ -70,7 +73,8 @@ def _once_in(rate: float) -> str:
     return f"{PER_HOURS / rate:,.3g}" if rate > 0 else "any number"
 
 
-_OF_FAILURES = ["outcome", "ok", "code", "done_at"]
+_OF_FAILURES = ["outcome", "ok", "started_at", "done_at"]
+_AWAY = (Code.SERVER_DOWN.value, Code.SERVER_RESTARTED.value)
 
 
 def reliability(run: Run, servers: Collection[str] | None = None) -> Reliability:
@@ -80,9 +84,7 @@ def reliability(run: Run, servers: Collection[str] | None = None) -> Reliability
     failures = tuple(
         one
         for server in sorted(prompts["server"].dropna().unique())
-        for one in failures_of(
-            str(server), prompts.loc[chosen & (prompts["server"] == server).to_numpy(), _OF_FAILURES]
-        )
+        for one in _of_server(run, str(server), chosen & (prompts["server"] == server).to_numpy())
     )
     gpus = gpus_in_use(run, servers)
     gpu_hours = gpus * measured_s(prompts, chosen) / 3600
@@ -95,16 +97,48 @@ def reliability(run: Run, servers: Collection[str] | None = None) -> Reliability
     return Reliability(failures, gpus, gpu_hours, len(failures) / exposure, interval.low, interval.high)
 
 
-def failures_of(server: str, prompts: pd.DataFrame) -> Iterator[Failure]:
-    """The failures of one server by its measured prompts: each from a broken prompt to the next success."""
+def _of_server(run: Run, server: str, chosen: np.ndarray) -> Iterator[Failure]:
+    rows = run.prompts.loc[chosen, _OF_FAILURES]
+    return failures_of(server, rows, _away(run, server, rows["done_at"]))
+
+
+def failures_of(server: str, prompts: pd.DataFrame, away: Sequence[pd.Timestamp] = ()) -> Iterator[Failure]:
+    """The failures of one server: each from a broken prompt, or a moment at which it was away, to the next success.
+
+    That success began afterwards: one that was done already, and only fetched later, is no sign of recovery.
+    """
     broke = (prompts["outcome"].isin(BROKE) & ~prompts["ok"]).to_numpy(dtype=bool)
     worked = ((prompts["outcome"] == Outcome.SUCCESS.value) & prompts["ok"]).to_numpy(dtype=bool)
-    done = prompts["done_at"].to_numpy().astype("datetime64[ns]")
-    order = np.argsort(done, kind="stable")
-    order = order[(broke | worked)[order] & ~np.isnat(done[order])]
-    bad = broke[order]
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], bad.astype(np.int8), [0]))))
-    for first, after in zip(edges[::2], edges[1::2], strict=True):
-        began = done[order[first]]
-        back = (done[order[after]] - began) / np.timedelta64(1, "s") if after < len(order) else None
-        yield Failure(server, pd.Timestamp(began), int(after - first), None if back is None else float(back))
+    done, started = (prompts[name].to_numpy().astype("datetime64[ns]") for name in ("done_at", "started_at"))
+    told = (broke | worked) & ~np.isnat(done)
+    moments = np.array([at.to_datetime64() for at in away], dtype="datetime64[ns]")
+    done, started = np.concatenate((done[told], moments)), np.concatenate((started[told], moments))
+    bad = np.concatenate((broke[told], np.ones(moments.size, dtype=bool)))
+    counts = np.arange(bad.size) < bad.size - moments.size  # what is a prompt
+    order = np.lexsort((~bad, done))
+    done, started, bad, counts = (values[order] for values in (done, started, bad, counts))
+    started = np.where(np.isnat(started), done, started)
+    starts, ends, good = np.flatnonzero(bad), np.cumsum(bad & counts), np.flatnonzero(~bad)
+    first = int(starts[0]) if starts.size else bad.size
+    while first < bad.size:
+        after = _recovered(started, good, first)
+        prompts_lost = int(ends[min(after, bad.size) - 1] - ends[first] + counts[first])
+        back = float((done[after] - done[first]) / np.timedelta64(1, "s")) if after < bad.size else None
+        yield Failure(server, pd.Timestamp(done[first]), prompts_lost, back)
+        following = np.searchsorted(starts, after)
+        first = int(starts[following]) if following < starts.size else bad.size
+
+
+def _recovered(started: np.ndarray, good: np.ndarray, first: int) -> int:
+    """The place of the first success after `first` that began later than what failed; the size where there is none."""
+    for place in good[np.searchsorted(good, first) :]:
+        if started[place] > started[first]:
+            return int(place)
+    return int(started.size)
+
+
+def _away(run: Run, server: str, times: pd.Series) -> list[pd.Timestamp]:
+    """When it refused connections or had restarted, and was not meant to, in the time that is measured."""
+    rows = event_rows(run)
+    rows = rows[rows["code"].isin(_AWAY) & (rows["server"] == server)]
+    return list(rows.loc[rows["moment"].between(times.min(), times.max()), "moment"])
