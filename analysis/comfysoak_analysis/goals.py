@@ -2,8 +2,8 @@
 
 A goal on a share of prompts, or on a percentile (which is one: `p95 < 30 s` says that less than 5 % took 30 s or
 more), is decided by exact binomial bounds, a goal on a rate of failures or on a leak by its interval: too little is no
-proof of anything. Maxima, counts, throughput and GPU figures state what was seen in this run, and are compared as they
-are.
+proof of anything. Prompts that were slow one after the other count for fewer than they are. Maxima, counts, throughput
+and GPU figures state what was seen in this run, and are compared as they are.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measuring import Evidence, Measured, measure, share_of, times_of
+from comfysoak_analysis.statistics.series import cases_alike
 from comfysoak_analysis.verdict import GoalResult, Standing
 from comfysoak_core.scenario.goals import DEFAULT_GOALS, By, Goal, parse_goal, unknown_names
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+SURELY_TOGETHER = 0.8  # of the prompts count: fewer is told
 _FORESEEN = {Side.BELOW: Standing.MET, Side.ABOVE: Standing.MISSED, Side.UNKNOWN: Standing.UNDECIDED}
 
 
@@ -43,7 +45,7 @@ def evaluate(
 
     `unlikely`: how rarely data like these may come of a share on the other side of the limit.
     """
-    evidence = Evidence(run, findings, states)
+    evidence = Evidence(run, findings, states, unlikely=unlikely)
     return tuple(_evaluate(text, evidence, unlikely) for text in (goals_of(run) if goals is None else goals))
 
 
@@ -81,7 +83,8 @@ def _by_interval(goal: Goal, measured: Measured) -> GoalResult:
     ends = (goal.holds(measured.low), goal.holds(measured.high))
     if all(ends):
         return _result(goal, measured, Standing.MET)
-    if not any(ends):
+    within = measured.low <= goal.value <= measured.high
+    if not any(ends) and not (goal.comparison == "=" and within):
         return _result(goal, measured, Standing.MISSED)
     low, high = (goal.unit.show(end) for end in (measured.low, measured.high))
     reason = f"too little to tell: it lies between {low} and {high}; a longer run would"
@@ -110,10 +113,12 @@ _SIGNS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "=": "="}
 def _too_few(answer: Answer, cases: int) -> str:
     if answer.side is not Side.UNKNOWN:
         return ""
+    together = f" (slow ones came together: they count as {answer.independent:,.0f})"
+    counted = together if answer.independent < SURELY_TOGETHER * cases else ""
     if answer.more_cases is None:
-        return f"too close to the limit to tell with {cases:,} prompts"
+        return f"too close to the limit to tell with {cases:,} prompts{counted}"
     were = "was" if cases == 1 else "were"
-    return f"too few prompts to tell: {cases:,} {were} measured, about {answer.more_cases:,} more would"
+    return f"too few prompts to tell: {cases:,} {were} measured, about {answer.more_cases:,} more would{counted}"
 
 
 def _bounded(goal: Goal, evidence: Evidence, unlikely: float) -> Answer | None:
@@ -124,5 +129,6 @@ def _bounded(goal: Goal, evidence: Evidence, unlikely: float) -> Answer | None:
     if len(parts) == 3 and parts[0] == "prompts" and parts[2] in _PERCENTILES:
         values = times_of(evidence, parts[1]).dropna().to_numpy(dtype=float)
         over = values >= goal.value if goal.comparison == "<" else values > goal.value
-        return side_of(int(np.count_nonzero(over)), int(values.size), 1 - _PERCENTILES[parts[2]], unlikely)
+        share = 1 - _PERCENTILES[parts[2]]
+        return side_of(int(np.count_nonzero(over)), int(values.size), share, unlikely, cases_alike(over))
     return None

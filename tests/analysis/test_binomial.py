@@ -62,3 +62,13 @@ def test_how_many_more_is_right(hits: int, cases: int, limit: float) -> None:
 def test_at_the_limit_no_number_is_enough() -> None:
     """A share that is the limit cannot be told from it."""
     assert side_of(10, 1000, 0.01).more_cases is None
+
+
+def test_cases_that_are_alike_count_for_fewer() -> None:
+    """As many of as few decide nothing; of whole cases nothing changes."""
+    assert side_of(8, 100, 0.04).side is Side.ABOVE
+    assert side_of(80, 1000, 0.04, alike=50).side is Side.UNKNOWN
+    assert side_of(80, 1000, 0.04, alike=10).side is Side.ABOVE
+    more = side_of(80, 1000, 0.04, alike=50).more_cases
+    assert more is not None
+    assert side_of(round(0.08 * (1000 + more)), 1000 + more, 0.04, alike=50).side is Side.ABOVE

@@ -11,12 +11,14 @@ import pytest
 
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.efficiency import efficiency
+from comfysoak_analysis.findings.rising import Series
 from comfysoak_analysis.goals import evaluate
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.measuring import Evidence, measure
+from comfysoak_analysis.measuring import Evidence, measure, steepest
 from comfysoak_analysis.model_states import model_states
 from comfysoak_analysis.reliability import failures_of, reliability
 from comfysoak_analysis.report import documents
+from comfysoak_analysis.statistics.rates import rate_interval
 from comfysoak_analysis.verdict import Standing
 from comfysoak_core.scenario.goals import By
 from tests.analysis.planted import SERVER, plant
@@ -83,6 +85,7 @@ def test_failures_in_a_row_are_one_failure_with_its_recovery() -> None:
         {
             "outcome": outcomes,
             "ok": [outcome == "success" for outcome in outcomes],
+            "started_at": pd.to_datetime(np.arange(len(outcomes)) * 10**9 - 10**8),
             "done_at": pd.to_datetime(np.arange(len(outcomes)) * 10**9),
         }
     )
@@ -110,6 +113,39 @@ def test_no_failure_is_no_proof_of_none(directory: Path) -> None:
     (result,) = evaluate(run, (), ["reliability.per_1000_gpu_hours < 5"])
     assert result.standing is Standing.UNDECIDED
     assert "it lies between 0 and" in result.reason
+
+
+def test_a_goal_on_a_rate_is_missed_by_its_interval_and_later_while_the_run_goes_on(directory: Path) -> None:
+    """Of four failures in a minute one end of 95 % is above the limit; that of looks again and again is not."""
+    run = open_run(plant(directory, node_error_at_s=(20.0, 28.0, 36.0, 44.0)))
+    found = reliability(run)
+    surer = rate_interval(len(found.failures), found.gpu_hours / 1000, 0.999)
+    between = (found.low + surer.low) / 2
+    goal = [f"reliability.per_1000_gpu_hours < {between:.0f}"]
+    assert evaluate(run, (), goal)[0].standing is Standing.MISSED
+    assert evaluate(run, (), goal, unlikely=0.001)[0].standing is Standing.UNDECIDED
+
+
+def test_a_rate_that_may_be_the_one_asked_for_is_not_missed(directory: Path) -> None:
+    """Its interval holds the number; that neither end is exactly it says nothing."""
+    run = open_run(plant(directory, node_error_at_s=(30.0,)))
+    rate = round(reliability(run).rate)
+    asked = evaluate(run, (), [f"reliability.per_1000_gpu_hours = {rate}", "reliability.per_1000_gpu_hours = 0"])
+    assert [one.standing for one in asked] == [Standing.UNDECIDED, Standing.MISSED]
+
+
+def test_the_steepest_of_several_is_as_unsure_as_any_that_may_be_it() -> None:
+    """A GPU whose memory is well known is no proof that another, that swings, does not leak."""
+    seconds = np.arange(0.0, 7200.0, 10.0)
+    noise = np.random.default_rng(3).normal(size=seconds.size)
+    known = Series("known", seconds, 100 + 1e-4 * seconds + 0.001 * noise)
+    swings = Series("swings", seconds, 100 + 50 * np.sin(seconds / 2000.0))
+    alone, both = (steepest(chosen, "", 0.05) for chosen in ([known], [known, swings]))
+    assert alone.high == pytest.approx(0.36, rel=0.01)
+    assert both.high > 10
+    assert both.low <= both.value <= both.high
+    again = steepest([known] * 8, "", 0.05)
+    assert again.low < alone.low < again.value == alone.value
 
 
 def test_energy_is_that_of_the_gpus_in_use(story: Run) -> None:

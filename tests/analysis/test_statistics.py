@@ -8,10 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from comfysoak_analysis.binomial import Side, side_of
 from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.statistics.change import change
 from comfysoak_analysis.statistics.rates import quantile_interval, rate_at_most, rate_interval
 from comfysoak_analysis.statistics.scalability import scalability
+from comfysoak_analysis.statistics.series import cases_alike
 from comfysoak_analysis.statistics.steady import steady_from
 from comfysoak_analysis.statistics.together import lagged, lift
 from comfysoak_analysis.statistics.trend import trend
@@ -314,3 +316,47 @@ def test_no_knee_is_told_where_steps_do_not_reach_it() -> None:
     assert level.peak == 10
     assert scalability(LOADS[:3], GIVEN[:3]) is None
     assert scalability(LOADS, np.zeros(9)) is None
+
+
+def test_prompts_that_wait_in_one_queue_count_for_fewer_than_they_are() -> None:
+    """A p95 at its limit is missed in few runs: by a plain binomial it is in over a fifth of them."""
+    drawn = np.random.default_rng(5)
+    limit_s, runs, size = 6.33, 120, 1000
+    missed, plainly = 0, 0
+    for _ in range(runs):
+        over = _queued_s(drawn, size) >= limit_s
+        hits, share = int(over.sum()), 0.05
+        missed += side_of(hits, size, share, alike=cases_alike(over)).side is Side.ABOVE
+        plainly += side_of(hits, size, share).side is Side.ABOVE
+    assert plainly >= 0.2 * runs
+    assert missed <= 0.06 * runs
+
+
+def _queued_s(drawn: np.random.Generator, size: int) -> np.ndarray:
+    """Latencies at one server that is busy for 0.7 of the time, by Lindley's recursion; p95 is 6.33 s."""
+    service_s, between_s = drawn.gamma(4.0, 0.25, size + 300), drawn.exponential(1 / 0.7, size + 300)
+    sums = np.concatenate(([0.0], np.cumsum(service_s[:-1] - between_s[1:])))
+    waits_s = sums - np.minimum.accumulate(sums)
+    return np.asarray((waits_s + service_s)[300:])
+
+
+def test_independent_prompts_count_in_full_and_queues_never_for_nothing() -> None:
+    """Draws count as what they are, or nearly; one long slow stretch still counts as 20."""
+    drawn = np.random.default_rng(6)
+    alike = [cases_alike(drawn.random(size) < share) for size in (60, 400, 20_000) for share in (0.05, 0.5)]
+    assert max(alike) < 1.5
+    assert cases_alike(np.zeros(500, dtype=bool)) == cases_alike(np.ones(500, dtype=bool)) == 1
+    assert cases_alike(np.zeros(0, dtype=bool)) == cases_alike(np.array([True])) == 1
+    assert cases_alike(np.arange(5_000) > 2_500) == 250
+
+
+def test_an_interval_of_a_slope_can_be_surer() -> None:
+    """What is asked again and again needs a wider one."""
+    drawn = np.random.default_rng(7)
+    seconds = np.arange(200.0)
+    values = 0.1 * seconds + drawn.normal(size=200)
+    usual, surer = trend(seconds, values), trend(seconds, values, confidence=0.999)
+    assert usual is not None
+    assert surer is not None
+    assert surer.low_per_s < usual.low_per_s < usual.slope_per_s < usual.high_per_s < surer.high_per_s
+    assert surer.slope_per_s == usual.slope_per_s

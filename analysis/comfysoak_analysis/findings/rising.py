@@ -80,11 +80,13 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     return found
 
 
-def slope_of(series: Series) -> Trend | None:
+def slope_of(series: Series, confidence: float = 0.95) -> Trend | None:
     """How fast it moves, within strata and after its start, whether or not it rises."""
     known = np.flatnonzero(np.isfinite(series.values))
     strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
-    return trend(series.seconds[known], series.values[known], strata, skip=SKIPPED) if known.size >= FEWEST else None
+    if known.size < FEWEST:
+        return None
+    return trend(series.seconds[known], series.values[known], strata, skip=SKIPPED, confidence=confidence)
 
 
 def _chance(slope: Trend, seconds: Floats, values: Floats, *, independent: bool) -> float:

@@ -19,7 +19,10 @@ FEWEST_POINTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The slope within strata with its 95 % interval, in units of the values a second; `p` is two-sided."""
+    """The slope within strata with its interval (95 % if not asked otherwise), in units of the values a second.
+
+    `p` is two-sided.
+    """
 
     slope_per_s: float
     low_per_s: float
@@ -38,14 +41,16 @@ def trend(
     strata: Sequence[Hashable] | np.ndarray | None = None,
     *,
     skip: float = 0.0,
+    confidence: float = 0.95,
 ) -> Trend | None:
     """The trend of `values` at `seconds`; None with fewer than 6 points that have another one in their stratum.
 
     `values` are means of buckets, or settled levels; NaN is left out. `strata` has a label for each point (such as the
     set of loaded models): only points of one label are compared. `skip` is the share of the time left out at the
-    start. Neighbours of one stratum are averaged to at most 500 points in all. `p` allows for autocorrelation: the
-    variance of Kendall's S grows by the sum of the residuals' autocorrelations (as Hamed and Rao's, 1998, but on
-    residuals of the slope and to the first that is not positive), and S is held against Student's t.
+    start, `confidence` that of the slope's interval. Neighbours of one stratum are averaged to at most 500 points in
+    all. `p` allows for autocorrelation: the variance of Kendall's S grows by the sum of the residuals' autocorrelations
+    (as Hamed and Rao's, 1998, but on residuals of the slope and to the first that is not positive), and S is held
+    against Student's t.
     """
     points = _points(np.asarray(seconds, dtype=float), np.asarray(values, dtype=float), strata, skip)
     if sum(times.size for times, _ in points) < FEWEST_POINTS:
@@ -59,7 +64,7 @@ def trend(
     memory = _memory(points, slope)
     spread = float(np.sqrt(variance * memory))
     count = sum(times.size for times, _ in points)
-    reach = _student_95(count / memory - 2) * spread / 2
+    reach = _student(confidence, count / memory - 2) * spread / 2
     low, high = (int(np.clip(round(slopes.size / 2 + side * reach), 0, slopes.size - 1)) for side in (-1.0, 1.0))
     return Trend(slope, float(slopes[low]), float(slopes[high]), _p(s, spread, count / memory - 2), count)
 
@@ -121,7 +126,7 @@ def _p(s: float, spread: float, freedom: float) -> float:
     return float(min(2 * stdtr(max(freedom, 1.0), -max(abs(s) - 1, 0.0) / spread), 1.0))
 
 
-def _student_95(freedom: float) -> float:
+def _student(confidence: float, freedom: float) -> float:
     from scipy.special import stdtrit  # as above
 
-    return float(stdtrit(max(freedom, 1.0), 0.975))
+    return float(stdtrit(max(freedom, 1.0), (1 + confidence) / 2))
