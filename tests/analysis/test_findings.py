@@ -127,7 +127,7 @@ def test_a_restart_that_two_saw_is_one_restart(directory: Path) -> None:
         for at_s, source, detail in (
             (3, "sampler", "it refused connections and then answered again"),
             (5, "load-0", "queue numbers began again"),
-            (40, "load-0", "queue numbers began again"),
+            (25, "load-0", "queue numbers began again"),
         )
     ]  # fmt: skip
     finding = with_rows(directory, *rows)["SERVER_RESTARTED"]
