@@ -175,7 +175,7 @@ def _row(one: Measure, run: Run, found: Sequence[Pair]) -> Row:
 
 
 def _value(one: Measure, run: Run, block: pd.DataFrame) -> float:
-    return float(measure(one.base, _OfBlock(run, (), None, dict(one.filters), block)).value)
+    return float(measure(one.base, _OfBlock(run, (), None, dict(one.filters), block=block)).value)
 
 
 def _effect(one: Measure, old: Sequence[float], new: Sequence[float]) -> Effect:
