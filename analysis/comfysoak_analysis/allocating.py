@@ -7,7 +7,7 @@ import ctypes
 import pyarrow as pa
 
 _MMAP_THRESHOLD = -3  # of mallopt (malloc.h of glibc)
-_LARGE_BYTES = 1 << 16
+_LARGE_BYTES = 8 << 20
 
 
 def trim() -> None:
