@@ -17,7 +17,14 @@ from enum import StrEnum
 
 from comfysoak_core.codes import Code
 from comfysoak_core.scenario.frozen import Frozen
-from comfysoak_core.scenario.quantities import format_duration, format_size, parse_duration, parse_ratio, parse_size
+from comfysoak_core.scenario.quantities import (
+    format_duration,
+    format_ratio,
+    format_size,
+    parse_duration,
+    parse_ratio,
+    parse_size,
+)
 
 DEFAULT_GOALS = ("prompts.failed < 1%", "findings.critical = 0")
 
@@ -58,14 +65,14 @@ class Unit(StrEnum):
     def show(self, value: float) -> str:
         """`value` for a reader."""
         if self is Unit.RATIO:
-            return f"{value * 100:.3g} %"
+            return format_ratio(value)
         if self is Unit.SECONDS:
             return format_duration(value)
         if self is Unit.BYTES:
             return format_size(value)
         if self is Unit.BYTES_PER_HOUR:
             return f"{'-' if value < 0 else ''}{format_size(abs(value))}/h"
-        return f"{value:.4g}{_SHOWN.get(self, '')}"
+        return f"{value:{',.0f' if abs(value) >= 1000 else '.4g'}}{_SHOWN.get(self, '')}"
 
 
 _SHOWN = {

@@ -90,6 +90,13 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def format_ratio(ratio: float) -> str:
+    """`ratio` in percent: 44.9 %, of less than one percent two digits (0.0064 %)."""
+    if 0 < ratio < 1e-6:
+        return "< 0.0001 %"
+    return f"{ratio * 100:.2g} %" if abs(ratio) < 0.01 else f"{ratio * 100:.3g} %"
+
+
 def format_size(size_bytes: float) -> str:
     """`size_bytes` as a person would write them: 512 B, 1.5 MiB, 24 GiB."""
     size = float(size_bytes)

@@ -63,6 +63,16 @@ def test_only_groups_with_such_rows_are_read(long: Path, monkeypatch: pytest.Mon
     assert read == [1, 2]
 
 
+def test_a_file_of_an_older_version_lacks_columns_and_is_read(long: Path) -> None:
+    """Text columns that came later are null, whichever way the rows are read."""
+    for path in (long / "tables" / "host").iterdir():
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["missing"]), path)
+    pieces = list(Recording.open(long).reader("host").pieces(("host", "missing")))
+    assert sum(len(piece) for piece in pieces) == 2000
+    assert {name for piece in pieces for name in piece["missing"].to_pylist()} == {None}
+
+
 def test_rows_still_in_the_journal_are_found_too(long: Path) -> None:
     """Of a run in progress the last minutes are there and nowhere else."""
     journal = Journal(long / "journal", host="h", process="p", clock=ManualClock(0))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from comfysoak_core.scenario.quantities import (
     format_duration,
+    format_ratio,
     format_size,
     parse_duration,
     parse_rate,
@@ -78,6 +79,15 @@ def test_ratios() -> None:
 def test_every_duration_can_be_written(seconds: float) -> None:
     """Any duration has words for a reader, with a unit."""
     assert format_duration(seconds)[-1] in "snh"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "written"),
+    [(0, "0 %"), (0.0000642, "0.0064 %"), (0.0118, "1.18 %"), (0.4491, "44.9 %"), (1, "100 %"), (1e-12, "< 0.0001 %")],
+)
+def test_written_shares(ratio: float, written: str) -> None:
+    """A share has the digits a reader needs, and never an exponent."""
+    assert format_ratio(ratio) == written
 
 
 def test_written_sizes() -> None:
