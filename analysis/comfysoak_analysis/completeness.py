@@ -8,7 +8,7 @@ stayed somewhere that is not the server's queue.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,18 +74,30 @@ def explained(run: Run) -> tuple[Explained, ...]:
 
 
 def completeness_doubts(run: Run) -> Iterator[Doubt]:
-    """Servers whose queue our prompts do not explain, or more than explain."""
-    for one in explained(run):
-        if one.is_complete:
-            continue
-        at = f"At {bounded(one.server, 80)} the prompts of this run make up {one.words}"
-        if one.high < LEAST_RATIO:
-            what = f"{at}: the rest was somebody else's, or is missing in the recording."
-            remedy = "See to it that nobody else sends prompts there during a run; else look for lost workers or rows."
-        else:
-            what = f"{at}: ours stayed somewhere that is not the server's queue, or their ends were learnt late."
-            remedy = "Look for what stands in front of the server (a gateway, a proxy), and at the generator's lag."
+    """Servers whose queue our prompts do not explain, or more than explain: one doubt for each, of all such servers."""
+    found = explained(run)
+    less = [one for one in found if one.high < LEAST_RATIO]
+    more = [one for one in found if one.low > MOST_RATIO]
+    if less:
+        what = f"{_at(less, len(found))}: the rest was somebody else's, or is missing in the recording."
+        remedy = "See to it that nobody else sends prompts there during a run; else look for lost workers or rows."
         yield Doubt("completeness", Weight.CAUTION, what, remedy)
+    if more:
+        why = "ours stayed somewhere that is not the server's queue, or their ends were learnt late"
+        what = f"{_at(more, len(found))}: {why}."
+        remedy = "Look for what stands in front of the server (a gateway, a proxy), and at the generator's lag."
+        yield Doubt("completeness", Weight.CAUTION, what, remedy)
+
+
+def _at(doubted: Sequence[Explained], servers: int) -> str:
+    """Where, and how far off; of several the one that is furthest off."""
+    worst = max(doubted, key=lambda one: abs(math.log(max(one.ratio, 1e-9))))
+    if len(doubted) == 1:
+        return f"At {bounded(worst.server, 80)} the prompts of this run make up {worst.words}"
+    return (
+        f"At {len(doubted):,} of {servers:,} servers the prompts of this run do not make up the queue that was read. "
+        f"Furthest off is {bounded(worst.server, 80)}, where they are {worst.words}"
+    )
 
 
 def _explained(run: Run, server: str, prompts: pd.DataFrame, told: Floats, grid: Grid) -> Explained | None:

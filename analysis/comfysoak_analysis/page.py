@@ -15,10 +15,9 @@ from markupsafe import Markup
 
 from comfysoak_analysis.figures import in_words
 from comfysoak_analysis.text import bounded, for_page, for_script
-from comfysoak_analysis.tiles import number_text, seconds_text
+from comfysoak_analysis.tiles import number_text, seconds_text, share_text, size_text
 from comfysoak_analysis.view import View
 from comfysoak_core.comfyui.vary import Range
-from comfysoak_core.scenario.quantities import format_size
 from comfysoak_core.scenario.workload import Workload
 
 _HERE = Path(__file__).parent
@@ -65,8 +64,8 @@ def _environment() -> Environment:
         "unescape": html.unescape,  # chart labels are escaped for plotly; here autoescape does it
         "seconds": seconds_text,
         "number": number_text,
-        "share": _share,
-        "size": _size,
+        "share": share_text,
+        "size": size_text,
         "varied": _varied,
         "sentence": in_words.sentence,
         "rows": in_words.table,
@@ -119,14 +118,6 @@ def _data(view: View) -> dict[str, Any]:
         ],
         "charts": [{**chart.to_dict(), "legend": [name for name, _, _ in chart.legend]} for chart in charts],
     }
-
-
-def _share(value: float) -> str:
-    return "—" if math.isnan(value) else f"{value * 100:.3g} %"
-
-
-def _size(value: float) -> str:
-    return "—" if math.isnan(value) else format_size(value)
 
 
 def _varied(workload: Workload) -> str:

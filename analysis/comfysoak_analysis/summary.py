@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from comfysoak_analysis import measures, watched
@@ -13,9 +12,8 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import model_loads
 from comfysoak_analysis.model_loads.table import figures_by_model
 from comfysoak_analysis.text import for_markdown as md
-from comfysoak_analysis.tiles import number_text, seconds_text
+from comfysoak_analysis.tiles import number_text, seconds_text, share_text, size_text
 from comfysoak_analysis.verdict import Conclusion, Standing, Verdict, Weight
-from comfysoak_core.scenario.quantities import format_size
 
 _MARKS = {
     Conclusion.PASSED: "✅",
@@ -75,19 +73,19 @@ def _figure(group: measures.Group) -> tuple[str, ...]:
 def _watched(run: Run) -> Iterator[str]:
     """A table for each kind of thing that was watched."""
     of_gpus = [
-        (md(one.label, 80), md(one.host, 60), _size(one.memory_max_bytes), _size(one.memory_total_bytes),
-         _share(one.utilisation_mean))
+        (md(one.label, 80), md(one.host, 60), size_text(one.memory_max_bytes), size_text(one.memory_total_bytes),
+         share_text(one.utilisation_mean))
         for one in measures.gpus(run)
     ]  # fmt: skip
     yield _table(("GPU", "Host", "VRAM peak", "of", "Utilisation mean"), of_gpus) if of_gpus else ""
     of_hosts = [
-        (md(one.host, 60), _share(one.cpu_mean), _share(one.cpu_most), _size(one.memory_most_bytes),
-         _size(one.memory_total_bytes))
+        (md(one.host, 60), share_text(one.cpu_mean), share_text(one.cpu_most), size_text(one.memory_most_bytes),
+         size_text(one.memory_total_bytes))
         for one in watched.hosts(run)
     ]  # fmt: skip
     yield _table(("Host", "CPU mean", "at most", "Memory peak", "of"), of_hosts) if of_hosts else ""
     of_processes = [
-        (md(f"{one.name} {one.pid}", 80), md(one.host, 60), number_text(one.cpu_mean), _size(one.memory_most_bytes))
+        (md(f"{one.name} {one.pid}", 80), md(one.host, 60), number_text(one.cpu_mean), size_text(one.memory_most_bytes))
         for one in watched.processes(run)[:MOST_FAILURES]
     ]
     yield _table(("Process", "Host", "Cores, mean", "Memory peak"), of_processes) if of_processes else ""
@@ -96,14 +94,6 @@ def _watched(run: Run) -> Iterator[str]:
         for one in figures_by_model(model_loads(run))[:MOST_FAILURES]
     ]
     yield _table(("Model", "Loads", "Moved, median"), of_models) if of_models else ""
-
-
-def _size(value: float) -> str:
-    return "—" if math.isnan(value) else format_size(value)
-
-
-def _share(value: float) -> str:
-    return "—" if math.isnan(value) else f"{value:.0%}"
 
 
 def _findings(verdict: Verdict) -> str:

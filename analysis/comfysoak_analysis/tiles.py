@@ -11,7 +11,7 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import GpuFigures
 from comfysoak_analysis.text import bounded
 from comfysoak_core.rows import Outcome
-from comfysoak_core.scenario.quantities import format_duration, format_size
+from comfysoak_core.scenario.quantities import format_duration, format_ratio, format_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,16 @@ def tiles(run: Run) -> Iterator[Tile]:
         return
     group, sockets, gpus = measures.whole(run), measures.sockets(run), measures.gpus(run)
     yield Tile("Prompts measured", f"{group.judged:,}", "", _left_out(run))
-    failed = "—" if math.isnan(group.failed_share) else f"{group.failed_share * 100:.3g}"
     yield Tile(
         "Failed",
-        failed,
-        "%" if group.judged else "",
+        *_in_two(share_text(group.failed_share)),
         f"{group.failed:,} of {group.judged:,}",
         "bad" if group.failed else "",
     )
     yield Tile("Throughput", number_text(group.per_minute), "/min", f"{group.succeeded:,} succeeded and did work")
     yield Tile(
         "Latency p95",
-        *_seconds(group.latency.p95),
+        *_in_two(seconds_text(group.latency.p95)),
         f"p50 {seconds_text(group.latency.p50)} · max {seconds_text(group.latency.max)}",
     )
     yield _memory_tile(gpus)
@@ -74,7 +72,7 @@ def _of_watching(run: Run) -> Iterator[Tile]:
         yield Tile("Queue at most", f"{int(waiting.max()):,}", "", f"{waiting.mean():.2g} on average")
     answers = run.server[["canary_answer_s", "queue_answer_s"]].max(axis=1).dropna()
     if len(answers):
-        yield Tile("Server answers", *_seconds(float(answers.quantile(0.99))), "p99 of what it was asked")
+        yield Tile("Server answers", *_in_two(seconds_text(float(answers.quantile(0.99)))), "p99 of what it was asked")
 
 
 def _left_out(run: Run) -> str:
@@ -109,10 +107,20 @@ def seconds_text(value: float) -> str:
     return "< 1 ms" if 0 < value < 0.001 else format_duration(value)
 
 
-def _seconds(value: float) -> tuple[str, str]:
-    """A duration as number and unit where it has one of each, for large type."""
-    number, _, unit = seconds_text(value).partition(" ")
-    return (number, unit) if " " not in unit else (f"{number} {unit}", "")
+def _in_two(text: str) -> tuple[str, str]:
+    """Number and unit where there is one of each, for large type."""
+    number, _, unit = text.rpartition(" ")
+    return (number, unit) if number and " " not in number.removeprefix("< ") else (text, "")
+
+
+def share_text(value: float) -> str:
+    """A share in percent, `—` for none."""
+    return "—" if math.isnan(value) else format_ratio(value)
+
+
+def size_text(value: float) -> str:
+    """Bytes for a reader, `—` for none."""
+    return "—" if math.isnan(value) else format_size(value)
 
 
 def number_text(value: float) -> str:

@@ -29,7 +29,7 @@ from comfysoak_analysis.resend import call
 from comfysoak_analysis.saturation import Saturation, saturation
 from comfysoak_analysis.subjects import Subject, subjects_of
 from comfysoak_analysis.text import bounded
-from comfysoak_analysis.tiles import Tile, tiles
+from comfysoak_analysis.tiles import Tile, number_text, tiles
 from comfysoak_analysis.verdict import Conclusion, Doubt, GoalResult, Verdict
 from comfysoak_analysis.watched import ContainerFigures, Happened, HostFigures, ProcessFigures
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
@@ -343,11 +343,12 @@ def _sockets(run: Run) -> str:
     found = measures.sockets(run)
     if not found.count:
         return "No socket was opened."
-    said = f"{found.opened:,} of {found.count:,} sockets opened, {found.socket_hours * 60:.3g} socket-minutes in all."
+    minutes = number_text(found.socket_hours * 60)
+    said = f"{found.opened:,} of {found.count:,} sockets opened, {minutes} socket-minutes in all."
     if not found.dropped:
         return said + " No socket was dropped."
     codes = ", ".join(f"{code} {count:,}" for code, count in found.by_code)
-    return f"{said} {found.dropped:,} dropped ({codes}): {found.drops_per_hour:.3g} an hour and socket."
+    return f"{said} {found.dropped:,} dropped ({codes}): {number_text(found.drops_per_hour)} an hour and socket."
 
 
 def _plan_text(run: Run) -> str:

@@ -50,6 +50,16 @@ def test_prompts_that_waited_elsewhere_are_a_doubt(directory: Path) -> None:
     assert "somewhere that is not the server's queue" in doubt.what
 
 
+def test_servers_alike_share_one_doubt(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight servers with one fault are one sentence, that names how many and the furthest off."""
+    (one,) = explained(open_run(served(directory, [replace(LOAD, of_queue=0.7)])))
+    several = tuple(replace(one, server=f"http://gpu-{n}:8188", ratio=1.3 + n / 100) for n in range(8))
+    monkeypatch.setattr("comfysoak_analysis.completeness.explained", lambda _: several)
+    (doubt,) = completeness_doubts(open_run(directory))
+    assert "At 8 of 8 servers" in doubt.what
+    assert "http://gpu-7:8188" in doubt.what
+
+
 def test_little_is_said_of_little(directory: Path, empty: Run, story: Run) -> None:
     """Fewer than 100 prompts, and none at all, say nothing."""
     assert explained(open_run(served(directory, [replace(LOAD, lasts_s=20, of_queue=2)]))) == ()
