@@ -24,6 +24,7 @@ from comfysoak_core.scenario.quantities import format_duration
 from comfysoak_core.scenario.stage import TRIAL, WARMUP, Stage
 
 PROMPTS_A_BUCKET, MOST_BUCKETS = 5, 400
+BROKEN = 0.05  # of the prompts before or after a warm-up: then that is none
 LONGEST_RATIO = 4.0  # of a prompt's latency to the median of its workflow: what hangs is no warm-up
 
 
@@ -103,7 +104,22 @@ def steady_state(prompts: pd.DataFrame, phases: Sequence[Stretch], plan: Plan | 
         steady_from(*_means(due_s, ratios, lasting_s, count)),
     ]
     declared = any(one.name == WARMUP and one.started_ns <= stretch.started_ns for one in phases)
-    return _joined([one for one in found if one is not None], stretch, lasting_s / count, declared=declared)
+    joined = _joined([one for one in found if one is not None], stretch, lasting_s / count, declared=declared)
+    return None if joined is not None and _broke(prompts, stretch, joined.warm_ns) else joined
+
+
+def _broke(prompts: pd.DataFrame, stretch: _Joined, warm_ns: int | None) -> bool:
+    """Whether what changed is how many fail: left out, that would hide the failures, or how well it had run before."""
+    if warm_ns is None:
+        return False
+    inside = (prompts["phase"] == stretch.name).to_numpy(dtype=bool) & prompts["intended"].to_numpy(dtype=bool)
+    failed = ~prompts["ok"].to_numpy(dtype=bool)
+    done = prompts["done_at"].to_numpy().astype("datetime64[ns]")
+    later = done >= np.datetime64(warm_ns, "ns")
+    less, more = sorted(
+        float(failed[inside & part].mean()) if (inside & part).any() else 0.0 for part in (~later, later)
+    )
+    return more > BROKEN and more > 2 * less
 
 
 def leave_out(prompts: pd.DataFrame, found: SteadyState | None) -> pd.DataFrame:

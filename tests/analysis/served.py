@@ -37,6 +37,7 @@ class Stretch:
     until_s: float | None = None
     phase: str = "load"
     of_queue: float = 1.0
+    fails: float = 0.0  # this share of the prompts
 
 
 def served(path: Path, stretches: Sequence[Stretch], *, seed: int = 1, stages: Sequence[Stage] = ()) -> Path:
@@ -64,7 +65,8 @@ def _prompts(stretch: Stretch, begin_s: float, drawn: np.random.Generator) -> di
     until = stretch.latency_s if stretch.until_s is None else stretch.until_s
     latency = (stretch.latency_s + (until - stretch.latency_s) * through) * drawn.lognormal(0, 0.15, count)
     due = np.maximum(ended - latency, 0.0)
-    return {"due": due, "ended": ended, "phase": np.full(count, stretch.phase, dtype=object)}
+    outcome = np.where(np.arange(count) % 100 < 100 * stretch.fails, "failed", "success").astype(object)
+    return {"due": due, "ended": ended, "phase": np.full(count, stretch.phase, dtype=object), "outcome": outcome}
 
 
 def _columns(prompts: dict[str, np.ndarray], drawn: np.random.Generator) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def _columns(prompts: dict[str, np.ndarray], drawn: np.random.Generator) -> dict
         "end_received_ns": ended,
         "fetched_ns": ended,
         "finished_ns": ended,
-        "outcome": "success",
+        "outcome": list(prompts["outcome"]),
         "role": "load",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,25 @@ def test_what_drifts_to_the_end_has_no_steady_state_and_loses_nothing(directory:
     assert not run.steady_state.is_steady
     assert run.steady_state.words.startswith("No steady state")
     assert measured_share(run) == 1
+
+
+GOOD, SLOW = Stretch(200, 4, 3, 1.3), Stretch(400, 4, 1, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("stretches", "told"),
+    [
+        ([GOOD, SLOW], True),
+        ([GOOD, replace(SLOW, fails=0.4)], False),  # it broke
+        ([replace(SLOW, lasts_s=200, fails=0.4), replace(GOOD, lasts_s=400)], False),  # it was mended
+    ],
+    ids=["slower", "broke", "mended"],
+)
+def test_failures_are_no_warm_up(directory: Path, stretches: list[Stretch], told: bool) -> None:
+    """Left out they would be hidden, or how well it had run before them."""
+    run = open_run(served(directory, stretches))
+    assert (run.steady_state is not None) == told
+    assert (measured_share(run) == 1) != told
 
 
 def test_a_ramp_has_no_warm_up(directory: Path) -> None:
