@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from comfysoak import comparing
 from comfysoak.main import run_command
 from comfysoak_analysis.report import build
 from comfysoak_core.recording.run_file import EndReason
@@ -32,6 +33,19 @@ def test_a_baseline_of_an_invalid_run_is_not_valid(tmp_path: Path, capsys: pytes
     assert run_command(["compare", str(run), "--save-baseline", str(tmp_path / "b.json")]) == 3
     assert "not valid, so no baseline" in capsys.readouterr().err
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_comparison_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run by run, on stderr, and what goes wrong after that is told as ever."""
+    monkeypatch.setattr(comparing, "QUIET_S", 0.0)
+    run, other = plant(tmp_path / "run", gpu=False, watchers=0, users=1), tmp_path / "other"
+    other.mkdir()
+    assert run_command(["compare", str(run), "--baseline", str(run), str(other)]) == 3
+    told = capsys.readouterr().err.splitlines()
+    assert told[:2] == [f"reading {run} (1 of 2)", f"reading {other} (2 of 2)"]
+    assert told[2].startswith(f"error: {other} is no run directory")
 
 
 @pytest.mark.parametrize("verb", [("report",), ("plan", *DEMAND)])

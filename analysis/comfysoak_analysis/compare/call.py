@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +44,22 @@ class Call:
 CALL: TypeAdapter[Call] = TypeAdapter(Call)
 
 
-def run_call(call: Call) -> Comparison | None:
-    """Compare and write the files asked for; None where runs were only saved as a baseline."""
+def run_call(call: Call, progress: Callable[[str], None] = lambda _: None) -> Comparison | None:
+    """Compare and write the files asked for; None where runs were only saved as a baseline.
+
+    `progress` is told in words which recording is read.
+    """
     gates = tuple(parse_gate(text) for text in call.gates) or DEFAULT_GATES
     if call.baseline:
         besides = [gate.measure.name for gate in gates]
-        old, new = (_summaries(side, besides) for side in (call.baseline, call.new))
+        old, new = (_summaries(side, besides, progress) for side in (call.baseline, call.new))
         comparison = compare(old, new, gates, anyway=call.anyway)
         _write(call, comparison)
         _save(call, [*old, *(new if _may_join(comparison) else ())])
         return comparison
     if call.save_baseline is not None and not (call.markdown or call.junit or call.html):
-        _save(call, _valid(_summaries(call.new, [gate.measure.name for gate in gates]), anyway=call.anyway))
+        besides = [gate.measure.name for gate in gates]
+        _save(call, _valid(_summaries(call.new, besides, progress), anyway=call.anyway))
         return None
     comparison = _interleaved(call, gates)
     _write(call, comparison)
@@ -68,9 +72,10 @@ def _interleaved(call: Call, gates: Sequence[Gate]) -> Comparison:
     return compare_sides(open_run(call.new[0]), gates)
 
 
-def _summaries(paths: Iterable[Path], besides: Sequence[str]) -> list[RunSummary]:
+def _summaries(paths: Sequence[Path], besides: Sequence[str], progress: Callable[[str], None]) -> list[RunSummary]:
     found: list[RunSummary] = []
-    for path in paths:
+    for number, path in enumerate(paths, 1):
+        progress(f"reading {path} ({number} of {len(paths)})")
         if path.is_file():
             found += baseline_file.read_baseline(path)
         else:
