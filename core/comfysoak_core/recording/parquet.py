@@ -226,7 +226,7 @@ def read_groups(path: Path, row_type: type[Row], names: Sequence[str]) -> Iterat
     """
     schema = _subschema(row_type, names)
     try:
-        with _by_dictionaries(path, schema) as file:
+        with _by_dictionaries(path) as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
             for number in range(file.num_row_groups):
                 yield in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
@@ -241,7 +241,7 @@ def groups_with(
 ) -> Iterator[pa.Table]:
     """As `read_groups`, with the column `more` where `needed`, which sees the others, says so."""
     try:
-        with _by_dictionaries(path, arrow_schema(row_type)) as file:
+        with _by_dictionaries(path) as file:
             there = file.schema_arrow.names
             for number in range(file.num_row_groups):
                 present = [name for name in names if name in there]
@@ -265,14 +265,14 @@ def groups_where(
     """
     schema = _subschema(row_type, names)
     try:
-        with _by_dictionaries(path, arrow_schema(row_type)) as file:
+        with _by_dictionaries(path) as file:
             there = file.schema_arrow.names
             for number in range(file.num_row_groups):
                 looked_at = file.read_row_group(number, columns=[name for name in seen if name in there])
                 mask = chosen(in_dictionaries(looked_at, row_type, seen))
                 if pc.any(mask).as_py():
                     group = file.read_row_group(number, columns=[name for name in names if name in there])
-                    yield in_plain_text(in_dictionaries(group, row_type, names).filter(mask))
+                    yield in_plain_text(in_dictionaries(group, row_type, schema.names).filter(mask))
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -303,176 +303,12 @@ def _in_dictionary(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     return column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
 
 
-def _by_dictionaries(path: Path, schema: pa.Schema) -> pq.ParquetFile:
-    """The file, its text that repeats as dictionaries; pyarrow refuses names that an older file has not."""
-    metadata = pq.read_metadata(path)
-    there = set(metadata.schema.names)
-    repeated = [name for name in _repeated(schema) if name in there]
-    return pq.ParquetFile(path, metadata=metadata, memory_map=False, read_dictionary=repeated)
-
-
-def _in_groups(path: Path) -> pq.ParquetFile:
+def _by_dictionaries(path: Path) -> pq.ParquetFile:
     """A file whose texts that repeat are read as dictionaries, as far as it has such columns: older ones lack some."""
     metadata = pq.read_metadata(path)
     texts = [field.name for field in metadata.schema.to_arrow_schema() if pa.types.is_string(field.type)]
     repeated = [name for name in texts if name not in _UNREPEATED]
     return pq.ParquetFile(path, memory_map=False, metadata=metadata, read_dictionary=repeated)
-
-
-def _damaged(path: Path, error: Exception) -> RecordingError:
-    return RecordingError(
-        f"{path} is damaged: {str(error).splitlines()[0]}",
-        f"Restore it from a copy, or take its entry out of {path.parents[1] / 'manifest.json'} to read the rest.",
-    )
-
-
-def read_between(path: Path, row_type: type[Row], spans: Spans, names: Sequence[str] | None = None) -> pa.Table:
-    """As `read_parquet`, those rows only whose `ORDERED_BY` lies in one of `spans`; other row groups are not read."""
-    schema = _subschema(row_type, names)
-    wanted = list(dict.fromkeys([*schema.names, row_type.ORDERED_BY]))
-    found = [pa.Table.from_batches([], schema=schema)]
-    try:
-        with pq.ParquetFile(path, memory_map=False) as file:
-            present = [name for name in wanted if name in file.schema_arrow.names]
-            for number in range(file.num_row_groups):
-                if _may_have(file, number, row_type, spans):
-                    group = within(file.read_row_group(number, columns=present, use_threads=False), row_type, spans)
-                    found += [pa.Table.from_batches([_conformed(one, schema)]) for one in group.to_batches()]
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-    return pa.concat_tables(found)
-
-
-def _may_have(file: Any, number: int, row_type: type[Row], spans: Spans) -> bool:  # pyarrow publishes no types
-    """Whether a row group may have rows in `spans`; one without statistics may."""
-    group = file.metadata.row_group(number)
-    column = next((group.column(at) for at in range(group.num_columns)
-                   if group.column(at).path_in_schema == row_type.ORDERED_BY), None)  # fmt: skip
-    told = None if column is None else column.statistics
-    if told is None or not told.has_min_max:
-        return True
-    return any(first <= told.max and told.min <= last for first, last in spans)
-
-
-def within(table: pa.Table, row_type: type[Row], spans: Spans) -> pa.Table:
-    """The rows whose `ORDERED_BY` lies in one of `spans`."""
-    import numpy as np
-
-    if not spans:
-        return table.slice(0, 0)
-    moments = pc.fill_null(table[row_type.ORDERED_BY], -1).to_numpy()
-    firsts, lasts = np.array(spans, dtype=np.int64).T
-    place = np.searchsorted(firsts, moments, side="right") - 1
-    return table.filter(pa.array((place >= 0) & (moments <= lasts[place])))
-
-
-def merged(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Spans in order, those that touch made one."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return found
-
-
-def read_groups(path: Path, row_type: type[Row], names: Sequence[str]) -> Iterator[pa.Table]:
-    """The named columns of one file, a row group at a time, text that repeats as dictionaries; by several threads.
-
-    Null where an older file has no such column. Raises as `read_parquet` does.
-    """
-    schema = _subschema(row_type, names)
-    try:
-        with _by_dictionaries(path, schema) as file:
-            present = [name for name in schema.names if name in file.schema_arrow.names]
-            for number in range(file.num_row_groups):
-                yield in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def groups_with(
-    path: Path, row_type: type[Row], names: Sequence[str], more: str, needed: Callable[[pa.Table], bool]
-) -> Iterator[pa.Table]:
-    """As `read_groups`, with the column `more` where `needed`, which sees the others, says so."""
-    try:
-        with _by_dictionaries(path, arrow_schema(row_type)) as file:
-            there = file.schema_arrow.names
-            for number in range(file.num_row_groups):
-                present = [name for name in names if name in there]
-                group = in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
-                if needed(group):
-                    added = file.read_row_group(number, columns=[more])[more]
-                    group = group.append_column(more, added)
-                yield group
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def groups_where(
-    path: Path, row_type: type[Row], names: Sequence[str], seen: Sequence[str], chosen: Callable[[pa.Table], Any]
-) -> Iterator[pa.Table]:
-    """As `read_groups`, with only the rows for which `chosen`, which sees the columns `seen`, is true; text is plain.
-
-    The other columns are read only of row groups that have such a row.
-    """
-    schema = _subschema(row_type, names)
-    try:
-        with _by_dictionaries(path, arrow_schema(row_type)) as file:
-            there = file.schema_arrow.names
-            for number in range(file.num_row_groups):
-                looked_at = file.read_row_group(number, columns=[name for name in seen if name in there])
-                mask = chosen(in_dictionaries(looked_at, row_type, seen))
-                if pc.any(mask).as_py():
-                    group = file.read_row_group(number, columns=[name for name in names if name in there])
-                    yield in_plain_text(in_dictionaries(group, row_type, names).filter(mask))
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def in_plain_text(table: pa.Table) -> pa.Table:
-    """Without dictionaries."""
-    plain = [
-        table[name].cast(pa.string()) if pa.types.is_dictionary(table[name].type) else table[name]
-        for name in table.column_names
-    ]
-    return pa.table(dict(zip(table.column_names, plain, strict=True)))
-
-
-def in_dictionaries(table: pa.Table, row_type: type[Row], names: Sequence[str]) -> pa.Table:
-    """The named columns as the row type has them, text that repeats as dictionaries; null where there is none."""
-    return pa.table({field.name: _in_dictionary(table, field) for field in _subschema(row_type, names)})
-
-
-def _in_dictionary(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    if field.name not in table.schema.names:
-        column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
-    else:
-        column = table[field.name]
-    if field.type != pa.string() or field.name in _UNREPEATED:
-        return column.cast(field.type)
-    return column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
-
-
-def _by_dictionaries(path: Path, schema: pa.Schema) -> pq.ParquetFile:
-    """The file, its text that repeats as dictionaries; pyarrow refuses names that an older file has not."""
-    metadata = pq.read_metadata(path)
-    there = set(metadata.schema.names)
-    repeated = [name for name in _repeated(schema) if name in there]
-    return pq.ParquetFile(path, metadata=metadata, memory_map=False, read_dictionary=repeated)
-
-
-def _repeated(schema: pa.Schema) -> list[str]:
-    return [field.name for field in schema if field.type == pa.string() and field.name not in _UNREPEATED]
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
