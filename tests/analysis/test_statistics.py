@@ -136,6 +136,13 @@ def test_a_warm_up_is_cut_and_noise_is_not() -> None:
     assert sum(one == 0 for one in calm) >= 18
 
 
+def test_a_short_run_that_is_steady_keeps_its_start() -> None:
+    """300 prompts are 60 points, which swing by themselves: in few of 200 such runs is any left out."""
+    seconds, noise = np.arange(60.0), autocorrelated(60)
+    found = [steady_from(seconds, 10 + noise(np.random.default_rng(seed))) for seed in range(200)]
+    assert sum(one is not None and one.from_s > 0 for one in found) <= 14
+
+
 def test_what_drifts_to_its_end_is_never_steady() -> None:
     """A third more at the end than at the start is no warm-up."""
     values = 10 + np.linspace(0, 3, 300) + 0.5 * np.random.default_rng(1).standard_normal(300)

@@ -13,7 +13,7 @@ BATCH = 5
 FEWEST_BATCHES = 10
 LEAST_DIFFERENCE = 0.05  # of the later mean: less is no warm-up worth leaving out
 DRIFTS_AT_P = 0.01
-LEAST_ERRORS = 3.0  # standard errors of the later mean
+LEAST_ERRORS = 4.0  # standard errors of the later mean; of 3 a twelfth of clean short runs are cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Steady:
 def steady_from(seconds: Floats, values: Floats) -> Steady | None:
     """The end of the warm-up of `values` (means of even buckets); None with fewer than 50.
 
-    A cut is only made where what it leaves out differs from the rest by over 5 % and by over 3 standard errors: MSER
+    A cut is only made where what it leaves out differs from the rest by over 5 % and by over 4 standard errors: MSER
     alone cuts something off of every second series of noise.
     """
     seconds, values = known(seconds, values)
