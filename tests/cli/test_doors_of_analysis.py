@@ -59,6 +59,15 @@ def test_a_file_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], ve
     assert "Name a folder" in told
 
 
+@pytest.mark.parametrize("options", [("--live", "--json"), ("--live", "--merge", "."), ("--port", "8100")])
+def test_options_of_a_report_that_would_do_nothing_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """With the option that is one too many, or missing."""
+    assert run_command(["report", str(tmp_path), *options]) == 2
+    assert "--live" in capsys.readouterr().err
+
+
 def test_nothing_in_a_report_steers_what_shows_it(tmp_path: Path) -> None:
     """Neither escapes of terminals nor characters that turn the direction of text, in page or incident folder."""
     run = plant(
