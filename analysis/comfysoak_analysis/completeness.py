@@ -20,7 +20,8 @@ from comfysoak_analysis.statistics.series import NORMAL_95
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
 
-LEAST_RATIO, MOST_RATIO = 0.95, 1.05
+NEAR = 0.05  # of the queue
+NEAR_S = 0.05  # a prompt: what a busy server takes between its queue and the messages that tell of it
 FEW_PROMPTS = 100
 SHORT_S = 0.4  # prompts that stay for less: what the network takes is no longer small beside it
 BLOCKS, FEWEST_BLOCKS = 40, 10
@@ -39,11 +40,22 @@ class Explained:
     high: float
     queue: float  # running and waiting, on average, as the server told it
     prompts: int
+    near: float = NEAR  # how far from 1 it may be
+
+    @property
+    def is_less(self) -> bool:
+        """Whether the queue held more than ours."""
+        return self.high < 1 - self.near
+
+    @property
+    def is_more(self) -> bool:
+        """Whether ours stayed elsewhere as well."""
+        return self.low > 1 + self.near
 
     @property
     def is_complete(self) -> bool:
         """Whether it may well be all of the queue, and no more than it."""
-        return self.high >= LEAST_RATIO and self.low <= MOST_RATIO
+        return not (self.is_less or self.is_more)
 
     @property
     def words(self) -> str:
@@ -76,8 +88,8 @@ def explained(run: Run) -> tuple[Explained, ...]:
 def completeness_doubts(run: Run) -> Iterator[Doubt]:
     """Servers whose queue our prompts do not explain, or more than explain: one doubt for each, of all such servers."""
     found = explained(run)
-    less = [one for one in found if one.high < LEAST_RATIO]
-    more = [one for one in found if one.low > MOST_RATIO]
+    less = [one for one in found if one.is_less]
+    more = [one for one in found if one.is_more]
     if less:
         what = f"{_at(less, len(found))}: the rest was somebody else's, or is missing in the recording."
         remedy = "See to it that nobody else sends prompts there during a run; else look for lost workers or rows."
@@ -104,7 +116,8 @@ def _explained(run: Run, server: str, prompts: pd.DataFrame, told: Floats, grid:
     read = np.isfinite(told)
     known, unknown = _stays(run, prompts)
     count = known[0].size
-    if count < FEW_PROMPTS or float((known[1] - known[0]).mean()) < SHORT_S or read.sum() < FEWEST_BLOCKS:
+    stay_s = float((known[1] - known[0]).mean()) if count else 0.0
+    if count < FEW_PROMPTS or stay_s < SHORT_S or read.sum() < FEWEST_BLOCKS:
         return None
     ours, perhaps = (_within(grid, *stays)[read] for stays in (known, unknown))
     told = told[read]
@@ -113,7 +126,9 @@ def _explained(run: Run, server: str, prompts: pd.DataFrame, told: Floats, grid:
     ratio, error = _ratio(ours, told)
     more = float(perhaps.sum() / told.sum())
     low, high = ratio - NORMAL_95 * error, ratio + more + NORMAL_95 * error
-    return Explained(server, ratio + more / 2, max(low, 0.0), high, float(told.mean()), count)
+    return Explained(
+        server, ratio + more / 2, max(low, 0.0), high, float(told.mean()), count, max(NEAR, NEAR_S / stay_s)
+    )
 
 
 def _stays(run: Run, prompts: pd.DataFrame) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:

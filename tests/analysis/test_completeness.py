@@ -34,6 +34,13 @@ def test_the_queue_of_a_server_that_restarts_is_explained_too(directory: Path, d
     assert found.ratio == pytest.approx(1, abs=0.03)
 
 
+def test_what_a_busy_server_takes_for_its_messages_is_no_prompt_of_others(directory: Path) -> None:
+    """Of prompts of half a second 50 ms are a tenth, so as much of the queue may be missing; of long ones it is not."""
+    short, long = Stretch(1200, 4, 6, 0.5, of_queue=1.08), replace(LOAD, lasts_s=1200, latency_s=3.0, of_queue=1.08)
+    assert list(completeness_doubts(open_run(served(directory, [short])))) == []
+    assert len(list(completeness_doubts(open_run(served(directory.with_name("long"), [long]))))) == 1
+
+
 def test_prompts_of_others_in_the_queue_are_a_doubt(directory: Path) -> None:
     """A queue a third longer than ours: 77 % is explained, and the words name both reasons."""
     run = open_run(served(directory, [replace(LOAD, of_queue=1.3)]))

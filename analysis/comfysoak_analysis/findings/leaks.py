@@ -41,12 +41,20 @@ def leak_words(rise: Rise, by: str, left_h: float | None, until: str) -> str:
     )
     hours = (rise.ended_s - rise.began_s) / HOUR_S
     said = (
-        f"{rise.series.subject}: {slope:,.3g} MiB/h (95 %: {low:,.3g} to {high:,.3g}), "
-        f"{rise.total / MIB:,.0f} MiB over {hours:,.3g} h, {by}."
+        f"{rise.series.subject}: {_number(slope)} MiB/h (95 %: {_number(low)} to {_number(high)}), "
+        f"{rise.total / MIB:,.0f} MiB over {_hours(hours)}, {by}."
     )
     if left_h is None:
         return said
-    return f"{said} At that rate {until} is reached in {left_h:,.3g} h." if left_h > 0 else f"{said} It is at {until}."
+    return f"{said} At that rate {until} is reached in {_hours(left_h)}." if left_h > 0 else f"{said} It is at {until}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _hours(hours: float) -> str:
+    return f"{_number(hours)} h" if hours >= 1 else f"{hours * 60:.3g} min"
 
 
 def others_words(found: Sequence[Rise], what: str) -> str:

@@ -95,9 +95,11 @@ def slowed(run: Run) -> tuple[Slowed, ...]:
 
 
 def slower_by(run: Run, states: GpuStates, one: Slowed) -> float | None:
-    """How many times longer the same workflow took meanwhile, on its servers where they are known; None: not known."""
+    """How many times longer the same workflow took meanwhile on its servers; None where that is not known."""
     all_of = services(run, states)
     owners = {server for gpu in gpus(run) if gpu.uuid == one.uuid for server in gpu.servers}
+    if not owners and len(all_of.servers) > 1:
+        return None  # the others would hide it, or hide behind it
     mine = np.isin(all_of.server, [all_of.servers.index(name) for name in owners if name in all_of.servers])
     mine = (mine if owners else np.ones(mine.size, dtype=bool)) & ~all_of.is_cold
     then = one.where[run.coarse.index(np.maximum(all_of.at_s, 0.0))]
