@@ -59,6 +59,15 @@ def test_a_file_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], ve
     assert "Name a folder" in told
 
 
+@pytest.mark.parametrize(
+    "option", ["--growth=1e999%", "--growth=-100%", "--growth=nan%", "--mix=sdxl=nan", "--mix=sdxl=inf"]
+)
+def test_a_plan_takes_numbers_only_that_mean_something(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    """Refused before any recording is read."""
+    assert run_command(["plan", "nowhere", *DEMAND, option]) == 2
+    assert "expected" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [("--live", "--json"), ("--live", "--merge", "."), ("--port", "8100")])
 def test_options_of_a_report_that_would_do_nothing_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = "plan.html"
 QUIET_S = 2.0
+MOST_GROWTH = 100.0  # of the demand: a hundred times as much again
 EPILOG = """\b
 Examples:
   comfysoak plan runs/20261122-101500-soak --demand 30/min --goal "prompts.latency.p95 < 30s"
@@ -95,7 +97,6 @@ def command(
     found = answer(measured, question, checked, doubted, progress)
     memo = memo_of(found, shlex.join(["comfysoak", *sys.argv[1:]]))
     path = out or runs[0] / PAGE
-    _write(path, page(memo))
     if as_json:
         sys.stdout.buffer.write(document(memo, found))
     elif as_markdown:
@@ -103,6 +104,7 @@ def command(
     else:
         for line in text(memo, found):
             click.echo(printable(line))
+    _write(path, page(memo))  # last: a full disk takes nobody the answer
     click.echo(f"memo  {printable(str(path))}", err=as_json or as_markdown)
     return int(found.exit_code)
 
@@ -161,9 +163,13 @@ def _route(route: Route | None, runs: list[Run]) -> Route:
 
 def _growth(text: str) -> float:
     try:
-        return parse_ratio(text) if "%" not in text else float(text.strip().removesuffix("%")) / 100
+        growth = parse_ratio(text) if "%" not in text else float(text.strip().removesuffix("%")) / 100
     except ValueError:
-        raise click.BadParameter(f"expected growth such as 20%, got {text!r}", param_hint="--growth") from None
+        growth = math.nan
+    if not -1 < growth <= MOST_GROWTH:
+        what = f"expected growth such as 20%, above -100% and up to {MOST_GROWTH:.0%}, got {text!r}"
+        raise click.BadParameter(what, param_hint="--growth")
+    return growth
 
 
 def _mix(text: str) -> Mapping[str, float]:
@@ -175,14 +181,16 @@ def _mix(text: str) -> Mapping[str, float]:
             shares[name.strip()] = float(share.strip().removesuffix("%"))
         except ValueError:
             shares[""] = -1.0
-        if not name.strip() or min(shares.values()) < 0:
+        if not name.strip() or not all(0 <= share < math.inf for share in shares.values()):
             what = f"expected shares such as sdxl=3,flux=1, got {text!r}"
             raise click.BadParameter(what, param_hint="--mix")
     return shares
 
 
 def _write(path: Path, content: str) -> None:
+    from comfysoak_analysis.report import replace_file
+
     try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", "Name a file with --out.") from error
+        replace_file(path, content.encode())
+    except RecordingError as error:
+        raise UsageError(error.problems[0].what, "Name a file with --out.") from error
