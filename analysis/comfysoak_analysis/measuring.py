@@ -22,6 +22,7 @@ from comfysoak_analysis.efficiency import busy_while_queued, efficiency, used_uu
 from comfysoak_analysis.findings import ram_leak, vram_leak
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.rising import Series, slope_of
+from comfysoak_analysis.findings.told import named_sockets
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measures import GpuFigures, Sockets, Spread, gpus, measured_s, sockets_of, spread
@@ -92,7 +93,7 @@ class Evidence:
     @cached_property
     def sockets(self) -> Sockets:
         """The sockets chosen; filtered by code, those hours are of all sockets and the drops of that code."""
-        frame = self.run.sessions
+        frame = named_sockets(self.run)
         for by in (By.SERVER, By.ROLE):
             if by in self.filters:
                 frame = frame[frame[by.value] == self.filters[by]]

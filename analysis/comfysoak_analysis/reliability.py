@@ -56,14 +56,14 @@ class Reliability:
         known = [math.inf if one.recovered_s is None else one.recovered_s for one in self.failures]
         return max(known, default=math.nan)
 
-    def in_words(self) -> str:
-        """What this run shows, and no more."""
+    def in_words(self, unit: str = "GPU") -> str:
+        """What this run shows, and no more; `unit`: whose hours they are."""
         if not self.gpu_hours:
             return ""
-        hours = f"{self.gpu_hours:,.3g} GPU-hours"
+        hours = f"{self.gpu_hours:,.3g} {unit}-hours"
         once_in = 1 / self.high * PER_HOURS
         if not self.failures:
-            return f"No failure in {hours} shows at most one in {once_in:,.3g} GPU-hours, not that there is none."
+            return f"No failure in {hours} shows at most one in {once_in:,.3g} {unit}-hours, not that there is none."
         times = "1 failure" if len(self.failures) == 1 else f"{len(self.failures):,} failures"
         said = f"{times} in {hours}: one in {1 / self.rate * PER_HOURS:,.3g}"
         return f"{said} (95 %: between one in {once_in:,.3g} and one in {_once_in(self.low)})."

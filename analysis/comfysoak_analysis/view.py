@@ -15,6 +15,7 @@ from comfysoak_analysis.exporters import refreshes
 from comfysoak_analysis.figures import gpu_states, gpus, hosts, incidents, machines, prompts
 from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.figures.picture import Picture, picture
+from comfysoak_analysis.findings.told import named_sockets
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.health import configuration, health
@@ -340,7 +341,7 @@ def _nodes(run: Run) -> Iterator[NodeView]:
 
 
 def _sockets(run: Run) -> str:
-    found = measures.sockets(run)
+    found = measures.sockets_of(named_sockets(run))
     if not found.count:
         return "No socket was opened."
     minutes = number_text(found.socket_hours * 60)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from comfysoak_analysis import open_run
+from comfysoak_analysis.economy import economy
+from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.reliability import failures_of, reliability
 from comfysoak_core.rows import Event
 from tests.analysis.planted import SERVER, START_NS, plant
@@ -56,3 +58,12 @@ def test_a_server_that_was_away_has_failed_though_it_had_no_prompt(directory: Pa
     assert [one.prompts for one in found.failures] == [0]
     assert 0 < found.recovery_max_s < 15
     assert found.in_words().startswith("1 failure in ")
+
+
+def test_hours_are_those_of_servers_where_no_gpu_was_watched(directory: Path) -> None:
+    """Nobody is told of a GPU that is not there."""
+    run = open_run(plant(directory, gpu=False))
+    told = dict(economy(run, (), GpuStates(run)))
+    assert "1 server in use" in told["Prompts by server-hour"]
+    assert "server-hours" in told["Reliability"]
+    assert not any("GPU" in words for words in (*told, *told.values()))

@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from comfysoak_analysis import open_run
+from comfysoak_analysis.goals import evaluate
+from comfysoak_analysis.report import documents
 from comfysoak_core.rows import Event, Session
-from tests.analysis.planted import SERVER, START_NS
+from tests.analysis.planted import SERVER, START_NS, plant
 from tests.analysis.test_findings import with_rows
 from tests.analysis.test_frames import S
 
@@ -115,3 +118,13 @@ def test_head_of_line_that_nobody_asked_for_accuses_no_reader_of_ours(directory:
     evidence = with_rows(directory, *rows)["WS_HEAD_OF_LINE"].evidence
     assert "until the end of the run" in evidence
     assert "own did not read" not in evidence
+
+
+def test_goals_and_the_line_on_sockets_name_drops_as_the_findings_do(directory: Path) -> None:
+    """What is told as cut when idle is counted as that everywhere."""
+    rows = [socket("a", 0, 7, 6.0), socket("b", 0, 12, 6.1), socket("c", 7, 13.2, 6.2), socket("d", 12, 18.1, 6.0)]
+    run = open_run(plant(directory, other_rows=rows))
+    _, files = documents(run)
+    assert b"(WS_IDLE_CUT 4)" in files["report.html"]
+    goals = ["sessions.drops{code=WS_IDLE_CUT} = 4", "sessions.drops{code=WS_ABNORMAL} = 0"]
+    assert [one.value for one in evaluate(run, (), goals)] == [4, 0]

@@ -86,6 +86,13 @@ def socket_rows(run: Run) -> pd.DataFrame:
     return rows.assign(code=rows["code"].mask(idle, Code.WS_IDLE_CUT.value))
 
 
+def named_sockets(run: Run) -> pd.DataFrame:
+    """All sockets, each end by the code that the findings have for it."""
+    rows = run.sessions
+    idle = {name for cut in idle_cuts(run) for name in cut.rows["id"]}
+    return rows.assign(code=rows["code"].mask(rows["id"].isin(idle), Code.WS_IDLE_CUT.value)) if idle else rows
+
+
 def idle_cuts(run: Run) -> list[Cut]:
     """The sockets that were cut when idle, by server."""
     return cuts(_failed_sockets(run))
