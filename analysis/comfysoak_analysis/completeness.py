@@ -107,8 +107,8 @@ def _at(doubted: Sequence[Explained], servers: int) -> str:
     if len(doubted) == 1:
         return f"At {bounded(worst.server, 80)} the prompts of this run make up {worst.words}"
     return (
-        f"At {len(doubted):,} of {servers:,} servers the prompts of this run do not make up the queue that was read. "
-        f"Furthest off is {bounded(worst.server, 80)}, where they are {worst.words}"
+        f"At {len(doubted):,} of {servers:,} servers the prompts of this run do not make up the queue that was read, "
+        f"at {bounded(worst.server, 80)} {worst.words}"
     )
 
 

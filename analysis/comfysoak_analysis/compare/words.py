@@ -46,7 +46,7 @@ def effect_text(row: Row) -> str:
 
 def _interval(measure: Measure, effect: Effect) -> str:
     if effect.confidence <= 0:
-        return " (one value a side: no interval)"
+        return " (no interval)"
     low, high = (change_text(measure, end) for end in (effect.low, effect.high))
     low = low.removesuffix(" %") if measure.by_ratio else low.removesuffix(" points")
     held = "95" if effect.confidence >= 0.95 else f"{effect.confidence * 100:.0f}"

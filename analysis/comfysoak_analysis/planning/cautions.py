@@ -9,6 +9,7 @@ from comfysoak_analysis.planning.measured import ENOUGH, FEWEST, FEWEST_LOADS, M
 from comfysoak_analysis.planning.model import Model, Point
 from comfysoak_analysis.text import bounded
 from comfysoak_core.scenario.goals import Unit
+from comfysoak_core.scenario.quantities import format_ratio
 
 RARE_LOADS = 0.005  # of the prompts: their time is in no percentile
 EXPLAINED = 0.9
@@ -81,7 +82,7 @@ def _others(measured: Measured) -> Iterator[str]:
         names = ", ".join(bounded(name, 60) for name in measured.gpus)
         yield f"The recordings are of different GPUs ({names}): the plan is for a mixture of them."
     if measured.failed_share > 0:
-        yield f"{measured.failed_share:.2g} of the measured prompts failed (as a share); in the plan none does."
+        yield f"{format_ratio(measured.failed_share)} of the measured prompts failed; in the plan none does."
 
 
 def _why(one: Check) -> str:

@@ -117,11 +117,12 @@ def tornado(answer: Answer) -> str:
         slower = swing.change > 0
         x, words_x = (middle, middle + length + 6) if slower else (middle - length, middle - length - 6)
         anchor, look = ("start", "slower") if slower else ("end", "faster")
+        needed = needed_text(swing) + ("" if swing.needed.gpus is None else " needed")
         rows.append(
             f'<text x="0" y="{y + 15:.1f}">{escape(bounded(swing.name, 44))}</text>'
             f'<rect class="{look}" x="{x:.1f}" y="{y + 3:.1f}" width="{max(length, 1):.1f}" height="{BAR - 6}" rx="2"/>'
             f'<text text-anchor="{anchor}" x="{words_x:.1f}" y="{y + 15:.1f}">{escape(change_text(swing))}</text>'
-            f'<text text-anchor="end" x="{TORNADO_WIDTH}" y="{y + 15:.1f}">{needed_text(swing)} needed</text>'
+            f'<text text-anchor="end" x="{TORNADO_WIDTH}" y="{y + 15:.1f}">{needed}</text>'
         )
     axis = f'<line class="grid" x1="{middle:.1f}" x2="{middle:.1f}" y1="0" y2="{height:.1f}"/>'
     return _svg("what the answer hangs on", axis + "".join(rows), TORNADO_WIDTH, math.ceil(height))

@@ -12,6 +12,7 @@ from comfysoak_analysis.planning.measured import Measured
 from comfysoak_analysis.planning.search import Needed
 from comfysoak_analysis.planning.sensitivity import SHIFT, Swing
 from comfysoak_analysis.text import bounded
+from comfysoak_analysis.tiles import number_text
 from comfysoak_core.scenario.goals import Unit
 from comfysoak_core.scenario.quantities import format_duration, format_size
 
@@ -40,7 +41,7 @@ def gpus_text(count: int) -> str:
 
 def rate_text(per_s: float) -> str:
     """Prompts a minute, or an hour where those are few."""
-    return f"{per_s * 60:,.3g}/min" if per_s * 60 >= 1 else f"{per_s * 3600:,.3g}/h"
+    return f"{number_text(per_s * 60)}/min" if per_s * 60 >= 1 else f"{number_text(per_s * 3600)}/h"
 
 
 def seconds(value: float) -> str:
@@ -121,7 +122,7 @@ def _demand(answer: Answer) -> str:
 def scale_up(measured: Measured) -> Fact:
     """How long another server takes to be of use."""
     if not measured.ready_s:
-        return Fact("Another GPU takes", "not measured", "a cold_start stage in the recording would tell")
+        return Fact("Another GPU takes", "unknown", "a cold_start stage in the recording would tell")
     note = f"ready after {_spread(measured.ready_s)}; median of {len(measured.ready_s)} cold starts"
     if measured.picture_s:
         return Fact("Another GPU takes", seconds(_median(measured.picture_s)), f"to its first picture; {note}")
@@ -195,8 +196,8 @@ def change_text(swing: Swing) -> str:
 
 
 def needed_text(swing: Swing) -> str:
-    """The size that is needed with a change."""
-    return f"{swing.needed.gpus:,}" if swing.needed.gpus is not None else f"more than {swing.needed.tried:,}"
+    """The size that is needed with a change; that up to the largest tried none was enough."""
+    return f"{swing.needed.gpus:,}" if swing.needed.gpus is not None else f"{swing.needed.tried:,} are not enough"
 
 
 def checks_in_words(answer: Answer) -> tuple[str, ...]:

@@ -145,7 +145,7 @@
       height: chart.height, margin: { l: LEFT, r: RIGHT, t: first ? 20 : 10, b: days || chart.across ? 42 : 28 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font, showlegend: false, barmode: "stack", bargap: 0, hovermode: hover, hoverdistance: 24, dragmode: chart.across ? false : "zoom", shapes: shadesOf(chart), annotations: notes,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line-strong"), font: { family: colour("sans"), size: 12, color: colour("ink") }, align: "left" },
-      xaxis: chart.across ? { ...across, fixedrange: true, rangemode: "tozero", title: { text: chart.across, font } }
+      xaxis: chart.across ? { ...across, fixedrange: true, ...(/^runs/.test(chart.across) ? { dtick: Math.ceil(Math.max(...chart.series.map((one) => unpacked(one.y).length)) / 20) } : {}), rangemode: "tozero", title: { text: chart.across, font } }
         : { ...across, type: "date", range: shownRange().slice(), hoverformat: chart.series.some((one) => one.kind === "bar") ? "%H:%M:%S" : "%H:%M:%S.%3f", ...ticksOf(shownRange()),
           tickformatstops: [{ dtickrange: [null, 999], value: "%H:%M:%S.%L" }, { dtickrange: [1000, 59_999], value: "%H:%M:%S" },
             { dtickrange: [60_000, 86_399_999], value: days ? "%H:%M\n%b %d" : "%H:%M" }, { dtickrange: [86_400_000, null], value: "%b %d" }] },
