@@ -357,6 +357,15 @@ def test_independent_prompts_count_in_full_and_queues_never_for_nothing() -> Non
     assert cases_alike(np.arange(5_000) > 2_500) == 250
 
 
+def test_servers_that_take_prompts_in_turn_hide_no_queue() -> None:
+    """Neighbours know nothing of each other then, but every fourth does."""
+    drawn = np.random.default_rng(9)
+    in_turn = [np.stack([_queued_s(drawn, 250) for _ in range(4)], axis=1).ravel() >= 6.33 for _ in range(100)]
+    assert (
+        sum(side_of(int(one.sum()), one.size, 0.05, alike=cases_alike(one)).side is Side.ABOVE for one in in_turn) <= 8
+    )
+
+
 def test_an_interval_of_a_slope_can_be_surer() -> None:
     """What is asked again and again needs a wider one."""
     drawn = np.random.default_rng(7)

@@ -15,6 +15,7 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 MOST_POINTS = 500
 NORMAL_95 = 1.959964  # 95 % of a normal lie within so many standard deviations
 FEWEST_INDEPENDENT = 20  # a run is taken for at least so many cases, or one that stands in its queue could tell nothing
+_GROUPS = 150  # of neighbours: servers that take prompts in turn hide in single ones that each has a queue
 _SHORTENED = 4.0  # a short series, its mean and slope taken off, seems to forget sooner than it does
 
 
@@ -65,7 +66,7 @@ def cases_alike(flags: Flags) -> float:
     size, share = flags.size, float(flags.mean()) if flags.size else 0.0
     if size <= FEWEST_INDEPENDENT or not 0 < share < 1:
         return 1.0
-    group = -(-size // MOST_POINTS)
+    group = -(-size // _GROUPS)
     whole = flags[: size // group * group].reshape(-1, group).mean(axis=1)
     scattered = max(float(whole.var()) * group / (share * (1 - share)), 1.0)
     return float(min(scattered * memory_of(whole), size / FEWEST_INDEPENDENT))
