@@ -11,6 +11,7 @@ import pytest
 from comfysoak import comparing
 from comfysoak.main import run_command
 from comfysoak_analysis.report import build
+from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.terminal import printable
 from tests.analysis.planted import plant
@@ -57,6 +58,15 @@ def test_a_file_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], ve
     told = capsys.readouterr().err
     assert "report.html is no run directory" in told
     assert "Name a folder" in told
+
+
+def test_a_lost_manifest_is_damage_and_not_an_empty_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables that nobody lists are not read, so all of them would seem empty."""
+    run = plant(tmp_path / "run", gpu=False, watchers=0, users=1, seal=False)
+    Recording.open(run).seal("finished")
+    (run / "tables" / "manifest.json").unlink()
+    assert run_command(["report", str(run)]) == 3
+    assert "manifest.json is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from comfysoak_core.clock import NS_PER_S, Clock
-from comfysoak_core.errors import UsageError
+from comfysoak_core.errors import RecordingError, UsageError
 from comfysoak_core.recording.journal import safe_name
 from comfysoak_core.recording.layout import Layout
 from comfysoak_core.recording.lock import FileLock, is_held
@@ -119,9 +119,15 @@ class Recording:
     def open(cls, path: Path) -> Self:
         """The recording in the directory `path`, running, cut off or sealed.
 
-        Raises RecordingError when it is no run directory, its format is newer, or run.json is damaged.
+        Raises RecordingError when it is no run directory, its format is newer, run.json is damaged, or a sealed one
+        has lost the manifest of its tables: without it they would read as empty.
         """
-        return cls(path, read_run_file(Layout(path).run_json))
+        layout = Layout(path)
+        run = read_run_file(layout.run_json)
+        if run.sealed and not layout.manifest.exists() and any(layout.tables.glob("*/*.parquet")):
+            raise RecordingError(f"{layout.manifest} is missing, so nobody knows which tables count",
+                                 "Restore it from a copy of the run directory.")  # fmt: skip
+        return cls(path, run)
 
     def reload(self) -> RunFile:
         """Read run.json again."""

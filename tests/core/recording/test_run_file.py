@@ -95,7 +95,7 @@ def test_no_run_directory_is_told(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no run directory"):
         read_run_file(tmp_path / "run.json")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match="cannot be read"):
+    with pytest.raises(RecordingError, match="no run directory: it is a file"):
         read_run_file(tmp_path / "file" / "run.json")
 
 
