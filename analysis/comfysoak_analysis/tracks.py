@@ -67,8 +67,10 @@ def _read(run: Run, table: str, columns: tuple[str, ...], by: str, grid: Grid) -
     """Column -> subject -> track, in one pass over the table."""
     found: dict[tuple[str, str], dict[str, Track]] = {}
     for part in parts(run.reader(table), table, by, columns):
-        mine = found.setdefault((part.subject, part.source), {name: Track(grid, run.start_ns or 0) for name in columns})
-        for name, track in mine.items():
+        key = part.subject, part.source
+        if key not in found:
+            found[key] = {name: Track(grid, run.start_ns or 0) for name in columns}
+        for name, track in found[key].items():
             track.add(part.at_ns, part.values[name])
     return {name: _best({key: mine[name].buckets() for key, mine in found.items()}) for name in columns}
 
@@ -100,7 +102,8 @@ def _flags(run: Run, table: str, column: str, by: str, grid: Grid) -> Tracks:
     start_ns = run.start_ns or 0
     for part in parts(run.reader(table), table, by, (), (column,)):
         mine = found.setdefault(part.subject, {})
-        shown.setdefault(part.subject, Track(grid, start_ns))
+        if part.subject not in shown:
+            shown[part.subject] = Track(grid, start_ns)
         _add_flags(part, column, mine, shown[part.subject], grid, start_ns)
     return {
         subject: {name: _share(track.buckets(), shown[subject].buckets()) for name, track in sorted(mine.items())}
@@ -116,7 +119,9 @@ def _add_flags(part: Part, column: str, mine: dict[str, Track], shown: Track, gr
     for flag in sorted({flag for text in texts if text for flag in text.split(",") if flag}):
         is_set = np.array([flag in (text or "").split(",") for text in texts], dtype=float)[codes]
         if is_set.any():
-            mine.setdefault(flag, Track(grid, start_ns)).add(at_ns, is_set)
+            if flag not in mine:
+                mine[flag] = Track(grid, start_ns)
+            mine[flag].add(at_ns, is_set)
 
 
 def _share(flag: Buckets, shown: Buckets) -> Buckets:

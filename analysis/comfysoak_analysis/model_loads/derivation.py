@@ -55,8 +55,8 @@ def _model_loads(run: Run) -> tuple[ModelLoad, ...]:
 
 def _servers(run: Run) -> list[str]:
     told = set(run.server_log.loc[run.server_log["kind"] == "model_requested", "server"])
-    for piece in run.reader("nodes").pieces(("server",)):
-        told |= {str(server) for server in piece["server"].unique().to_pylist()}
+    if run.extent("nodes").rows:
+        told |= {str(server) for server in run.prompts["server"].dropna().unique()}
     return sorted(told)
 
 
