@@ -22,6 +22,7 @@ from comfysoak_analysis.measures import measured_s
 from comfysoak_analysis.statistics.rates import rate_at_most, rate_interval
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Outcome
+from comfysoak_core.scenario.quantities import format_duration
 
 BROKE = tuple(
     outcome.value for outcome in (Outcome.FAILED, Outcome.OOM, Outcome.TIMEOUT, Outcome.VANISHED, Outcome.LOST)
@@ -60,17 +61,18 @@ class Reliability:
         """What this run shows, and no more; `unit`: whose hours they are."""
         if not self.gpu_hours:
             return ""
-        hours = f"{self.gpu_hours:,.3g} {unit}-hours"
-        once_in = 1 / self.high * PER_HOURS
+        hours, at_worst = _time(self.gpu_hours, unit), _time(PER_HOURS / self.high, unit)
         if not self.failures:
-            return f"No failure in {hours} shows at most one in {once_in:,.3g} {unit}-hours, not that there is none."
+            return f"No failure in {hours} shows at most one in {at_worst}, not that there is none."
         times = "1 failure" if len(self.failures) == 1 else f"{len(self.failures):,} failures"
-        said = f"{times} in {hours}: one in {1 / self.rate * PER_HOURS:,.3g}"
-        return f"{said} (95 %: between one in {once_in:,.3g} and one in {_once_in(self.low)})."
+        at_best = _time(PER_HOURS / self.low, unit) if self.low > 0 else "any time"
+        between = f"95 %: between one in {at_worst} and one in {at_best}"
+        return f"{times} in {hours}: one in {_time(PER_HOURS / self.rate, unit)} ({between})."
 
 
-def _once_in(rate: float) -> str:
-    return f"{PER_HOURS / rate:,.3g}" if rate > 0 else "any number"
+def _time(hours: float, unit: str) -> str:
+    """`576 GPU-hours`, and `5 min 24 s of a GPU`, which nobody reads as a part of an hour."""
+    return f"{hours:,.3g} {unit}-hours" if hours >= 1 else f"{format_duration(round(hours * 3600, 1))} of a {unit}"
 
 
 _OF_FAILURES = ["outcome", "ok", "started_at", "done_at"]

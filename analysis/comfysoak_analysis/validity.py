@@ -86,7 +86,7 @@ def _end(run: Run) -> Iterator[Doubt]:
     planned = run.plan.duration_s if run.plan is not None and not run.capacities else 0.0  # a search ends when it may
     after = f"after {run.duration_s:.0f} s" + (f" of {planned:.0f} s planned" if planned else "")
     detail = f" ({ended.detail})" if ended is not None and ended.detail else ""
-    again = "Run it again to its end; what was recorded is shown below all the same."
+    again = "Run it again to its end."
     if ended is None and run.recording.is_running():
         yield Doubt(
             "running", Weight.INVALID, "The run is still going on.", "Wait for its end, or look at it with --live."

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from comfysoak_analysis import open_run
 from comfysoak_analysis.economy import economy
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.reliability import failures_of, reliability
+from comfysoak_analysis.reliability import Failure, Reliability, failures_of, reliability
+from comfysoak_analysis.statistics.rates import rate_at_most, rate_interval
 from comfysoak_core.rows import Event
 from tests.analysis.planted import SERVER, START_NS, plant
 from tests.analysis.test_frames import S
@@ -65,5 +67,26 @@ def test_hours_are_those_of_servers_where_no_gpu_was_watched(directory: Path) ->
     run = open_run(plant(directory, gpu=False))
     told = dict(economy(run, (), GpuStates(run)))
     assert "1 server in use" in told["Prompts by server-hour"]
-    assert "server-hours" in told["Reliability"]
+    assert "of a server" in told["Reliability"]
     assert not any("GPU" in words for words in (*told, *told.values()))
+
+
+@pytest.mark.parametrize(
+    ("failures", "hours", "words"),
+    [
+        (0, 576.0, "No failure in 576 GPU-hours shows at most one in 192 GPU-hours, not that there is none."),
+        (0, 0.09, "No failure in 5 min 24 s of a GPU shows at most one in 1 min 48 s of a GPU"),
+        (
+            2,
+            10.0,
+            "2 failures in 10 GPU-hours: one in 5 GPU-hours (95 %: between one in 1.38 GPU-hours and one in 41.3",
+        ),
+    ],
+)
+def test_hours_are_told_as_people_read_them(failures: int, hours: float, words: str) -> None:
+    """Less than an hour of a GPU is minutes; rates are never told without how sure they are."""
+    low, high = (rate_interval(failures, hours / 1000).low, rate_interval(failures, hours / 1000).high)
+    high = high if failures else rate_at_most(hours / 1000)
+    one = Failure(SERVER, pd.Timestamp(0), 1, 1.0)
+    found = Reliability((one,) * failures, 1, hours, failures / hours * 1000, low, high)
+    assert found.in_words().startswith(words)

@@ -24,6 +24,7 @@ MOST_SPANS = 750
 MOST_MARKS = 400  # a GPU
 _LEAST_SHARE = 0.002  # of the run, so that a stretch shorter than a pixel is still seen
 _HOLD_S = 2.0
+_HELD_SHARE = 0.01  # of the time between two rows: counters creep by microseconds on any card
 _READ = ("at_ns", "uuid", "source", "event_reasons", "power_throttled_s", "thermal_throttled_s")
 _EVENT_ROW = "events"
 _EVENTS = {
@@ -112,7 +113,7 @@ def _stretches(run: Run, gpu: Named, rows: pd.DataFrame, kind: Kind) -> Iterator
     lasted = np.append(lasted, usual)
     reasons = _reasons(rows["event_reasons"], kind)
     grown = _growth(rows, kind.counter)
-    held = (reasons | (grown > 0)) & (lasted <= max(_HOLD_S, 3 * usual))
+    held = (reasons | (grown > _HELD_SHARE * lasted)) & (lasted <= max(_HOLD_S, 3 * usual))
     for first, last in _merged(seconds, lasted, held, run.duration_s / MOST_SPANS):
         start, length = float(seconds[first]), float(seconds[last] + lasted[last] - seconds[first])
         yield start, length, _words(gpu, kind, length, float(grown[first : last + 1].sum()))
