@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from comfysoak import annotations
+import comfysoak.annotations as for_github
 from comfysoak_core.terminal import printable
 
 PLAIN_WIDTH = 160
@@ -52,7 +52,7 @@ def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
             console.print(Text(f"  accepted  {one['code']}  {one['count']}  until {until}: {reason}", style="dim"))
     if verdict["doubts"]:
         console.print(_rows(verdict["doubts"], ("weight", "name", "what", "remedy")))
-    for line in annotations.of_verdict(verdict) if annotations.wanted() else ():
+    for line in for_github.of_verdict(verdict) if for_github.wanted() else ():
         click.echo(line)
     click.echo(f"report  {run_dir / 'report.html'}")  # on one line, however long: people click on it
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.planted.writing import write
 
+from benchmarks.planted.writing import write
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.run_file import Ended, EndReason, PhaseFacts, RunFile, Segment, ServerFacts
 from comfysoak_core.scenario.curve import Line

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.planted.soak import write_soak
 
+from benchmarks.planted.soak import write_soak
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.__main__ import main
 from comfysoak_analysis.buckets import bucketed
@@ -79,7 +80,8 @@ def test_times_of_nodes_are_those_of_measured_prompts(soak: Run) -> None:
     nodes = soak.nodes[soak.nodes["prompt_id"].isin(measured["id"])]
     for row in node_times(soak):
         lasted = nodes.loc[nodes["node_class"] == row.node_class, "lasted_s"].dropna()
-        assert (row.count, row.p95_s) == (len(lasted), pytest.approx(lasted.quantile(0.95)))
+        assert row.count == len(lasted)
+        assert row.p95_s == pytest.approx(lasted.quantile(0.95))
 
 
 def test_a_track_is_what_all_samples_say(soak: Run) -> None:
@@ -121,7 +123,9 @@ def test_rows_of_the_journal_count_and_replace_older_ones(copied: Path) -> None:
     at_ns = int(row["scheduled"].value)
     clock = ManualClock(START_NS)
     journal = Journal(copied / "journal", host="late", process="load", clock=clock)
-    told = {"server": SERVER, "worker": "w", "client_id": "c", "workflow": "turbo-512", "phase": "soak"}
+    told: dict[str, Any] = {
+        "server": SERVER, "worker": "w", "client_id": "c", "workflow": "turbo-512", "phase": "soak",
+    }  # fmt: skip
     journal.add(Prompt(id=str(row["id"]), scheduled_ns=at_ns, outcome="oom", code="OOM", finished_ns=at_ns, **told))
     journal.add(Prompt(id="00000000-0000-4000-8000-000000000001", scheduled_ns=at_ns + 1, **told))
     early = START_NS + 3 * NS_PER_S
@@ -205,7 +209,13 @@ def test_damage_is_told_in_one_sentence(copied: Path, damage, capsys: pytest.Cap
 
 def test_prompts_of_an_unknown_phase_are_no_obstacle(tmp_path: Path) -> None:
     """A recording whose load told no phase makes a report."""
-    told = {"server": SERVER, "worker": "w", "client_id": "c", "workflow": "a", "scheduled_ns": START_NS + NS_PER_S}
+    told: dict[str, Any] = {
+        "server": SERVER,
+        "worker": "w",
+        "client_id": "c",
+        "workflow": "a",
+        "scheduled_ns": START_NS + NS_PER_S,
+    }
     row = Prompt(
         id="00000000-0000-4000-8000-000000000001", finished_ns=START_NS + 2 * NS_PER_S, outcome="success", **told
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from benchmarks.planted.cases import Case, planted
 from benchmarks.planted.course import NEVER, play
 from benchmarks.planted.judging import try_case
 from benchmarks.planted.plantings.catalogue import NOT_PLANTED, PLANTINGS
 from benchmarks.planted.recording import tables
 from benchmarks.planted.seeds import FINAL, seed_of
-
 from comfysoak_core.codes import Code
 
 SALT = "tests"  # neither the seeds of the table in the manual, nor those of rehearsals

@@ -172,7 +172,8 @@ def test_what_cannot_be_seen_is_said(visit: Visit) -> None:
     assert "median of 8: 4.5 GiB on average" in words
     assert "1 marks" in words or "marks of findings" in words
     unnamed = """() => [...document.querySelectorAll('a, button, input, summary, [tabindex="0"]')].filter((one) =>
-        one.offsetParent && !one.closest('.plot') && !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length)).length"""
+        one.offsetParent && !one.closest('.plot') &&
+        !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length)).length"""
     assert visit.page.evaluate(unnamed) == 0
 
 

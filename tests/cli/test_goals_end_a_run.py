@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,14 +55,17 @@ def test_a_judgement_that_failed_ends_nothing(tmp_path: Path, monkeypatch: pytes
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     watch = GoalWatch(tmp_path, [AbortGoal(goal="prompts.failed < 1%", after_s=5.0)], tmp_path / "goals.log")
-    assert watch.look(4.0) is None
-    assert watch._process is None
+
+    def judging() -> subprocess.Popen[str] | None:
+        return watch._process
+
+    assert (watch.look(4.0), judging()) == (None, None)
     assert watch.look(5.0) is None
-    assert watch._process is not None
-    watch._process.wait()
+    first = judging()
+    assert first is not None
+    first.wait()
     assert watch.look(6.0) is None
-    assert watch.look(7.0) is None
-    assert watch._process is None  # the next look is not due
+    assert (watch.look(7.0), judging()) == (None, None)  # the next look is not due
     watch.look(60.0)
-    assert watch._process is not None
+    assert judging() is not None
     watch.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.planted.writing import write
 
+from benchmarks.planted.writing import write
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.recording import parquet
 from comfysoak_core.recording.journal import Journal
