@@ -57,8 +57,15 @@ class Evidence:
     run: Run
     findings: Sequence[Finding]
     told_states: GpuStates | None = None
-    filters: Mapping[By, str] = field(default_factory=dict)
+    filters: Mapping[By, str] = field(default_factory=dict)  # a server by its address, or its number from 0
     unlikely: float = UNLIKELY  # how rarely an interval may miss the truth
+
+    def __post_init__(self) -> None:
+        """A server's number becomes its address: of embedded ones nobody knows it before they have started."""
+        servers = self.run.plan.servers if self.run.plan is not None else ()
+        number = self.filters.get(By.SERVER, "")
+        if number.isdecimal() and int(number) < len(servers):
+            object.__setattr__(self, "filters", {**self.filters, By.SERVER: servers[int(number)]})
 
     @cached_property
     def states(self) -> GpuStates:

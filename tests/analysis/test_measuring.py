@@ -43,6 +43,12 @@ def test_filters_choose_the_prompts_that_count(story: Run) -> None:
     assert math.isnan(value(story, "prompts.latency.p95", workflow="nobody"))
 
 
+def test_a_server_may_be_named_by_its_number(story: Run) -> None:
+    """Addresses of embedded servers are known only once they have started."""
+    assert value(story, "prompts.count", server="0") == value(story, "prompts.count", server=SERVER) > 0
+    assert value(story, "prompts.count", server="1") == 0
+
+
 def test_a_warm_up_can_be_asked_for_by_its_name(story: Run) -> None:
     """It is in no figure of the run, and has its own when a goal names it."""
     in_it = int((story.prompts["intended"] & story.prompts["work"] & (story.prompts["phase"] == "warmup")).sum())

@@ -76,7 +76,7 @@ class _Resolver:
         graphs = {workload.name: workload.graph for workload in workloads if workload}
         stages = [self._stage(part, index, graphs, scenario) for index, part in enumerate(scenario.load)]
         goals = tuple(section.goal for section in scenario.goals)
-        self._filters_are_known(goals, list(graphs), [stage for stage in stages if stage], servers)
+        self._filters_are_known(goals, list(graphs), [stage for stage in stages if stage], servers, embedded)
         if self.problems:
             return None
         return Plan(
@@ -100,14 +100,20 @@ class _Resolver:
         )
 
     def _filters_are_known(
-        self, goals: Sequence[str], workflows: Sequence[str], stages: Sequence[Stage], servers: Sequence[str | None]
+        self,
+        goals: Sequence[str],
+        workflows: Sequence[str],
+        stages: Sequence[Stage],
+        servers: Sequence[str | None],
+        embedded: Embedded | None,
     ) -> None:
         """Names in the filters of goals are those of this scenario, as far as they are known before the run."""
         there: dict[By, Sequence[str]] = {By.WORKFLOW: workflows}
         if not any(stage.search for stage in stages):  # its levels become phases of their own
             there[By.PHASE] = [stage.phase for stage in stages]
-        if any(servers):
-            there[By.SERVER] = [server for server in servers if server]
+        numbers = [str(number) for number in range(embedded.servers if embedded is not None else len(servers))]
+        if numbers:
+            there[By.SERVER] = [*(server for server in servers if server), *numbers]
         for index, goal in enumerate(goals):
             wrong = unknown_names(parse_goal(goal), there)
             if wrong is not None:

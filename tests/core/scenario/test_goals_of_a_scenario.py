@@ -51,6 +51,7 @@ def test_findings_are_accepted_until_a_day(tmp_path: Path) -> None:
         ('goals: ["prompts.failed{workflow=sdlx} < 1%"]', "did you mean 'sdxl'?"),
         ('goals: ["prompts.failed{phase=peek} < 1%"]', "did you mean 'peak'?"),
         ('goals: ["prompts.failed{server=http://gpu-1:8189} < 1%"]', "did you mean 'http://gpu-1:8188'?"),
+        ('goals: ["prompts.failed{server=1} < 1%"]', "there is no server '1'"),
         ("goals: [{goal: prompts.faild < 1%, abort: true}]", "did you mean 'prompts.failed'?"),
         ("accept: [{finding: WS_ABNORMAL, until: 2027-01-31}]", "reason"),
         ("accept: [{finding: WS_ABNORML, reason: known, until: 2027-01-31}]", "accept.0.finding"),
