@@ -57,6 +57,11 @@ def tell_verdict(verdict: Mapping[str, Any], run_dir: Path) -> None:
     click.echo(f"report  {run_dir / 'report.html'}")  # on one line, however long: people click on it
 
 
+def _short(text: str) -> str:
+    """Cut where a word ends; the report has the rest."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(' ')[0] or text[:LONGEST]} …"
+
+
 def leave_stdout() -> None:
     """Nobody reads it any more: what is still to be written there goes nowhere, or Python complains at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,6 +76,6 @@ def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     for row in rows:
         first, *rest = (str(row.get(column) if row.get(column) is not None else "") for column in columns)
         grid.add_row(
-            "", Text(first, style=_COLOURS.get(first, "")), *(Text(printable(part)[:LONGEST]) for part in rest)
+            "", Text(first, style=_COLOURS.get(first, "")), *(Text(_short(printable(part))) for part in rest)
         )
     return grid
