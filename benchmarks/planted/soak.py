@@ -406,17 +406,30 @@ def _server(soak: _Soak, number: int, since_s: float, lasts_s: float) -> Columns
     noise = soak.noise(number, 10)
     at = _ticks(noise, since_s, lasts_s, 1, SERVERS)
     which = np.tile(np.arange(SERVERS), len(at) // SERVERS)
-    pending = noise.poisson(5 + 2.5 * np.sin(at / 6000), len(at))
+    running, pending = _queue(soak.prompts(number, since_s, lasts_s), at, which)
     return {
         "at_ns": _ns(at), "server": _named([_url(server) for server in range(SERVERS)], which), "late_ns": 100_000,
         "queue_answer_ns": noise.integers(10**6, 4 * 10**6, len(at)),
         "canary_answer_ns": noise.integers(5 * 10**5, 2 * 10**6, len(at)),
-        "queue_running": 1, "queue_pending": pending, "running_age_ns": noise.integers(10**7, 10**9, len(at)),
+        "queue_running": running, "queue_pending": pending, "running_age_ns": noise.integers(10**7, 10**9, len(at)),
         "oldest_pending_age_ns": noise.integers(10**8, 10**10, len(at)), "highest_number": np.floor(at * 2.4),
         "vram_total_bytes": 24 * GIB, "vram_free_bytes": noise.integers(9 * GIB, 14 * GIB, len(at)),
         "torch_vram_total_bytes": 12 * GIB, "torch_vram_free_bytes": noise.integers(0, GIB, len(at)),
         "ram_total_bytes": 512 * GIB, "ram_free_bytes": 300 * GIB,
     }  # fmt: skip
+
+
+def _queue(prompts: _Stretch, at: Array, which: Array) -> tuple[Array, Array]:
+    """How many prompts ran and waited at each moment of each server, by their own times: Little's law holds."""
+    running, pending = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
+    for server in range(SERVERS):
+        own, polled = prompts.server == server, which == server
+        accepted, begun, ended = (
+            np.searchsorted(np.sort(moments[own]), at[polled], side="right")
+            for moments in (prompts.scheduled + 0.003, prompts.begun, prompts.ended)
+        )
+        running[polled], pending[polled] = begun - ended, np.maximum(accepted - begun, 0)
+    return running, pending
 
 
 def _server_log(soak: _Soak, number: int, since_s: float, lasts_s: float) -> Columns:
