@@ -54,7 +54,7 @@ _SECTIONS = (
     ("findings", "Findings"),
     ("timeline", "Timeline"),
     ("failures", "Failures"),
-    ("times", "Times"),
+    ("times", "Figures"),
     ("configuration", "Configuration"),
     ("health", "Health"),
 )
