@@ -54,6 +54,11 @@ class Fine:
         self.busy[steps] += np.add.reduceat(np.where(known, busy, 0.0), edges)
         self.count[steps] += np.add.reduceat(known, edges, dtype=np.uint16)
 
+    def utilisation(self) -> Floats:
+        """The mean of each step; NaN where it was not told."""
+        known = self.count > 0
+        return np.divide(self.busy, self.count, out=np.full(known.size, np.nan, np.float32), where=known)
+
 
 @dataclass(slots=True)
 class WatchedGpu:

@@ -16,7 +16,7 @@ from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import finding, mostly
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.whose import gpus, servers
-from comfysoak_analysis.findings.windows import centres_s, held
+from comfysoak_analysis.findings.windows import centres_s, held, moments_in_buckets
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -117,10 +117,11 @@ def _quiet(run: Run) -> np.ndarray:
 
 def _at_work(run: Run) -> np.ndarray:
     """Where a prompt of ours ran, by its own times."""
-    rows = run.prompts[["started_at", "done_at"]].dropna()
-    grid = run.coarse
-    begins = np.bincount(grid.index(np.maximum(run.since_start_s(rows["started_at"]), 0)), minlength=grid.count)
-    ends = np.bincount(grid.index(np.maximum(run.since_start_s(rows["done_at"]), 0)), minlength=grid.count)
+    begun, ended = (run.prompts[name].to_numpy() for name in ("started_at", "done_at"))
+    unknown = np.isnat(begun) | np.isnat(ended)
+    if unknown.any():
+        begun, ended = begun[~unknown], ended[~unknown]
+    begins, ends = (moments_in_buckets(run, one, run.coarse, early=True) for one in (begun, ended))
     return np.asarray((np.cumsum(begins) - np.cumsum(ends) > 0) | (begins > 0) | (ends > 0))
 
 

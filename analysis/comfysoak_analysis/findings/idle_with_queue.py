@@ -19,6 +19,7 @@ from comfysoak_analysis.findings.windows import centres_s, held
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
+from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
 from comfysoak_core.rows import Outcome
@@ -74,10 +75,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
 def _all(run: Run, states: GpuStates) -> Iterator[Idle]:
     tracks = run.tracks("server", ("queue_pending",), by="server")
     grid = run.fine
-    use = {
-        uuid: track["utilisation_ratio"].mean
-        for uuid, track in run.tracks("gpu", ("utilisation_ratio",), grid=grid).items()
-    }
+    use = {uuid: gpu.fine for uuid, gpu in watched_gpus(run).items()}
     counts, there = _counts(run), run.coarse.index(centres_s(grid))
     for server, track in tracks.items():
         uuids = [uuid for uuid in gpus_of(run, server) or [gpu.uuid for gpu in gpus(run)] if uuid in use]
@@ -85,7 +83,9 @@ def _all(run: Run, states: GpuStates) -> Iterator[Idle]:
             continue
         with np.errstate(invalid="ignore"):  # where nothing is known it neither waits nor is idle
             queued = ((held(track["queue_pending"].low, run.coarse.width_s) >= 1) & counts)[there]
-            idle = queued & np.all([held(use[uuid], grid.width_s) < IDLE for uuid in uuids], axis=0)
+            idle = queued.copy()
+            for uuid in uuids:
+                idle &= held(use[uuid].utilisation(), grid.width_s) < IDLE
         queued_s = float(queued.sum()) * grid.width_s
         stretches = _telling(tuple(_stretches(idle, grid.width_s)), queued_s)
         if stretches:
@@ -124,9 +124,7 @@ def _spent(run: Run, states: GpuStates, server: str, stretches: tuple[tuple[floa
     begins = run.since_start_s(pd.Series([load.started for load in loads], dtype="datetime64[ns]"))
     begins = begins - np.array([load.read_s or 0.0 for load in loads])
     ends = run.since_start_s(pd.Series([load.known_until for load in loads], dtype="datetime64[ns]"))
-    rows = run.prompts
-    ended = (rows["server"] == server) & rows["outcome"].isin(_ENDED)  # a deadline that passes is no work
-    done = np.sort(run.since_start_s(rows.loc[ended, "done_at"].dropna()))
+    done = _done_s(run, server)
     loading_s = stuck_s = 0.0
     for begin, end in stretches:
         overlap = float(np.clip(np.minimum(ends, end) - np.maximum(begins, begin), 0.0, None).sum())
@@ -137,6 +135,14 @@ def _spent(run: Run, states: GpuStates, server: str, stretches: tuple[tuple[floa
         if before == after and until - since >= STUCK_S and overlap < (end - begin) / 2:
             stuck_s += end - begin
     return loading_s, stuck_s
+
+
+def _done_s(run: Run, server: str) -> np.ndarray:
+    """When prompts ended that the server worked on, in order; a deadline that passes is no work."""
+    rows = run.prompts
+    ended = (rows["server"] == server).to_numpy() & rows["outcome"].isin(_ENDED).to_numpy()
+    done = rows["done_at"].to_numpy()[ended]
+    return np.sort((done[~np.isnat(done)] - run.start.to_datetime64()) / np.timedelta64(1, "s"))
 
 
 def _words(one: Idle) -> str:

@@ -41,23 +41,48 @@ def _words(run: Run, rows: pd.DataFrame, count: int, states: GpuStates) -> str:
 
 def _price(run: Run, rows: pd.DataFrame, states: GpuStates) -> str:
     """What the first success after each failure took, against the median of its workflow, and whether it loaded."""
-    good = run.prompts["timed"] & run.prompts["ok"]
-    at, service_s = run.prompts["done_at"].to_numpy(), run.prompts["service_s"].to_numpy(dtype=float)
+    good = _Good(run)
     ratios, loaded = [], False
     for moment, server in rows[["moment", "server"]].head(MOST_PRICES).itertuples(index=False):
-        later = np.flatnonzero(good & (run.prompts["server"] == server) & (run.prompts["done_at"] > moment))
-        if not later.size:
+        following = good.next_of(server, moment)
+        usual_s = 0.0 if following is None else good.usual_s(following)
+        if following is None or not usual_s > 0:
             continue
-        following = later[np.argmin(at[later])]
-        same = good & (run.prompts["workflow"] == run.prompts["workflow"].iloc[following])
-        usual_s = float(np.nanmedian(service_s[same])) if np.isfinite(service_s[same]).any() else 0.0
-        if usual_s > 0 and np.isfinite(service_s[following]):
-            ratios.append(float(service_s[following] / usual_s))
-            loaded |= any(
-                load.server == server and moment <= load.started <= pd.Timestamp(at[following]) for load in states.loads
-            )
+        took_s, at = float(good.service_s[following]), pd.Timestamp(good.done_at[following])
+        if np.isfinite(took_s):
+            ratios.append(took_s / usual_s)
+            loaded |= any(load.server == server and moment <= load.started <= at for load in states.loads)
     if not ratios or max(ratios) < 1.5:
         return ""
     often = "" if len(ratios) == 1 else "up to "
     why = ", for loading models again" if loaded else ""
     return f" The next success took {often}{max(ratios):.1f} times the median of its workflow{why}."
+
+
+class _Good:
+    """Timed successes: the first on a server after a moment, and what is usual. Looked up in narrow columns."""
+
+    def __init__(self, run: Run) -> None:
+        prompts = run.prompts
+        self.done_at, self.service_s = prompts["done_at"].to_numpy(), prompts["service_s"].to_numpy()
+        self._good = (prompts["timed"] & prompts["ok"]).to_numpy(dtype=bool)
+        self._server, self._servers = prompts["server"].cat.codes.to_numpy(), prompts["server"].cat.categories
+        self._workflow = prompts["workflow"].cat.codes.to_numpy()
+        self._usual_s: dict[int, float] = {}
+
+    def next_of(self, server: object, moment: pd.Timestamp) -> int | None:
+        """Its place among the prompts."""
+        if server not in self._servers:
+            return None
+        later = self._good & (self._server == self._servers.get_loc(server))
+        later = np.flatnonzero(later & (self.done_at > moment.to_datetime64()))
+        return int(later[np.argmin(self.done_at[later])]) if later.size else None
+
+    def usual_s(self, place: int) -> float:
+        """The median service time of the workflow of the prompt at `place`; 0 where none is known."""
+        code = int(self._workflow[place])
+        if code not in self._usual_s:
+            known = self.service_s[self._good & (self._workflow == code)]
+            known = known[np.isfinite(known)]
+            self._usual_s[code] = float(np.median(known)) if known.size else 0.0
+        return self._usual_s[code]

@@ -18,6 +18,7 @@ LOW_SHARE = 0.25  # of the low points of a window, that is its level
 MOST_HELD_S = 5.0  # a reading counts so long
 MOSTLY = 0.5
 CHANGING = -1  # label of buckets in which what is loaded changed
+_PIECE = 250_000  # moments worked on at once
 FEWEST_ARRIVALS = 30  # a window, to tell a level of load by them
 USERS_STEP, ARRIVALS_STEP = 1.25, 2.0  # factors between two levels: users are counted, arrivals come by chance
 
@@ -25,6 +26,19 @@ USERS_STEP, ARRIVALS_STEP = 1.25, 2.0  # factors between two levels: users are c
 def centres_s(grid: Grid) -> Floats:
     """The middle of each bucket, in seconds after the start."""
     return np.asarray((np.arange(grid.count) + 0.5) * grid.width_s, dtype=float)
+
+
+def moments_in_buckets(run: Run, moments: np.ndarray, grid: Grid, *, early: bool = False) -> np.ndarray:
+    """How many of `moments` (datetime64; of none is none counted) lie in each bucket, in pieces: no copy of millions.
+
+    `early`: what was before the start counts to the first bucket.
+    """
+    counts = np.zeros(grid.count, dtype=np.int64)
+    for first in range(0, len(moments), _PIECE):
+        seconds = (moments[first : first + _PIECE] - run.start.to_datetime64()) / np.timedelta64(1, "s")
+        seconds = np.maximum(seconds, 0.0) if early else seconds
+        counts += np.bincount(grid.index(seconds[seconds >= 0]), minlength=grid.count)
+    return counts
 
 
 def held(values: Floats, width_s: float) -> Floats:
@@ -107,8 +121,7 @@ def load_levels(run: Run) -> np.ndarray:
 
 
 def _arrival_levels(run: Run, grid: Grid) -> np.ndarray:
-    seconds = run.since_start_s(run.prompts["scheduled"])
-    counts = np.bincount(grid.index(seconds[seconds >= 0]), minlength=grid.count).astype(float)
+    counts = moments_in_buckets(run, run.prompts["scheduled"].to_numpy(), grid).astype(float)
     windows = int(np.clip(counts.sum() // FEWEST_ARRIVALS, 1, WINDOWS))
     window = np.arange(grid.count) * windows // grid.count
     rates = np.bincount(window, weights=counts) / np.bincount(window)
