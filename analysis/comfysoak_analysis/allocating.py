@@ -6,8 +6,9 @@ import ctypes
 
 import pyarrow as pa
 
-_MMAP_THRESHOLD = -3  # of mallopt (malloc.h of glibc)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt (malloc.h of glibc)
 _LARGE_BYTES = 8 << 20
+_KEPT_BYTES = 64 << 20  # else each block that is freed costs the faults of the next one; `trim` gives it back
 
 
 def trim() -> None:
@@ -28,5 +29,6 @@ def give_memory_back() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     except (AttributeError, OSError, TypeError):  # no glibc
         return

@@ -8,8 +8,10 @@ make a slow server look fast. What failed at once is in `failed`, not in percent
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -145,31 +147,51 @@ class GpuFigures:
 
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Array = np.ndarray[Any, np.dtype[Any]]
+_NEVER = np.iinfo(np.int64)  # its ends stand for no moment
 
 
-def group(name: str, prompts: pd.DataFrame, measured_s: float, chosen: Mask | None = None) -> Group:
-    """The figures of `prompts` (of the `chosen` rows), which were measured for `measured_s` seconds."""
-    rows = np.ones(len(prompts), dtype=bool) if chosen is None else chosen
-    ok, work, measured = (prompts[column].to_numpy(dtype=bool) for column in ("ok", "work", "measured"))
-    counted = rows & is_judged(prompts).to_numpy(dtype=bool)
-    done = int((counted & ok & (prompts["outcome"] == Outcome.SUCCESS.value).to_numpy(dtype=bool)).sum())
-    timed = rows & prompts["timed"].to_numpy(dtype=bool)
-    latency, service, queue_wait, fetch = (
-        spread(prompts[f"{time}_s"].to_numpy()[timed]) for time in ("latency", "service", "queue_wait", "fetch")
+def groups_of(prompts: pd.DataFrame, parts: pd.Categorical[Any], lasted_s: Sequence[float]) -> tuple[Group, ...]:
+    """The figures of the prompts of each category of `parts`, which were measured for `lasted_s` seconds each."""
+    codes = np.asarray(parts.codes)
+    ok, work, measured, intended, timed = (
+        prompts[column].to_numpy(dtype=bool) for column in ("ok", "work", "measured", "intended", "timed")
     )
-    return Group(
-        name=name,
-        intended=int((rows & prompts["intended"].to_numpy(dtype=bool)).sum()),
-        judged=int(counted.sum()),
-        succeeded=done,
-        failed=int((counted & ~ok).sum()),
-        cached=int((rows & measured & ~work).sum()),
-        per_minute=done / measured_s * 60 if measured_s > 0 else float("nan"),
-        latency=latency,
-        service=service,
-        queue_wait=queue_wait,
-        fetch=fetch,
+    counted = measured & (work | ok)  # as `is_judged` has it
+    succeeded = counted & ok & (prompts["outcome"] == Outcome.SUCCESS.value).to_numpy(dtype=bool)
+    chosen = {
+        "intended": intended, "judged": counted, "succeeded": succeeded, "failed": counted & ~ok,
+        "cached": measured & ~work,
+    }  # fmt: skip
+    counts = {name: np.bincount(codes[mask & (codes >= 0)], minlength=len(lasted_s)) for name, mask in chosen.items()}
+    times = _spreads(prompts, np.where(timed, codes, codes.dtype.type(-1)), len(lasted_s))
+    return tuple(
+        Group(
+            name=str(name),
+            per_minute=int(counts["succeeded"][code]) / lasted_s[code] * 60 if lasted_s[code] > 0 else float("nan"),
+            intended=int(counts["intended"][code]),
+            judged=int(counts["judged"][code]),
+            succeeded=int(counts["succeeded"][code]),
+            failed=int(counts["failed"][code]),
+            cached=int(counts["cached"][code]),
+            latency=times["latency"][code],
+            service=times["service"][code],
+            queue_wait=times["queue_wait"][code],
+            fetch=times["fetch"][code],
+        )
+        for code, name in enumerate(parts.categories)
     )
+
+
+def _spreads(prompts: pd.DataFrame, codes: Array, count: int) -> dict[str, list[Spread]]:
+    """Of each time its spread by code: sorted by code once, since a mask for each would read all rows each time."""
+    order = np.argsort(codes, kind="stable")
+    edges = np.searchsorted(codes[order], np.arange(count + 1))
+    found = {}
+    for time in ("latency", "service", "queue_wait", "fetch"):
+        values = prompts[f"{time}_s"].to_numpy()[order]
+        found[time] = [spread(values[first:last]) for first, last in pairwise(edges)]
+    return found
 
 
 def measured_s(prompts: pd.DataFrame, chosen: Mask | None = None) -> float:
@@ -181,9 +203,12 @@ def measured_s(prompts: pd.DataFrame, chosen: Mask | None = None) -> float:
 
 def measured_edges(prompts: pd.DataFrame, chosen: Mask) -> tuple[np.datetime64, np.datetime64] | None:
     """First schedule and last end of these prompts; None where none has ended."""
-    due, done = (prompts[column].to_numpy()[chosen] for column in ("scheduled", "done_at"))
-    due, done = due[~np.isnat(due)], done[~np.isnat(done)]
-    return (due.min(), done.max()) if len(due) and len(done) else None
+    due, done = (prompts[column].to_numpy(dtype="datetime64[ns]") for column in ("scheduled", "done_at"))
+    first = int(np.min(due.view(np.int64), where=chosen & ~np.isnat(due), initial=_NEVER.max))
+    last = int(np.max(done.view(np.int64), where=chosen & ~np.isnat(done), initial=_NEVER.min))
+    return (
+        None if first == _NEVER.max or last == _NEVER.min else (np.datetime64(first, "ns"), np.datetime64(last, "ns"))
+    )
 
 
 def groups_by(run: Run, column: str) -> tuple[Group, ...]:
@@ -191,19 +216,33 @@ def groups_by(run: Run, column: str) -> tuple[Group, ...]:
 
     By phase, a warm-up is measured too: it is apart there, and spoils no other figure.
     """
-    prompts = as_measured(run.prompts) if column == "phase" else run.prompts
-    lasted_s = measured_s(prompts)
-    found, first = [], {}
-    for name in prompts[column].dropna().unique():
-        rows = (prompts[column] == name).to_numpy(dtype=bool)
-        first[str(name)] = int(np.argmax(rows))
-        found.append(group(str(name), prompts, measured_s(prompts, rows) if column == "phase" else lasted_s, rows))
-    return tuple(sorted(found, key=lambda one: first[one.name] if column == "phase" else (-one.intended, one.name)))
+    return run.once(_GROUPS[column])
+
+
+def _groups_by(run: Run, column: str) -> tuple[Group, ...]:
+    by_phase = column == "phase"
+    prompts = as_measured(run.prompts) if by_phase else run.prompts
+    parts = prompts[column].cat.remove_unused_categories().array
+    first = {str(name): int(np.argmax(parts.codes == code)) for code, name in enumerate(parts.categories)}
+    if by_phase:
+        lasted_s = [measured_s(prompts, parts.codes == code) for code in range(len(first))]
+    else:
+        lasted_s = [measured_s(prompts)] * len(first)
+    found = groups_of(prompts, parts, lasted_s)
+    return tuple(sorted(found, key=lambda one: first[one.name] if by_phase else (-one.intended, one.name)))
+
+
+_GROUPS = {column: partial(_groups_by, column=column) for column in ("workflow", "phase", "server")}
 
 
 def whole(run: Run) -> Group:
     """All prompts of the run."""
-    return group("all", run.prompts, measured_s(run.prompts))
+    return run.once(_whole)
+
+
+def _whole(run: Run) -> Group:
+    everything = pd.Categorical.from_codes(np.zeros(len(run.prompts), np.int8), categories=pd.Index(["all"]))
+    return groups_of(run.prompts, everything, [measured_s(run.prompts)])[0]
 
 
 def failures(run: Run, examples: int = 5) -> tuple[FailureRow, ...]:

@@ -354,9 +354,8 @@ class Run:
 
     def since_start_s(self, moments: pd.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Moments as seconds after the start; NaN where there is none."""
-        seconds: np.ndarray[Any, np.dtype[np.float64]] = np.asarray(
-            (moments - self.start).dt.total_seconds(), dtype=float
-        )
+        at = moments.to_numpy(dtype="datetime64[ns]")
+        seconds: np.ndarray[Any, np.dtype[np.float64]] = (at - self.start.to_datetime64()) / np.timedelta64(1, "s")
         return seconds
 
     def _edge(self, *, first: bool) -> int | None:

@@ -82,9 +82,9 @@ def _within(piece: pa.Table, windows: Mapping[str, tuple[Ints, Ints] | None]) ->
     for code, name in enumerate(names[:-1]):
         if name not in windows:
             continue
-        mine = codes == code
+        mine = np.flatnonzero(codes == code)
         spans = windows[name]
-        found |= mine if spans is None else mine & _overlaps(started, ended, *spans)
+        found[mine] = True if spans is None else _overlaps(started[mine], ended[mine], *spans)
     return found
 
 
