@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import pandas as pd
 
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.server_processes import serving
 from comfysoak_analysis.watched_gpus import watched_gpus
 
 
 def gpus_beside(run: Run, server: str) -> pd.DataFrame:
-    """`uuid` and `host` of the GPUs of the host a server runs on; of all hosts where that is not known.
-
-    Known is the host on which its process was found, or one that has the name in its address. A loopback address says
-    nothing: a tunnel may begin there.
-    """
+    """`uuid` and `host` of the GPUs of the host a server runs on; of all hosts where that is not known."""
     rows = [(gpu.uuid, gpu.host) for gpu in watched_gpus(run).values()]
     gpus = pd.DataFrame(rows, columns=["uuid", "host"], dtype=object)
     hosts = gpus["host"].drop_duplicates()
-    if len(hosts) < 2:
-        return gpus
-    beside = hosts[hosts.isin(run.once(_hosts_of_servers).get(server, ()))]
-    if beside.empty:
-        beside = hosts[hosts.str.lower().isin(_names(server))]
-    return gpus if beside.empty else gpus[gpus["host"].isin(beside)]
+    beside = hosts_of(run, server, hosts) if len(hosts) > 1 else ()
+    return gpus[gpus["host"].isin(beside)] if beside else gpus
 
 
-def _hosts_of_servers(run: Run) -> dict[str, set[str]]:
-    """On which hosts the process of each server was found."""
-    found: dict[str, set[str]] = {}
-    for piece in run.reader("processes").pieces(("role", "server", "host")):
-        seen = piece.group_by(["role", "server", "host"]).aggregate([]).to_pylist()
-        for row in seen:
-            if row["role"] == "server" and row["server"] is not None:
-                found.setdefault(row["server"], set()).add(row["host"])
-    return found
+def hosts_of(run: Run, server: str, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Which of `hosts` a server runs on: where its process was found, else those its address names; may be none."""
+    hosts = tuple(hosts)
+    found = {one.host for one in serving(run) if one.server == server}
+    return tuple(host for host in hosts if host in found) or named_in(server, hosts)
 
 
-def _names(server: str) -> set[str]:
-    """The name in an address, whole and without its domain."""
+def named_in(server: str, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Which of `hosts` the address of a server names: by its whole name, by the one before its domain, or by its IP.
+
+    A loopback address says nothing: a tunnel may begin there.
+    """
     try:
-        name = (urlsplit(server).hostname or "").lower()
+        name = (urlsplit(server).hostname or "").lower().rstrip(".")
     except ValueError:
-        return set()
-    return {name} if name.replace(".", "").isdecimal() else {name, name.partition(".")[0]}
+        return ()
+    if not name or name == "localhost":
+        return ()
+    try:
+        if ip_address(name).is_loopback:
+            return ()
+        names = {name}  # 10.0.0.1 is no host "10"
+    except ValueError:
+        names = {name, name.partition(".")[0]}
+    return tuple(host for host in hosts if host.lower() in names)

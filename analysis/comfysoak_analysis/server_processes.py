@@ -12,9 +12,10 @@ from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.frames.samples import Held, Part, Track, parts
 
-SERVER_ROLES = ("server", "server_child", "proxy")
+SERVER = "server"
+SERVER_ROLES = (SERVER, "server_child", "proxy")
 _COLUMNS = ("rss_bytes", "cpu_ratio", "handles", "connections")
-_LABELS = ("host", "role", "name", "started_ns")
+_LABELS = ("host", "role", "name", "started_ns", "server")
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class ServerProcess:
     name: str
     told: dict[str, Held]
     memory: Track
+    server: str | None = None  # its address, where that is known
 
     def most(self, column: str) -> float:
         """The largest value; NaN where it was not told."""
@@ -47,11 +49,17 @@ def server_processes(run: Run) -> tuple[ServerProcess, ...]:
     return run.once(_server_processes)
 
 
+def serving(run: Run) -> tuple[ServerProcess, ...]:
+    """Those that were servers of a known address themselves; one that was started again has several."""
+    found = [one for one in server_processes(run) if one.role == SERVER and one.server]
+    return tuple(sorted(found, key=lambda one: (one.server or "", one.host, one.pid)))
+
+
 def _server_processes(run: Run) -> tuple[ServerProcess, ...]:
     found: dict[tuple[str, int, int], ServerProcess] = {}
     for part in parts(run.reader("processes"), "processes", "pid", _COLUMNS, _LABELS):
         for labels, rows in _by_labels(part):
-            host, role, name, started_ns = labels
+            host, role, name, started_ns, server = labels
             if role not in SERVER_ROLES:
                 continue
             key = str(host), int(part.subject), int(started_ns or 0)
@@ -60,6 +68,7 @@ def _server_processes(run: Run) -> tuple[ServerProcess, ...]:
                 found[key] = ServerProcess(key[0], key[1], "", "", told, Track(run.coarse, run.start_ns or 0))
             one = found[key]
             one.role, one.name = str(role), str(name) if name is not None else ""
+            one.server = str(server) if server is not None else one.server
             for column, held in one.told.items():
                 held.add(part.at_ns[rows], part.values[column][rows])
             one.memory.add(part.at_ns[rows], part.values["rss_bytes"][rows])

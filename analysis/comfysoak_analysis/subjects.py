@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pandas as pd
 
 from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.figures.gpu_names import lineup
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.server_hosts import hosts_of
 from comfysoak_analysis.text import for_chart
 
 
@@ -27,7 +27,9 @@ def subjects_of(run: Run) -> tuple[Subject, ...]:
     """All of them, at most 64 of a kind, each kind in the order of the charts."""
     gpus = [Subject(gpu.uuid, "gpu", gpu.name, gpu.host) for gpu in lineup(run).gpus if gpu.colour]
     hosts = list(dict.fromkeys(gpu.host for gpu in gpus))
-    servers = [Subject(one, "server", for_chart(one, 60), _host_of(one, hosts)) for one in _servers(run)]
+    servers = [
+        Subject(one, "server", for_chart(one, 60), "".join(hosts_of(run, one, hosts)[:1])) for one in _servers(run)
+    ]
     return (*servers, *gpus, *(Subject(host, "host", for_chart(host, 60), host) for host in hosts))
 
 
@@ -35,13 +37,3 @@ def _servers(run: Run) -> list[str]:
     """Those prompts went to and those that were asked for their queue."""
     seen = {*pd.unique(run.prompts["server"].dropna()), *run.tracks("server", ("queue_pending",), by="server")}
     return sorted(map(str, seen))[:MOST_DRAWN]
-
-
-def _host_of(server: str, hosts: list[str]) -> str:
-    """The host that has the name in the address; a loopback address says nothing: a tunnel may begin there."""
-    try:
-        name = (urlsplit(server).hostname or "").lower()
-    except ValueError:
-        return ""
-    names = {name} if name.replace(".", "").isdecimal() else {name, name.partition(".")[0]}
-    return next((host for host in hosts if host.lower() in names), "")

@@ -26,9 +26,12 @@ TOGETHER: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("gpu", "uuid"): ("memory_used_bytes", "utilisation_ratio", "memory_total_bytes"),
     ("gpu_slow", "uuid"): (
         "power_watts", "energy_joules", "temperature_celsius", "sm_clock_hertz", "sm_active_ratio",
-        "tensor_active_ratio", "graphics_active_ratio", "power_throttled_s", "thermal_throttled_s",
+        "tensor_active_ratio", "graphics_active_ratio", "power_throttled_s", "thermal_throttled_s", "xid",
     ),
-    ("server", "server"): ("queue_pending", "queue_running", "vram_free_bytes"),
+    ("server", "server"): (
+        "queue_pending", "queue_running", "vram_free_bytes", "history_length", "torch_vram_total_bytes",
+    ),
+    ("gpu_health", "uuid"): ("foreign_bytes", "server_bytes", "sm_clock_most_hertz", "slowdown_celsius"),
     ("processes", "server"): ("rss_bytes",),
 }  # fmt: skip
 

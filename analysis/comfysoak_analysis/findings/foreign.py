@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import finding, mostly
 from comfysoak_analysis.findings.finding import Certainty, Finding
-from comfysoak_analysis.findings.whose import gpus, servers
+from comfysoak_analysis.findings.whose import gpus, listed, servers
 from comfysoak_analysis.findings.windows import centres_s, held, moments_in_buckets
-from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames import Run, to_frame
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
@@ -26,6 +28,7 @@ BUSY = 0.2  # utilisation, with nothing of ours to do
 BUSY_S = 30.0
 AROUND_S = 5.0  # before and after work of ours: readings of the queue and of the exporter are seconds apart
 OTHERS_BYTES = 2 * 1024**3  # beyond what the server's own allocator and the driver hold
+_LISTED = ("at_ns", "name", "pid", "memory_bytes")
 _GIB = 1024**3
 
 
@@ -54,8 +57,8 @@ _UNLESS = "It was a server of this test that is not watched, or one whose queue 
 
 def _by_list(run: Run) -> Foreign | None:
     """Processes that are not the servers' nor ours."""
-    rows = run.gpu_processes
-    rows = rows[(rows["is_server"] == False) & (rows["memory_bytes"] >= LEAST_BYTES)]  # noqa: E712  # a column, with nulls
+    found = list(run.reader("gpu_processes").rows_where(_LISTED, ("is_server", "memory_bytes"), _is_foreign))
+    rows = to_frame(pa.concat_tables(found)) if found else pd.DataFrame()
     if rows.empty:
         return None
     most = rows["memory_bytes"].max() / _GIB
@@ -63,6 +66,11 @@ def _by_list(run: Run) -> Foreign | None:
     processes = "1 foreign process" if count == 1 else f"{count:,} foreign processes"
     named = rows.assign(id=rows["name"], moment=rows["at"], server=None)
     return Foreign(named, f"{processes} held up to {most:.1f} GiB: {mostly(rows['name'])}.", Certainty.CERTAIN)
+
+
+def _is_foreign(piece: pa.Table) -> pa.ChunkedArray:
+    large = pc.greater_equal(piece["memory_bytes"], LEAST_BYTES)
+    return pc.fill_null(pc.and_(pc.equal(piece["is_server"], False), large), fill_value=False)  # noqa: FBT003  # a value
 
 
 def _by_bytes(run: Run) -> Foreign | None:
@@ -162,8 +170,7 @@ def _unlisted(run: Run) -> set[str]:
     """GPUs whose processes nobody tells."""
     health = run.tracks("gpu_health", ("foreign_bytes", "server_bytes"))
     told = {uuid for uuid, track in health.items() if any(np.isfinite(one.mean).any() for one in track.values())}
-    listed = set(run.gpu_processes.loc[run.gpu_processes["is_server"].notna(), "uuid"])
-    return {gpu.uuid for gpu in gpus(run)} - told - listed
+    return {gpu.uuid for gpu in gpus(run)} - told - {one.uuid for one in listed(run) if one.is_server is not None}
 
 
 def _rows(run: Run, found: Iterable[tuple[str, np.ndarray]]) -> pd.DataFrame:

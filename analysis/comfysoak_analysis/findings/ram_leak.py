@@ -25,9 +25,9 @@ from comfysoak_analysis.findings.leaks import (
 )
 from comfysoak_analysis.findings.rising import Rise, Series, rises
 from comfysoak_analysis.findings.server_memory import ServerMemory, running_series, server_memories, settled
-from comfysoak_analysis.findings.whose import server_processes
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.server_processes import serving
 from comfysoak_core.codes import Code
 
 _UNLESS = "A cache is still filling up that will stop later; `settle` stages would tell."
@@ -79,7 +79,7 @@ def _room(run: Run, memory: ServerMemory) -> tuple[float, str]:
     if container is not None and np.isfinite(container[columns[0]].low).any():
         limit, used, cache = (_last(container[name]) for name in columns)
         return max(limit - used + (cache if np.isfinite(cache) else 0.0), 0.0), "the limit of its container"
-    homes = {one.host for one in server_processes(run) if one.server == memory.server}
+    homes = {one.host for one in serving(run) if one.server == memory.server}
     hosts = run.tracks("host", ("memory_available_bytes",), by="host")
     free = [_last(track["memory_available_bytes"]) for host, track in hosts.items() if host in homes]
     return (min(free) if free else float("nan")), "the end of its host's memory"

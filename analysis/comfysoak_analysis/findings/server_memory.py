@@ -12,10 +12,10 @@ from comfysoak_analysis.buckets import Buckets, Floats
 from comfysoak_analysis.findings.leaks import settled_series
 from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.findings.rising import Series
-from comfysoak_analysis.findings.whose import server_processes
 from comfysoak_analysis.findings.windows import centres_s, load_levels, low_points, starts_label, together
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.server_processes import serving
 
 HISTORY_MOST = 10_000  # entries that ComfyUI keeps
 _NEARLY = 0.995
@@ -40,17 +40,15 @@ class ServerMemory:
 @once
 def server_memories(run: Run) -> tuple[ServerMemory, ...]:
     """Those whose processes were watched."""
-    known = server_processes(run)
+    known = [one for one in serving(run) if one.told["rss_bytes"].count]
     if not known:
         return ()
-    tracks = run.tracks("processes", ("rss_bytes",), by="pid")
     histories = run.tracks("server", ("history_length",), by="server")
     found = []
-    for server in sorted({one.server for one in known}):
-        parts = [tracks[str(one.pid)]["rss_bytes"] for one in known if one.server == server and str(one.pid) in tracks]
-        if parts:
-            length = histories[server]["history_length"].mean if server in histories else None
-            found.append(_joined(server, parts, length))
+    for server in sorted({one.server or "" for one in known}):
+        parts = [one.memory_track() for one in known if one.server == server]
+        length = histories[server]["history_length"].mean if server in histories else None
+        found.append(_joined(server, parts, length))
     return tuple(found)
 
 

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Any
 
-import pyarrow as pa
-
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.server_hosts import hosts_of
+from comfysoak_analysis.server_processes import serving
+from comfysoak_analysis.watched_gpus import watched_gpus
 
-SERVER = "server"
-_GPU_TABLES = ("gpu_health", "gpu_slow")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerProcess:
-    """One process that was a server."""
-
-    server: str
-    host: str
-    pid: int
+_GPU_TABLES = (("gpu_health", "foreign_bytes"), ("gpu_slow", "sm_clock_hertz"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +23,22 @@ class OwnedGpu:
     servers: tuple[str, ...]
 
 
-@once
-def server_processes(run: Run) -> tuple[ServerProcess, ...]:
-    """Those the sampler found; a server that was started again has several."""
-    rows = distinct(run, "processes", ("role", "server", "host", "pid"))
-    found = [ServerProcess(str(row[1]), str(row[2]), int(str(row[3]))) for row in rows if row[0] == SERVER and row[1]]
-    return tuple(sorted(found, key=lambda one: (one.server, one.host, one.pid)))
-
-
-@once
 def servers(run: Run) -> tuple[str, ...]:
     """The ComfyUI servers of the run: those that were watched, else those that prompts were sent to."""
-    watched = {str(row[0]) for row in distinct(run, "server", ("server",)) if row[0]}
-    if watched:
-        return tuple(sorted(watched))
-    return tuple(sorted({str(row[0]) for row in distinct(run, "prompts", ("server",)) if row[0]}))
+    watched = sorted(run.tracks("server", ("queue_pending",), by="server"))
+    return tuple(watched or sorted(str(one) for one in run.prompts["server"].dropna().unique()))
 
 
-@once
 def gpus(run: Run) -> tuple[OwnedGpu, ...]:
     """All GPUs that were watched.
 
     A GPU is a server's by the driver's list of processes, by its command line (`--cuda-device`), or because there is
     no other server that could have it.
     """
+    return run.once(_gpus)
+
+
+def _gpus(run: Run) -> tuple[OwnedGpu, ...]:
     places = _places(run)
     by_process, by_number = _by_process(run), dict(_by_number(run, places))
     homes = _homes(run, {host for host, _ in places.values()})
@@ -72,18 +54,33 @@ def gpus_of(run: Run, server: str) -> tuple[str, ...]:
     return tuple(gpu.uuid for gpu in gpus(run) if server in gpu.servers)
 
 
-def distinct(run: Run, table: str, columns: Sequence[str]) -> list[tuple[object, ...]]:
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One process of the driver's lists; `is_server` is None where nobody can tell whose it is."""
+
+    uuid: str
+    host: str
+    pid: int
+    is_server: bool | None
+
+
+def listed(run: Run) -> tuple[Listed, ...]:
+    """All processes that were ever on a GPU."""
+    return run.once(_listed)
+
+
+def _listed(run: Run) -> tuple[Listed, ...]:
+    rows = _distinct(run, "gpu_processes", ("uuid", "host", "pid", "is_server"))
+    return tuple(Listed(str(row[0]), str(row[1]), int(row[2]), row[3]) for row in rows if row[0] and row[2] is not None)
+
+
+def _distinct(run: Run, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:  # as they were recorded
     """The different rows of some columns, whatever the length of the table."""
-    parts = []
-    for batch in run.recording.stream(table, columns=list(columns)):
-        rows = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-        present = [name for name in columns if name in rows.column_names]
-        parts.append(rows.select(present).group_by(present).aggregate([]))
-    if not parts:
-        return []
-    whole = pa.concat_tables(parts, promote_options="permissive")
-    lists = [whole.column(name).to_pylist() if name in whole.column_names else [None] * len(whole) for name in columns]
-    return list(dict.fromkeys(zip(*lists, strict=True)))
+    found: dict[tuple[Any, ...], None] = {}
+    for piece in run.reader(table).pieces(columns):
+        rows = piece.group_by(list(columns)).aggregate([]).to_pydict()
+        found.update(dict.fromkeys(zip(*(rows[name] for name in columns), strict=True)))
+    return list(found)
 
 
 def _places(run: Run) -> dict[str, tuple[str, int | None]]:
@@ -91,23 +88,25 @@ def _places(run: Run) -> dict[str, tuple[str, int | None]]:
     places: dict[str, tuple[str, int | None]] = {}
     for fact in run.recording.run.gpus:
         places[fact.uuid] = (fact.host, fact.index)
-    for table in (*_GPU_TABLES, "gpu"):
-        if table == "gpu" and places:
-            break  # by far the longest
-        for uuid, host, index in distinct(run, table, ("uuid", "host", "index")):
+    for gpu in watched_gpus(run).values():
+        places.setdefault(gpu.uuid, (gpu.host, gpu.index))
+    for table, column in _GPU_TABLES:
+        if set(run.tracks(table, (column,))) <= set(places):
+            continue
+        for uuid, host, index in _distinct(run, table, ("uuid", "host", "index")):
             if uuid:
-                places.setdefault(str(uuid), (str(host), None if index is None else int(str(index))))
+                places.setdefault(str(uuid), (str(host), None if index is None else int(index)))
     return places
 
 
 def _by_process(run: Run) -> dict[str, set[str]]:
     """By the process ids that the driver names and that are known to be servers."""
-    known = {(one.host, one.pid): one.server for one in server_processes(run)}
+    known = {(one.host, one.pid): one.server for one in serving(run)}
     owners: dict[str, set[str]] = {}
-    for uuid, host, pid, is_server in distinct(run, "gpu_processes", ("uuid", "host", "pid", "is_server")):
-        server = known.get((str(host), int(str(pid)))) if is_server else None
+    for one in listed(run):
+        server = known.get((one.host, one.pid)) if one.is_server else None
         if server is not None:
-            owners.setdefault(str(uuid), set()).add(server)
+            owners.setdefault(one.uuid, set()).add(server)
     return owners
 
 
@@ -134,21 +133,11 @@ def _device(argv: Sequence[str]) -> str | None:
 
 
 def _homes(run: Run, hosts: set[str]) -> dict[str, set[str]]:
-    """The hosts each server was found on, or that its address names; an empty set: not known."""
-    homes: dict[str, set[str]] = {server: set() for server in servers(run)}
-    for one in server_processes(run):
-        homes.setdefault(one.server, set()).add(one.host)
-    for server, home in homes.items():
-        named = _host_name(server)
-        home |= {host for host in hosts if named and not home and host.lower() in (named, named.partition(".")[0])}
+    """Those of `hosts` that each server is known to run on; an empty set: not known."""
+    homes = {server: set(hosts_of(run, server, hosts)) for server in servers(run)}
+    for one in serving(run):
+        homes.setdefault(one.server or "", set()).add(one.host)
     return homes
-
-
-def _host_name(server: str) -> str:
-    try:
-        return (urlsplit(server).hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _only_one(homes: dict[str, set[str]], host: str) -> set[str]:
