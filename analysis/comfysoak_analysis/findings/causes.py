@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.findings.readings import watches
 from comfysoak_analysis.findings.stuck import stuck
 from comfysoak_analysis.findings.told import event_rows, prompt_rows
@@ -36,9 +35,12 @@ class Cause:
     ended: pd.Timestamp
 
 
-@once
 def causes(run: Run, states: GpuStates) -> tuple[Cause, ...]:
     """All of a run, the gravest kinds first."""
+    return run.once(_causes, states)
+
+
+def _causes(run: Run, states: GpuStates) -> tuple[Cause, ...]:
     stood = [Cause(one.code, one.server, one.began, one.ended) for one in stuck(run, states)]
     found = [*_told(run), *_absences(run), *stood, *_frozen(run)]
     return tuple(found[:MOST])

@@ -6,23 +6,25 @@ refused or not answered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.samples import coded
 from comfysoak_core.clock import NS_PER_S
 
 LEAST_NS = 20 * NS_PER_S  # what runs for less is not kept
 SLOW_NS = NS_PER_S  # an answer that takes longer is a slow one
 LATE_NS = NS_PER_S // 2  # a reading that began so late was held up by our own machine
 READ_AT_LEAST_NS = 65 * NS_PER_S  # the longest time between two readings of a large queue
-_REFUSED, _UNANSWERED = "refused", r"^all: |canary_answer_ns: .*(timed out|no answer|timeout)"
+_REFUSED = re.compile("refused", re.IGNORECASE)
+_UNANSWERED = re.compile(r"^all: |canary_answer_ns: .*(timed out|no answer|timeout)", re.IGNORECASE)
 _COLUMNS = (
     "at_ns", "server", "late_ns", "canary_answer_ns", "queue_running", "queue_pending", "running_prompt_id", "missing",
 )  # fmt: skip
@@ -45,13 +47,23 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class _Readings:
-    """Columns of readings, all of one length."""
+    """Columns of readings, all of one length but `texts`, which has what the codes `ids` stand for."""
 
     at: Any
-    ids: Any  # of what runs; None where nothing does
+    ids: Any  # of what runs; -1, whose text is None, where nothing does
+    texts: list[str | None]
     pending: Any
     known: Any  # the queue was told
     stuck: Any  # something runs or waits
+    canary: Any
+    slow: Any
+    refused: Any
+    unanswered: Any
+
+    def of(self, where: Any) -> _Readings:
+        """Some of them."""
+        columns = {one.name: getattr(self, one.name) for one in fields(self)}
+        return _Readings(**{name: column if name == "texts" else column[where] for name, column in columns.items()})
 
 
 @dataclass(slots=True)
@@ -95,7 +107,7 @@ class Watch:
     def _same(self, rows: _Readings, where: Any, steps: Any) -> None:
         """Readings in a row that tell the same; a step is counted to the reading at its end."""
         first, last = int(where[0]), int(where[-1])
-        prompt_id, stuck = rows.ids[first], bool(rows.stuck[first])
+        prompt_id, stuck = rows.texts[rows.ids[first]], bool(rows.stuck[first])
         now = self._now
         if now is not None and (not stuck or now.prompt_id != prompt_id):
             self.close(is_last=False)
@@ -119,39 +131,57 @@ class Watch:
         self._now = None
 
 
-@once
 def watches(run: Run) -> Mapping[str, Watch]:
     """By server."""
+    return run.once(_watches)
+
+
+def _watches(run: Run) -> Mapping[str, Watch]:
     found: dict[str, Watch] = {}
-    for batch in run.recording.stream("server", columns=_COLUMNS):
-        table = pa.Table.from_batches([batch])
-        for server in pc.unique(table["server"]).to_pylist():
-            part = table.filter(pc.equal(table["server"], server)) if server is not None else table.slice(0, 0)
-            if part.num_rows:
-                _take(found.setdefault(server, Watch(server)), part)
+    for piece in run.reader("server").in_order(_COLUMNS):
+        servers, names = coded(piece["server"])
+        readings = _taken(piece)
+        for code, server in enumerate(names):
+            where = np.flatnonzero(servers == code)
+            if server is not None and where.size:
+                _take(found.setdefault(server, Watch(server)), readings.of(where))
     for watch in found.values():
         watch.close(is_last=True)
     return found
 
 
-def _take(watch: Watch, table: pa.Table) -> None:
-    """The rows of one server of one batch."""
-    at = table["at_ns"].to_numpy()
-    canary, late = (_whole(table[name], 0) for name in ("canary_answer_ns", "late_ns"))
-    slow = np.flatnonzero((canary > SLOW_NS) & (late <= LATE_NS))
-    ids = table["running_prompt_id"]
-    watch.slow += [(int(at[one]), int(canary[one]), ids[int(one)].as_py()) for one in slow]
-    missing = pc.fill_null(table["missing"], "")
-    refused = pc.match_substring(missing, _REFUSED, ignore_case=True)
-    unanswered = pc.and_(pc.match_substring_regex(missing, _UNANSWERED, ignore_case=True), pc.invert(refused))
-    watch.refused += at[refused.to_numpy()].tolist()
-    watch.unanswered += at[unanswered.to_numpy() & (late <= LATE_NS)].tolist()
-    running, pending = (_whole(table[name], -1) for name in ("queue_running", "queue_pending"))
-    texts = np.asarray(ids.to_pylist(), dtype=object)
-    named = table["running_prompt_id"].is_valid().to_numpy()
-    stuck = np.where(running > 0, named, pending > 0)  # of what runs without a name nobody can tell that it stays
-    watch.take(_Readings(at, texts, np.maximum(pending, 0), running >= 0, stuck))
+def _taken(piece: pa.Table) -> _Readings:
+    """What all rows of a piece tell."""
+    running, pending = (_whole(piece[name], -1) for name in ("queue_running", "queue_pending"))
+    ids, texts = coded(piece["running_prompt_id"])
+    stuck = np.where(running > 0, ids >= 0, pending > 0)  # of what runs without a name nobody can tell that it stays
+    missing, said = coded(piece["missing"])
+    refused = np.array([bool(text and _REFUSED.search(text)) for text in said], dtype=bool)
+    unanswered = np.array([bool(text and _UNANSWERED.search(text)) for text in said], dtype=bool) & ~refused
+    canary, late = (_whole(piece[name], 0) for name in ("canary_answer_ns", "late_ns"))
+    in_time = late <= LATE_NS
+    return _Readings(
+        at=_whole(piece["at_ns"], 0),
+        ids=ids,
+        texts=texts,
+        pending=np.maximum(pending, 0),
+        known=running >= 0,
+        stuck=stuck,
+        canary=canary,
+        slow=(canary > SLOW_NS) & in_time,
+        refused=refused[missing],
+        unanswered=unanswered[missing] & in_time,
+    )
 
 
-def _whole(column: Any, missing: int) -> Any:  # pyarrow publishes no types
+def _take(watch: Watch, rows: _Readings) -> None:
+    """The rows of one server of one piece."""
+    slow = np.flatnonzero(rows.slow).tolist()
+    watch.slow += [(int(rows.at[one]), int(rows.canary[one]), rows.texts[rows.ids[one]]) for one in slow]
+    watch.refused += rows.at[rows.refused].tolist()
+    watch.unanswered += rows.at[rows.unanswered].tolist()
+    watch.take(rows)
+
+
+def _whole(column: pa.ChunkedArray, missing: int) -> Any:  # pyarrow publishes no types
     return pc.fill_null(column, missing).to_numpy()

@@ -10,7 +10,6 @@ import numpy as np
 
 from comfysoak_analysis.buckets import Buckets, Floats
 from comfysoak_analysis.findings.leaks import settled_series
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.findings.rising import Series
 from comfysoak_analysis.findings.windows import centres_s, load_levels, low_points, starts_label, together
 from comfysoak_analysis.frames import Run
@@ -37,9 +36,12 @@ class ServerMemory:
             return np.asarray(self.history >= _NEARLY * HISTORY_MOST)
 
 
-@once
 def server_memories(run: Run) -> tuple[ServerMemory, ...]:
     """Those whose processes were watched."""
+    return run.once(_server_memories)
+
+
+def _server_memories(run: Run) -> tuple[ServerMemory, ...]:
     known = [one for one in serving(run) if one.told["rss_bytes"].count]
     if not known:
         return ()
@@ -97,12 +99,15 @@ def _read_so_far(run: Run, states: GpuStates, server: str, at_s: Floats) -> np.n
     return np.searchsorted(np.sort(np.array(list(first.values()))), at_s)
 
 
-@once
 def kept_bytes(run: Run) -> float | None:
     """What a prompt takes in the memory of a server that keeps it, by the weights of the mix; None: no graph is known.
 
     As the objects of Python it is parsed into: seven times the JSON of a usual workflow, once that of a long text.
     """
+    return run.once(_kept_bytes)
+
+
+def _kept_bytes(run: Run) -> float | None:
     workloads = [one for one in (run.plan.workloads if run.plan is not None else ()) if one.graph]
     weight = sum(one.weight for one in workloads)
     if not workloads or weight <= 0:

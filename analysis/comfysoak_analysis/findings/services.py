@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.buckets import Floats
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.rows import Outcome
@@ -30,12 +29,17 @@ class Services:
     workflows: tuple[str, ...]
 
 
-@once
 def services(run: Run, states: GpuStates) -> Services:
     """Those with a service time, `MOST` at most."""
+    return run.once(_services, states)
+
+
+def _services(run: Run, states: GpuStates) -> Services:
     prompts = run.prompts
-    chosen = prompts["timed"] & prompts["ok"] & (prompts["outcome"] == Outcome.SUCCESS.value)
-    known = np.flatnonzero(np.asarray(chosen & (prompts["service_s"] > 0) & prompts["started_at"].notna(), dtype=bool))
+    chosen = prompts["timed"].to_numpy(dtype=bool) & prompts["ok"].to_numpy(dtype=bool)
+    chosen &= (prompts["outcome"] == Outcome.SUCCESS.value).to_numpy() & (prompts["service_s"].to_numpy() > 0)
+    chosen &= ~np.isnat(prompts["started_at"].to_numpy())
+    known = np.flatnonzero(chosen).astype(np.int32)
     known = known[:: -(-known.size // MOST) if known.size else 1]
     rows = prompts[["started_at", "service_s", "server", "workflow"]].iloc[known]
     at_s, lasted_s = run.since_start_s(rows["started_at"]), rows["service_s"].to_numpy(dtype=float)

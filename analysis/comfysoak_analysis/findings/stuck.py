@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.findings.finding import Certainty
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.findings.readings import Stretch, Watch, watches
 from comfysoak_analysis.findings.told import event_rows
 from comfysoak_analysis.frames import Run, to_frame
@@ -68,9 +67,12 @@ class Stuck:
         return (self.ended - self.began).total_seconds()
 
 
-@once
 def stuck(run: Run, states: GpuStates) -> tuple[Stuck, ...]:
     """All of a run, in order of time."""
+    return run.once(_stuck, states)
+
+
+def _stuck(run: Run, states: GpuStates) -> tuple[Stuck, ...]:
     found = [one for watch in watches(run).values() for one in _of_server(run, states, watch)]
     deaths = [one for one in _deaths_told(run, states) if not any(_is_same(one, other) for other in found)]
     return tuple(sorted([*found, *deaths], key=lambda one: one.began))
@@ -184,12 +186,20 @@ def standing_nodes(run: Run, prompt_ids: list[str], spans: list[tuple[int, int]]
     return {str(name): f"{kind} ({node})" for name, kind, node in named}
 
 
-@once
 def longest_by_workflow(run: Run) -> dict[str, float]:
     """The longest service time of prompts that ended well, by workflow."""
-    rows = run.prompts[run.prompts["outcome"] == Outcome.SUCCESS.value]
-    longest = rows.groupby("workflow", observed=True)["service_s"].max().dropna()
-    return {str(name): float(value) for name, value in longest.items()}
+    return run.once(_longest_by_workflow)
+
+
+def _longest_by_workflow(run: Run) -> dict[str, float]:
+    workflows, well = run.prompts["workflow"], (run.prompts["outcome"] == Outcome.SUCCESS.value).to_numpy()
+    service_s, codes = run.prompts["service_s"].to_numpy(), workflows.cat.codes.to_numpy()
+    found = {}
+    for code, name in enumerate(workflows.cat.categories):
+        longest_s = float(np.fmax.reduce(service_s, where=well & (codes == code), initial=np.nan))
+        if not np.isnan(longest_s):
+            found[str(name)] = longest_s
+    return found
 
 
 def _longest(run: Run, workflow: str | None) -> float | None:

@@ -16,7 +16,6 @@ import pandas as pd
 from comfysoak_analysis.buckets import Buckets, Floats
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.findings.services import services
 from comfysoak_analysis.findings.whose import gpus
 from comfysoak_analysis.findings.windows import centres_s
@@ -78,9 +77,12 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     )  # fmt: skip
 
 
-@once
 def slowed(run: Run) -> tuple[Slowed, ...]:
     """The GPUs whose clocks fell while the driver gave a reason, the longest first."""
+    return run.once(_all_slowed)
+
+
+def _all_slowed(run: Run) -> tuple[Slowed, ...]:
     slow = run.tracks("gpu_slow", (_CLOCK, _BY_HEAT, _BY_POWER, _HEAT))
     use = run.tracks("gpu", ("utilisation_ratio",))
     most = run.tracks("gpu_health", ("sm_clock_most_hertz",))

@@ -9,7 +9,6 @@ import pandas as pd
 
 from comfysoak_analysis.cold_starts import were_to_be_away
 from comfysoak_analysis.findings.lifetimes import Cut, cuts
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import NOT_INTENDED, moments
 from comfysoak_core.codes import Code
@@ -44,20 +43,18 @@ class Told:
 
 def told(run: Run, code: Code) -> Told:
     """Who carries `code`."""
-    prompts, canaries, sockets, events = (rows[rows["code"] == code.value] for rows in _all(run))
-    count = max(_counts(run).get(code.value, 0), len(prompts)) + len(canaries)
+    prompts, canaries, sockets, events = (rows[rows["code"] == code.value] for rows in run.once(_all))
+    count = max(run.once(_counts).get(code.value, 0), len(prompts)) + len(canaries)
     if not canaries.empty:
         parts = [part.astype({"workflow": object, "server": object}) for part in (prompts, canaries) if not part.empty]
         prompts = pd.concat(parts, ignore_index=True)
     return Told(prompts, sockets, events, count)
 
 
-@once
 def _all(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return prompt_rows(run), wrong_canaries(run), socket_rows(run), event_rows(run)
 
 
-@once
 def _counts(run: Run) -> Mapping[str, int]:
     """How many prompts carry each code, by the table that has every prompt."""
     rows = run.prompts

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.buckets import Floats, Grid
-from comfysoak_analysis.findings.once import once
 from comfysoak_analysis.findings.rising import Series
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
@@ -102,12 +101,15 @@ def starts_label(run: Run, server: str, grid: Grid) -> np.ndarray:
     return np.searchsorted(np.sort(run.since_start_s(begun)), centres_s(grid))
 
 
-@once
 def load_levels(run: Run) -> np.ndarray:
     """How much was asked for in each coarse bucket, as the number of a level: users, or arrivals of an open load.
 
     Never what was served: that falls when a server slows down.
     """
+    return run.once(_load_levels)
+
+
+def _load_levels(run: Run) -> np.ndarray:
     grid = run.coarse
     tracks = run.tracks("generator", ("users",), by="worker")
     told = [np.nan_to_num(held(track["users"].mean, grid.width_s)) for track in tracks.values()]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ _GENERATOR = (
     "journal_errors", "rows_dropped",
 )  # fmt: skip
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 _EDGES = (
     ("prompts", "scheduled_ns"),
@@ -65,10 +66,10 @@ class Run:
         self._readers: dict[str, TableReader] = {}
         self._kept: dict[Callable[..., Any], Any] = {}
 
-    def once(self, make: Callable[[Run], _T]) -> _T:
-        """What `make` makes of this run, made once."""
+    def once(self, make: Callable[Concatenate[Run, _P], _T], *more: _P.args, **named: _P.kwargs) -> _T:
+        """What `make` makes of this run, made once; what it is given beside the run is the run's."""
         if make not in self._kept:
-            self._kept[make] = make(self)
+            self._kept[make] = make(self, *more, **named)
             trim()
         found: _T = self._kept[make]
         return found
