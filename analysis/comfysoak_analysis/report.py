@@ -10,6 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from comfysoak_analysis.ahead import reading_ahead
 from comfysoak_analysis.compare.blocks import documents as documents_of_sides
 from comfysoak_analysis.frames import Run, open_run
 from comfysoak_analysis.gpu_state import GpuStates
@@ -32,9 +33,10 @@ def build(run_dir: Path) -> Verdict:
     Raises RecordingError when `run_dir` holds no recording this version can read, or the files cannot be written.
     """
     run = open_run(run_dir)
-    states = GpuStates(run)
-    verdict = with_incidents(run, judge(run, states))
-    files = _files(run, verdict, states, live=False)
+    with reading_ahead(run):
+        states = GpuStates(run)
+        verdict = with_incidents(run, judge(run, states))
+        files = _files(run, verdict, states, live=False)
     for name, content in sorted(
         files.items(), key=lambda file: len(file[1])
     ):  # a full disk has room for the small ones
@@ -53,9 +55,10 @@ def write_page(run_dir: Path, target: Path, *, live: bool) -> None:
 
 def documents(run: Run, *, live: bool = False) -> tuple[Verdict, dict[str, bytes]]:
     """The verdict on `run` and the content of the four files by their names; nothing is written."""
-    states = GpuStates(run)
-    verdict = judge(run, states, live=live)
-    return verdict, _files(run, verdict, states, live=live)
+    with reading_ahead(run):
+        states = GpuStates(run)
+        verdict = judge(run, states, live=live)
+        return verdict, _files(run, verdict, states, live=live)
 
 
 def _files(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> dict[str, bytes]:

@@ -54,12 +54,13 @@ def tracks(run: Run, table: str, columns: Sequence[str], by: str, grid: Grid) ->
     A bucket without a sample of its own is NaN: nothing is held here. Of a GPU that the driver tells of a column, what
     an exporter says of it as well is left out.
     """
-    missing = [name for name in columns if (table, by, grid, name) not in run.kept_tracks]
-    if missing:
-        together = TOGETHER.get((table, by), ()) if grid == run.coarse else ()
-        new = [name for name in together if (table, by, grid, name) not in run.kept_tracks]
-        for name, found in _read(run, table, tuple(dict.fromkeys([*missing, *new])), by, grid).items():
-            run.kept_tracks[table, by, grid, name] = found
+    with run.lock(table):
+        missing = [name for name in columns if (table, by, grid, name) not in run.kept_tracks]
+        if missing:
+            together = TOGETHER.get((table, by), ()) if grid == run.coarse else ()
+            new = [name for name in together if (table, by, grid, name) not in run.kept_tracks]
+            for name, found in _read(run, table, tuple(dict.fromkeys([*missing, *new])), by, grid).items():
+                run.kept_tracks[table, by, grid, name] = found
     subjects = sorted({one for name in columns for one in run.kept_tracks[table, by, grid, name]})
     return {
         subject: {name: run.kept_tracks[table, by, grid, name][subject] for name in columns} for subject in subjects

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -65,14 +66,23 @@ class Run:
         self.kept_flags: dict[tuple[str, str, Grid, str], Tracks] = {}
         self._readers: dict[str, TableReader] = {}
         self._kept: dict[Callable[..., Any], Any] = {}
+        self._locks: dict[object, RLock] = {}
 
     def once(self, make: Callable[Concatenate[Run, _P], _T], *more: _P.args, **named: _P.kwargs) -> _T:
-        """What `make` makes of this run, made once; what it is given beside the run is the run's."""
-        if make not in self._kept:
-            self._kept[make] = make(self, *more, **named)
-            trim()
+        """What `make` makes of this run, made once; what it is given beside the run is the run's.
+
+        Who asks for it meanwhile waits.
+        """
+        with self.lock(make):
+            if make not in self._kept:
+                self._kept[make] = make(self, *more, **named)
+                trim()
         found: _T = self._kept[make]
         return found
+
+    def lock(self, of: object) -> RLock:
+        """What keeps two threads from making the same."""
+        return self._locks.setdefault(of, RLock())
 
     def reader(self, table: str) -> TableReader:
         """A table in pieces; of a run that has ended the journal is read once."""
@@ -128,39 +138,33 @@ class Run:
     @cached_property
     def prompts(self) -> pd.DataFrame:
         """Intended prompts of the load in order of schedule, with derived columns."""
-        return self._warmed[0]
+        return self.once(_warmed)[0]
 
     @property
     def steady_state(self) -> SteadyState | None:
         """From when on the target was warm; None where that cannot be told."""
-        return self._warmed[1]
-
-    @cached_property
-    def _warmed(self) -> tuple[pd.DataFrame, SteadyState | None]:
-        rows = narrow.lean_prompts(self.reader("prompts"), self._derive)
-        trim()
-        found = steady_state(rows, self.phases, self.plan)
-        return leave_out(rows, found), found
+        return self.once(_warmed)[1]
 
     @cached_property
     def canaries(self) -> pd.DataFrame:
         """Golden canaries with all their columns: they run beside the load, and are in no figure of it."""
-        return narrow.canary_rows(self.reader("prompts"), self._derive)
+        return narrow.canary_rows(self.reader("prompts"), self.derive)
 
     @cached_property
     def notable(self) -> pd.DataFrame:
         """All columns of the prompts worth a look at each: not the expected outcome, or with a code."""
-        return leave_out(narrow.notable_rows(self.reader("prompts"), self._derive), self.steady_state)
+        return leave_out(narrow.notable_rows(self.reader("prompts"), self.derive), self.steady_state)
 
     def prompts_named(self, ids: Collection[str]) -> pd.DataFrame:
         """All columns of a few prompts of the load, those that went wrong found without reading anything again."""
         known = self.notable[self.notable["id"].isin(list(ids))]
         if len(known) == len(set(ids)):
             return known.reset_index(drop=True)
-        return leave_out(narrow.named_rows(self.reader("prompts"), self._derive, ids), self.steady_state)
+        return leave_out(narrow.named_rows(self.reader("prompts"), self.derive, ids), self.steady_state)
 
     @property
-    def _derive(self) -> narrow.Derive:
+    def derive(self) -> narrow.Derive:
+        """What adds the derived columns to prompts."""
         return narrow.deriving(self.server_clocks, self.trial_phases)
 
     @cached_property
@@ -367,6 +371,13 @@ class Run:
             return min((one.first_ns for one in extents.values() if one.rows), default=None)
         told = [self._latest(table, column) for table, column in edges if extents[table].rows]
         return max((one for one in told if one is not None), default=None)
+
+
+def _warmed(run: Run) -> tuple[pd.DataFrame, SteadyState | None]:
+    rows = narrow.lean_prompts(run.reader("prompts"), run.derive)
+    trim()
+    found = steady_state(rows, run.phases, run.plan)
+    return leave_out(rows, found), found
 
 
 def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
