@@ -71,8 +71,8 @@ def test_xml_takes_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if text != "\ud800"])
 def test_json_in_a_script_cannot_end_it(text: str) -> None:
-    """And is the same value when read."""
+    """And is the same value when read, but for what turns the direction of a page."""
     said = for_script({"a": text})
     assert "<" not in said
     assert ">" not in said
-    assert json.loads(said) == {"a": text}
+    assert json.loads(said) == {"a": text.replace("\u202e", "")}

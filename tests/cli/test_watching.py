@@ -42,7 +42,7 @@ def test_a_recording_of_watching_is_reported_as_one(tmp_path: Path) -> None:
     assert set(re.findall(r'id="chart-([a-z-]+)"', page)) >= {"vram", "utilisation", "gpu-states", "host-cpu"}
     assert not set(re.findall(r'id="chart-([a-z-]+)"', page)) & {"prompts", "latency", "service", "queue", "incidents"}
     assert set(re.findall(r'<section id="([a-z]+)"', page)) == {
-        "verdict", "timeline", "times", "events", "configuration", "health"
+        "verdict", "timeline", "times", "events", "configuration", "health", "rules"
     }  # fmt: skip
     assert "| GPU | Host |" in summary
     assert not re.search(r"Latency|Workflow|Goal ", summary)

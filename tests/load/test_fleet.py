@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,14 +58,19 @@ def deleting(server: str, of: Notes) -> Iterator[set[str]]:
     deleted: set[str] = set()
     over = threading.Event()
 
+    def asked(path: str) -> Any:
+        with urllib.request.urlopen(f"{server}{path}") as answer:
+            return json.load(answer)
+
     def delete() -> None:
         while not over.wait(0.3):
-            with urllib.request.urlopen(f"{server}/queue") as answer:
-                pending = [item[1] for item in sorted(json.load(answer)["queue_pending"]) if item[1] in of.prompts]
+            pending = [item[1] for item in sorted(asked("/queue")["queue_pending"]) if item[1] in of.prompts]
             if pending:
                 body = json.dumps({"delete": [pending[-1]]}).encode()
                 urllib.request.urlopen(urllib.request.Request(f"{server}/queue", body)).close()
-                deleted.add(pending[-1])
+                running = [item[1] for item in asked("/queue")["queue_running"]]  # it may have begun meanwhile
+                if pending[-1] not in running and not asked(f"/history/{pending[-1]}"):
+                    deleted.add(pending[-1])
 
     thread = threading.Thread(target=delete)
     thread.start()
