@@ -70,14 +70,21 @@ class Explained:
         )
 
 
+_OF_STAYS = ("scheduled", "started_at", "done_at", "queue_wait_s", "service_s", "intended")
+
+
 def explained(run: Run) -> tuple[Explained, ...]:
     """Each server whose queue was read and that had at least 100 prompts of this run, of 0.4 s or more on average."""
+    return run.once(_all_explained)
+
+
+def _all_explained(run: Run) -> tuple[Explained, ...]:
     if run.prompts.empty:
         return ()
     tracks = run.tracks("server", ("queue_pending", "queue_running"), by="server")
-    found = []
+    found, prompts = [], run.prompts[list(_OF_STAYS)]
     for server, columns in tracks.items():
-        mine = run.prompts[run.prompts["server"] == server]
+        mine = prompts[(run.prompts["server"] == server).to_numpy()]
         told = columns["queue_pending"].mean + columns["queue_running"].mean
         one = _explained(run, server, mine, told, columns["queue_pending"].grid)
         if one is not None:

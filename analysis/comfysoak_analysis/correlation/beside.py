@@ -92,9 +92,11 @@ def failures(run: Run, servers: Servers) -> Moments:
 
 def ended(run: Run, servers: Servers) -> Moments:
     """Prompts that came to an end of their own."""
-    prompts = run.prompts
-    at = moments(prompts).where(prompts["intended"])
-    return _by_server(run, prompts["server"], at, servers)
+    prompts = run.prompts[["done_at", "scheduled"]]
+    at_each = (
+        prompts[(run.prompts["intended"] & (run.prompts["server"] == name)).to_numpy()] for name in servers.names
+    )
+    return tuple(run.since_start_s(moments(mine)) for mine in at_each)
 
 
 def drops(run: Run, servers: Servers) -> Moments:

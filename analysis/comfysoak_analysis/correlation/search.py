@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats, Grid
+from comfysoak_analysis.buckets import Buckets, Floats, Grid
 from comfysoak_analysis.correlation import beside
 from comfysoak_analysis.correlation.beside import Moments, Servers
 from comfysoak_analysis.correlation.statement import Statement, of_lag, of_lift
@@ -21,6 +21,7 @@ from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.statistics.comparison import holm
 from comfysoak_analysis.statistics.together import Lagged, Lift, lagged, lift
 from comfysoak_analysis.tracks import Tracks
+from comfysoak_analysis.watched_gpus import Fine, watched_gpus
 from comfysoak_core.scenario.quantities import format_duration
 
 SURE_P = 0.05  # for all that is said of a run together
@@ -58,7 +59,7 @@ def statements(run: Run, loads: Sequence[ModelLoad]) -> tuple[Statement, ...]:
     """What can be said, the surest first; nothing of a run without prompts or without a watched GPU."""
     if run.prompts.empty or run.duration_s <= 0:
         return ()
-    fine = run.tracks("gpu", ("memory_used_bytes", "utilisation_ratio"), grid=run.fine)
+    fine = {uuid: _fine(run, gpu.fine) for uuid, gpu in watched_gpus(run).items()}
     totals = run.tracks("gpu", ("memory_total_bytes",))
     slow = run.tracks("gpu_slow", ("sm_clock_hertz", "temperature_celsius"))
     servers = beside.servers_of(run, sorted({*fine, *slow}))
@@ -75,6 +76,13 @@ def statements(run: Run, loads: Sequence[ModelLoad]) -> tuple[Statement, ...]:
     found = [one.statement(p) for one, p in zip(tried, holm([one.found.p for one in tried]), strict=True) if one.said]
     sure = sorted((one for one in found if one.p <= SURE_P), key=lambda one: (one.p, -abs(one.effect)))
     return tuple(sure[:MOST_STATEMENTS])
+
+
+def _fine(run: Run, fine: Fine) -> dict[str, Buckets]:
+    """By steps of the fine grid: of memory the most, of utilisation the mean."""
+    busy = fine.utilisation()
+    return {column: Buckets(run.fine, values, values, values)
+            for column, values in (("memory_used_bytes", fine.used), ("utilisation_ratio", busy))}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

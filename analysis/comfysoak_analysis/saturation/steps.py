@@ -159,9 +159,9 @@ class _Done:
 
     @classmethod
     def of(cls, run: Run, seconds: int) -> _Done:
-        prompts = run.prompts[run.prompts["timeable"]]
+        prompts = run.prompts
         at = run.since_start_s(prompts["done_at"])
-        inside = np.isfinite(at) & (at >= 0) & (at < seconds)
+        inside = prompts["timeable"].to_numpy(dtype=bool) & np.isfinite(at) & (at >= 0) & (at < seconds)
         second = at[inside].astype(np.int64)
         well = ((prompts["outcome"] == Outcome.SUCCESS.value) & prompts["ok"]).to_numpy(dtype=bool)[inside]
         succeeded = np.bincount(second[well], minlength=seconds).astype(float)
