@@ -17,7 +17,8 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     rows = seen[seen["attempt"] <= 1]
     if rows.empty:
         return
-    count = int((~run.prompts["work"] & ~run.prompts["ok"]).sum()) - (len(seen) - len(rows))
+    every = int((~run.prompts["work"] & ~run.prompts["ok"]).sum())
+    count = round(every * len(rows) / len(seen))  # of very many not all are seen
     share = count / max(int(run.prompts["intended"].sum()), 1)
     inputs = rows.groupby("workflow", observed=True)["variation"].nunique().sum()
     words = (

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.findings.causes import because
-from comfysoak_analysis.findings.evidence import counted, finding, mostly
+from comfysoak_analysis.findings.evidence import counted, finding, most_of
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.told import Told, told
 from comfysoak_analysis.frames import Run
@@ -42,7 +42,10 @@ def carried(
 
 def prompts_in_words(rows: Told) -> str:
     """`12 prompts of portrait-sdxl (9), sketch (3)`."""
-    return f"{counted(rows.prompt_count, 'prompt')} of {mostly(rows.prompts['workflow'].astype(str).map(bounded))}"
+    counts = rows.mix.groupby(rows.mix["workflow"].map(bounded), sort=False)["count"].sum()
+    looked_at = len(rows.prompts)
+    some = "" if looked_at >= rows.prompt_count else f", {looked_at:,} of them looked at"
+    return f"{counted(rows.prompt_count, 'prompt')} of {most_of(counts)}{some}"
 
 
 def messages(values: pd.Series, most: int = 2) -> str:
@@ -58,13 +61,12 @@ def messages(values: pd.Series, most: int = 2) -> str:
     return ", ".join(named) + (f" and {len(counts) - most} other messages" if len(counts) > most else "")
 
 
-def shares(run: Run, rows: pd.DataFrame, most: int = 3) -> str:
+def shares(run: Run, rows: Told, most: int = 3) -> str:
     """Whether it hits all prompts of a workflow on a server or some: `all 12 of sdxl on A`, `3 of 40 of sdxl on B`."""
-    intended = run.prompts[run.prompts["intended"]]
-    said = []
-    hit = rows[["workflow", "server"]].astype(str).value_counts().reset_index(name="count")
+    prompts, hit, said = run.prompts, rows.mix, []
     for workflow, server, count in hit.head(most).itertuples(index=False):
-        whole = int(((intended["workflow"] == workflow) & (intended["server"] == server)).sum())
+        same = (prompts["workflow"] == workflow) & (prompts["server"] == server)
+        whole = int((same & prompts["intended"]).sum())
         number = f"all {count:,}" if count >= whole else f"{count:,} of {whole:,}"
         said.append(f"{number} of {bounded(workflow, 60)} on {bounded(server, 80)}")
     return ", ".join(said) + (f" and {len(hit) - most} more" if len(hit) > most else "")

@@ -26,7 +26,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
     rows = told(run, Code.SERVER_DOWN)
     prompts = _with_culprits(run, rows.prompts)
-    rows = Told(prompts, rows.sockets, rows.events, rows.prompt_count)
+    rows = Told(prompts, rows.sockets, rows.events, rows.prompt_count, rows.mix)
     parts = [part.astype({"id": object, "server": object}) for part in (_refusals(run), rows.rows) if not part.empty]
     if parts:
         down = pd.concat(parts, ignore_index=True)

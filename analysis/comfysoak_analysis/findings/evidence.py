@@ -76,8 +76,13 @@ def counted(count: int, what: str) -> str:
 
 def mostly(values: pd.Series, most: int = 3) -> str:
     """The most frequent values with their counts: `KSampler (3), VAEDecode (1)`; a single one without."""
-    counts = values.dropna().value_counts()
+    return most_of(values.dropna().value_counts(), most)
+
+
+def most_of(counts: pd.Series, most: int = 3) -> str:
+    """As `mostly`, of numbers by name."""
     counts = counts[counts > 0]  # of a categorical also those there are none of
+    counts = counts.sort_values(ascending=False, kind="stable")
     if len(counts) == 1:
         return str(counts.index[0])
     named = [f"{value} ({count:,})" for value, count in counts.head(most).items()]

@@ -22,5 +22,5 @@ def _words(run: Run, rows: Told) -> str:
     none = int((prompts["outputs_received"].fillna(0) == 0).sum())
     return (
         f"{prompts_in_words(rows)}, {none:,} without any picture: {messages(prompts['error_message'])}. "
-        f"Hit: {shares(run, prompts)}."
+        f"Hit: {shares(run, rows)}."
     )

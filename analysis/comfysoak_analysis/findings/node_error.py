@@ -31,4 +31,4 @@ def _words(run: Run, rows: Told) -> str:
     )
     said = f"{prompts_in_words(rows)}: {mostly(places.map(bounded))}: {messages(prompts['error_message'])}."
     cuda = int(prompts["error_message"].fillna("").str.contains(_CUDA, regex=False).sum())
-    return f"{said} Hit: {shares(run, prompts)}." + (f" {cuda:,} of them were CUDA errors." if cuda else "")
+    return f"{said} Hit: {shares(run, rows)}." + (f" {cuda:,} of them were CUDA errors." if cuda else "")

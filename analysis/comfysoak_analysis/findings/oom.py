@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.findings.evidence import counted, finding, mostly
+from comfysoak_analysis.findings.evidence import counted, finding, most_of, mostly
 from comfysoak_analysis.findings.finding import Finding
-from comfysoak_analysis.findings.told import told
+from comfysoak_analysis.findings.told import Told, told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -22,12 +22,14 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
     rows = told(run, Code.OOM)
     if rows.prompt_count:
-        words = _words(run, rows.prompts, rows.prompt_count, states)
+        words = _words(run, rows, states)
         yield finding(Code.OOM, rows.rows, words, states, count=rows.count, chart="vram")
 
 
-def _words(run: Run, rows: pd.DataFrame, count: int, states: GpuStates) -> str:
-    said = f"{counted(count, 'prompt')} ran out of GPU memory: {mostly(rows['workflow'])}"
+def _words(run: Run, found: Told, states: GpuStates) -> str:
+    rows = found.prompts
+    workflows = most_of(found.mix.groupby("workflow", sort=False)["count"].sum())
+    said = f"{counted(found.prompt_count, 'prompt')} ran out of GPU memory: {workflows}"
     nodes = mostly(rows["node_class"])
     said += f", in {nodes}." if nodes else "."
     looked_at = list(rows["moment"].head(MOST_STATES))

@@ -24,4 +24,4 @@ def _words(run: Run, rows: Told) -> str:
     nodes = mostly(prompts["node_class"])
     why = ", ".join(part for part in (mostly(prompts["error_type"]), messages(prompts["error_message"])) if part)
     at = f" at {nodes}" if nodes else ""
-    return f"{prompts_in_words(rows)} lost outputs{at}{': ' + why if why else ''}. Hit: {shares(run, prompts)}."
+    return f"{prompts_in_words(rows)} lost outputs{at}{': ' + why if why else ''}. Hit: {shares(run, rows)}."

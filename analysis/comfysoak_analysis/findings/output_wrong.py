@@ -21,4 +21,4 @@ def _words(run: Run, rows: Told) -> str:
     """What was wrong with them, and whether all of a workflow are."""
     prompts = rows.prompts
     problems = prompts["output_problem"].fillna(prompts["error_message"])
-    return f"{prompts_in_words(rows)}: {messages(problems) or 'no more was told'}. Hit: {shares(run, prompts)}."
+    return f"{prompts_in_words(rows)}: {messages(problems) or 'no more was told'}. Hit: {shares(run, rows)}."

@@ -27,6 +27,7 @@ class Told:
     sockets: pd.DataFrame
     events: pd.DataFrame
     prompt_count: int  # all of them
+    mix: pd.DataFrame  # all prompts: `count` by `workflow` and `server`, the largest first
 
     @property
     def count(self) -> int:
@@ -48,7 +49,21 @@ def told(run: Run, code: Code) -> Told:
     if not canaries.empty:
         parts = [part.astype({"workflow": object, "server": object}) for part in (prompts, canaries) if not part.empty]
         prompts = pd.concat(parts, ignore_index=True)
-    return Told(prompts, sockets, events, count)
+    is_whole = count == len(prompts)
+    return Told(prompts, sockets, events, count, _mix(prompts) if is_whole else _mix(_lean(run, code), canaries))
+
+
+def _mix(*parts: pd.DataFrame) -> pd.DataFrame:
+    """How many there are of each workflow on each server."""
+    counts = [part[["workflow", "server"]].value_counts(sort=False).reset_index(name="count") for part in parts]
+    named = pd.concat([one[one["count"] > 0].astype({"workflow": str, "server": str}) for one in counts])
+    return named.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+
+def _lean(run: Run, code: Code) -> pd.DataFrame:
+    """Workflow and server of all prompts that carry `code`, where not all were kept for a closer look."""
+    rows = run.prompts
+    return rows.loc[(rows["code"] == code.value) & _speaks(rows) & rows["intended"], ["workflow", "server"]]
 
 
 def _all(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -37,8 +37,7 @@ def _closers(rows: Told) -> str:
 def _workflows(run: Run, rows: Told) -> str:
     """The workflows that were running on those servers when the first of the sockets closed."""
     first = rows.sockets.sort_values("moment").head(50)
-    prompts = run.prompts[run.prompts["server"].isin(first["server"].unique())]
-    begun = prompts["started_at"]
-    at = first["moment"].iloc[0]
-    running = prompts[(begun <= at) & (prompts["done_at"].fillna(run.end) >= at)]
-    return mostly(running["workflow"])
+    prompts, at = run.prompts, first["moment"].iloc[0]
+    running = prompts["server"].isin(first["server"].unique()) & (prompts["started_at"] <= at)
+    running &= (prompts["done_at"] >= at) | (prompts["done_at"].isna() & (run.end >= at))
+    return mostly(prompts.loc[running, "workflow"])

@@ -28,18 +28,15 @@ def _words(run: Run, rows: Told) -> str:
     nodes = mostly(prompts["node_class"])
     said = f"{prompts_in_words(rows)}: {errors or 'no error named'}" + (f", in {nodes}" if nodes else "")
     told = messages(prompts["error_message"])
-    return f"{said}{': ' + told if told else ''}. Refused: {shares(run, prompts)}.{_conclusion(run, prompts)}"
+    return f"{said}{': ' + told if told else ''}. Refused: {shares(run, rows)}.{_conclusion(run, prompts)}"
 
 
 def _conclusion(run: Run, prompts: pd.DataFrame) -> str:
     """A workflow that is always refused does not fit; one that is refused at times has inputs that do not."""
-    intended = run.prompts[run.prompts["intended"]]
-    hit = prompts[["workflow", "server"]].drop_duplicates()
-    same = intended[intended["workflow"].isin(hit["workflow"])]
-    here = same[same["server"].isin(hit["server"])]
-    taken = here[here["outcome"] != Outcome.REJECTED.value]
-    if not taken.empty:
+    same = run.prompts["intended"] & run.prompts["workflow"].isin(prompts["workflow"].unique())
+    here = same & run.prompts["server"].isin(prompts["server"].unique())
+    if (here & (run.prompts["outcome"] != Outcome.REJECTED.value)).any():
         return " The same workflows were accepted there with other inputs: look at what was varied."
-    where = "these servers" if len(here) < len(same) else "the server"
-    other = ", while other servers took them" if len(here) < len(same) else ""
+    where = "these servers" if here.sum() < same.sum() else "the server"
+    other = ", while other servers took them" if here.sum() < same.sum() else ""
     return f" They were refused every time{other}: a node or a file they name is missing on {where}."

@@ -41,10 +41,10 @@ def _words(run: Run, one: Stuck) -> str:
 def _before(run: Run, one: Stuck) -> str:
     """The last prompt that ended there before, with its error."""
     prompts = run.prompts
-    ended = prompts[(prompts["server"] == one.server) & (prompts["done_at"] <= one.began)]
-    if ended.empty:
+    done_at = prompts["done_at"].where((prompts["server"] == one.server) & (prompts["done_at"] <= one.began))
+    if done_at.isna().all():
         return ""
-    last = ended.sort_values("done_at").iloc[-1]
+    last = prompts.iloc[int(done_at.argmax())]
     ago_s = (one.began - last["done_at"]).total_seconds()
     code = "" if not isinstance(last["code"], str) else f", {last['code']}"
     named = bounded(last["workflow"], 60)

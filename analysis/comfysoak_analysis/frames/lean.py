@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from comfysoak_analysis.frames.columns import columns_of, to_frame
 from comfysoak_analysis.frames.samples import coded
+from comfysoak_analysis.frames.thinning import Thinning
 from comfysoak_analysis.prompts import with_derived_columns
 from comfysoak_core.recording.reading import TableReader
 from comfysoak_core.rows import Role
@@ -30,6 +31,8 @@ READ = (
 )  # fmt: skip
 
 TEXTS_OF_SESSIONS = ("server", "worker", "role", "closed_by")
+MOST_ALIKE = 50_000  # prompts of one code and outcome that are kept with all their columns
+
 LINES_OF_PROMPTS = ("prompt_got", "prompt_executed")
 
 Array = np.ndarray[Any, Any]
@@ -75,8 +78,21 @@ def canary_rows(reader: TableReader, derive: Derive) -> pd.DataFrame:
 
 
 def notable_rows(reader: TableReader, derive: Derive) -> pd.DataFrame:
-    """All columns of the prompts of the load that did not end as expected or carry a code."""
-    return chosen_rows(reader, derive, ("role", "outcome", "expected", "code"), _is_notable)
+    """All columns of the prompts of the load that did not end as expected or carry a code.
+
+    At most `MOST_ALIKE` of each code and outcome, evenly chosen: the lean frame has the number of all.
+    """
+    every, alike = tuple(columns_of("prompts")), Thinning(("code", "outcome"), MOST_ALIKE)
+    found: list[pa.Table] = []
+    for rows in reader.rows_where(
+        every,
+        ("role", "outcome", "expected", "code"),
+        lambda piece: pa.array(alike.choose(piece, _is_notable(piece).to_numpy())),
+    ):
+        found.append(rows)
+        if alike.is_tighter:
+            found = [pa.concat_tables(found).filter(pa.array(alike.still()))]
+    return _derived(found, reader, derive)
 
 
 def named_rows(reader: TableReader, derive: Derive, ids: Collection[str]) -> pd.DataFrame:
@@ -90,7 +106,12 @@ def chosen_rows(
 ) -> pd.DataFrame:
     """All columns of the rows for which `chosen`, which sees `columns`, is true."""
     every = tuple(columns_of("prompts"))
-    found = list(reader.rows_where(every, columns, chosen))
+    return _derived(list(reader.rows_where(every, columns, chosen)), reader, derive)
+
+
+def _derived(found: list[pa.Table], reader: TableReader, derive: Derive) -> pd.DataFrame:
+    """These rows as a frame in order of their schedule."""
+    every = tuple(columns_of("prompts"))
     frame = to_frame(pa.concat_tables(found)) if found else to_frame(reader.none(every))
     return derive(frame).sort_values("scheduled", kind="stable", ignore_index=True)
 
