@@ -6,7 +6,7 @@ import ctypes
 
 import pyarrow as pa
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt (malloc.h of glibc)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt (malloc.h of glibc)
 _LARGE_BYTES = 8 << 20
 _KEPT_BYTES = 64 << 20  # else each block that is freed costs the faults of the next one; `trim` gives it back
 
@@ -30,5 +30,6 @@ def give_memory_back() -> None:
     try:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
         ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)  # each thread of Arrow would keep one of its own, in pieces
     except (AttributeError, OSError, TypeError):  # no glibc
         return

@@ -99,7 +99,10 @@ def _graphs(run: Run) -> dict[str, Graph]:
 
 
 def _variations(run: Run, loads: list[ModelLoad]) -> Mapping[str, str]:
-    """What was varied in the prompts of these loads."""
+    """What was varied in the prompts of these loads; not read where no file was: seeds and texts are in none."""
+    workloads = run.plan.workloads if run.plan is not None else ()
+    if not any(one.vary.inputs or one.vary.nodes for one in workloads):
+        return {}
     ids = {load.place.prompt_id for load in loads if load.place is not None}
     if not ids:
         return {}

@@ -129,11 +129,7 @@ class _Nodes:
     """The nodes of each prompt."""
 
     def __init__(self, nodes: pd.DataFrame) -> None:
-        columns = (nodes[name] for name in ("node_id", "node_class", "started", "ended", "lasted_s"))
-        self._rows = [
-            _Node(str(node_id), None if pd.isna(name) else str(name), started, ended, lasted_s == lasted_s)
-            for node_id, name, started, ended, lasted_s in zip(*columns, strict=True)
-        ]
+        self._nodes = nodes[["node_id", "node_class", "started", "ended", "lasted_s"]]
         codes, ids = pd.factorize(nodes["prompt_id"])
         order = np.argsort(codes, kind="stable")
         edges = np.searchsorted(codes[order], np.arange(len(ids) + 1))
@@ -141,4 +137,7 @@ class _Nodes:
 
     def of_prompt(self, prompt_id: str) -> list[_Node]:
         """In the order of their start; KeyError for a prompt without nodes."""
-        return [self._rows[place] for place in self._of[prompt_id].tolist()]
+        return [
+            _Node(str(node_id), None if pd.isna(name) else str(name), started, ended, lasted_s == lasted_s)
+            for node_id, name, started, ended, lasted_s in self._nodes.iloc[self._of[prompt_id]].itertuples(index=False)
+        ]

@@ -49,7 +49,8 @@ class Places:
     def _at(self, moment: np.datetime64) -> int | None:
         """The nearest node around the moment; first one that uses a model, of those close to it."""
         last = int(np.searchsorted(self._starts, moment + _BEGINS_LATE, side="right"))
-        near = [i for i in range(max(last - _LOOKED_AT, 0), last) if self._ends[i] >= moment - self._late]
+        first = max(last - _LOOKED_AT, 0)
+        near = (first + np.flatnonzero(self._ends[first:last] >= moment - self._late)).tolist()
         return max(near, key=lambda index: (self._uses[index], -self._away_s(index, moment), index), default=None)
 
     def _away_s(self, index: int, moment: np.datetime64) -> float:
