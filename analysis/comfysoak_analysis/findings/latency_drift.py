@@ -52,10 +52,12 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
 
 def _series(run: Run, all_of: Services) -> Iterator[tuple[str, Series]]:
     levels = load_levels(run)[run.coarse.index(np.maximum(all_of.at_s, 0.0))]
-    for server, workflow in sorted(set(zip(all_of.server.tolist(), all_of.workflow.tolist(), strict=True))):
-        mine = (all_of.server == server) & (all_of.workflow == workflow)
-        if mine.sum() < FEWEST_PROMPTS:
+    keys = all_of.server.astype(np.int64) * max(len(all_of.workflows), 1) + all_of.workflow
+    order = np.argsort(keys, kind="stable")
+    for mine in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        if mine.size < FEWEST_PROMPTS:
             continue
+        server, workflow = all_of.server[mine[0]], all_of.workflow[mine[0]]
         subject = f"{all_of.workflows[workflow]} on {all_of.servers[server]}"
         yield subject, _windows(subject, all_of.at_s[mine], all_of.log_s[mine], all_of.is_cold[mine], levels[mine])
 
@@ -65,11 +67,12 @@ def _windows(subject: str, at_s: np.ndarray, log_s: np.ndarray, cold: np.ndarray
     count = min(at_s.size // A_WINDOW, WINDOWS)
     since = at_s - at_s.min()
     window = np.minimum((since * count / max(float(since.max()), 1e-9)).astype(np.int64), count - 1)
-    rows = pd.DataFrame({"window": window, "cold": cold, "level": level, "at": at_s, "log": log_s})
-    groups = rows.groupby(["window", "cold", "level"], sort=True)
-    medians = groups[["at", "log"]].median()
-    strata = [tuple(key) for key in medians.reset_index()[["cold", "level"]].to_numpy().tolist()]
-    return Series(subject, medians["at"].to_numpy(dtype=float), medians["log"].to_numpy(dtype=float), strata)
+    order = np.lexsort((level, cold, window))
+    labels = np.stack([window, cold, level], axis=1)[order]
+    firsts = np.concatenate([[0], np.flatnonzero((np.diff(labels, axis=0) != 0).any(axis=1)) + 1])
+    parts = np.split(order, firsts[1:])
+    at, logs = (np.array([np.median(values[part]) for part in parts], dtype=float) for values in (at_s, log_s))
+    return Series(subject, at, logs, [(bool(cold), int(level)) for _, cold, level in labels[firsts].tolist()])
 
 
 def _held_down(run: Run, servers: Iterable[str]) -> set[str]:

@@ -71,13 +71,17 @@ class _Good:
         self._server, self._servers = prompts["server"].cat.codes.to_numpy(), prompts["server"].cat.categories
         self._workflow = prompts["workflow"].cat.codes.to_numpy()
         self._usual_s: dict[int, float] = {}
+        self._of_server: dict[object, np.ndarray] = {}
 
     def next_of(self, server: object, moment: pd.Timestamp) -> int | None:
         """Its place among the prompts."""
         if server not in self._servers:
             return None
-        later = self._good & (self._server == self._servers.get_loc(server))
-        later = np.flatnonzero(later & (self.done_at > moment.to_datetime64()))
+        if server not in self._of_server:
+            here = self._server == self._servers.get_loc(server)
+            self._of_server[server] = np.flatnonzero(self._good & here)
+        places = self._of_server[server]
+        later = places[self.done_at[places] > moment.to_datetime64()]
         return int(later[np.argmin(self.done_at[later])]) if later.size else None
 
     def usual_s(self, place: int) -> float:

@@ -39,18 +39,24 @@ def _services(run: Run, states: GpuStates) -> Services:
     chosen = prompts["timed"].to_numpy(dtype=bool) & prompts["ok"].to_numpy(dtype=bool)
     chosen &= (prompts["outcome"] == Outcome.SUCCESS.value).to_numpy() & (prompts["service_s"].to_numpy() > 0)
     chosen &= ~np.isnat(prompts["started_at"].to_numpy())
+    for name in ("server", "workflow"):
+        chosen &= prompts[name].cat.codes.to_numpy() >= 0
     known = np.flatnonzero(chosen).astype(np.int32)
     known = known[:: -(-known.size // MOST) if known.size else 1]
-    rows = prompts[["started_at", "service_s", "server", "workflow"]].iloc[known]
-    at_s, lasted_s = run.since_start_s(rows["started_at"]), rows["service_s"].to_numpy(dtype=float)
-    server, servers = pd.factorize(rows["server"].astype(object))
-    workflow, workflows = pd.factorize(rows["workflow"].astype(object))
+    at_s = run.since_start_s(prompts["started_at"].iloc[known])
+    lasted_s = prompts["service_s"].to_numpy()[known].astype(float)
+    (server, servers), (workflow, workflows) = (_numbered(prompts[name], known) for name in ("server", "workflow"))
     cold = np.zeros(at_s.size, dtype=bool)
     for number, name in enumerate(servers):
         mine = server == number
-        cold[mine] = _loaded_meanwhile(run, states, str(name), at_s[mine], lasted_s[mine])
-    names = tuple(str(name) for name in servers), tuple(str(name) for name in workflows)
-    return Services(at_s, np.log(lasted_s), server, workflow, cold, *names)
+        cold[mine] = _loaded_meanwhile(run, states, name, at_s[mine], lasted_s[mine])
+    return Services(at_s, np.log(lasted_s), server, workflow, cold, servers, workflows)
+
+
+def _numbered(texts: pd.Series, places: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The number of each text at `places`, and the texts that there are."""
+    numbers, codes = pd.factorize(texts.cat.codes.to_numpy()[places])
+    return numbers, tuple(str(texts.cat.categories[code]) for code in codes.tolist())
 
 
 def _loaded_meanwhile(run: Run, states: GpuStates, server: str, at_s: Floats, lasted_s: Floats) -> np.ndarray:

@@ -29,16 +29,19 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     said, rows = [], []
     for server in sorted({load.server for load in states.loads}):
         loads = [load for load in states.loads if load.server == server]
-        mine = (run.prompts["server"] == server) & run.prompts["work"]
-        executed = run.prompts.loc[mine, ["started_at", "workflow"]].dropna(subset=["started_at"])
-        executed = executed.sort_values("started_at")
         again = _again(loads, let_go(run, server))
+        mine = _executed(run, server)
+        if len(mine) < LEAST_PROMPTS or len({load.label for load in loads}) < 2:
+            continue
+        if len(again) < min(SHARE, SHARE_AT_CHANGES) * len(mine):
+            continue  # each is at most one prompt's
+        executed = run.prompts[["started_at", "workflow"]].iloc[mine].sort_values("started_at")
         paid = _first_of_each_prompt(again, executed)
         hit, changes = len(paid), _changes(executed)
         often = hit >= SHARE * len(executed) or (
             hit >= SHARE_AT_CHANGES * len(executed) and hit >= OF_CHANGES * changes
         )
-        if len(executed) < LEAST_PROMPTS or len({load.label for load in loads}) < 2 or not often:
+        if not often:
             continue
         said.append(
             f"{hit:,} of {len(executed):,} prompts on {server} had to load a model that had been loaded before "
@@ -51,6 +54,13 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
             certainty=Certainty.LIKELY, unless="The server was told to let its models go by somebody (POST /free).",
             chart="loads",
         )  # fmt: skip
+
+
+def _executed(run: Run, server: str) -> np.ndarray:
+    """Places of the prompts the server worked on."""
+    prompts = run.prompts
+    mine = (prompts["server"] == server).to_numpy() & prompts["work"].to_numpy(dtype=bool)
+    return np.flatnonzero(mine & ~np.isnat(prompts["started_at"].to_numpy()))
 
 
 def _changes(executed: pd.DataFrame) -> int:

@@ -23,8 +23,9 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     silent_s = rows["longest_silence_s"].median()
     said = f"{counted(len(rows), 'socket')} ({mostly(rows['role'])}) answered pings and were told nothing else."
     said += f" They were replaced after {silent_s:.0f} s; their prompts learned their end from /history."
-    on_purpose = run.sessions["reason"].fillna("").str.contains(ReconnectOrder.OPEN_FIRST.value, regex=False)
-    doubled = set(run.sessions.loc[on_purpose, "reopened_as"].dropna()) & set(rows["id"])
+    told_why = run.sessions.loc[run.sessions["reason"].notna(), ["reason", "reopened_as"]]
+    on_purpose = told_why["reason"].astype(object).str.contains(ReconnectOrder.OPEN_FIRST.value, regex=False)
+    doubled = set(told_why.loc[on_purpose, "reopened_as"].dropna()) & set(rows["id"])
     if doubled:
         said += f" {len(doubled)} of them had been opened before an older socket with the same client id closed, as the"
         said += " scenario asked."
