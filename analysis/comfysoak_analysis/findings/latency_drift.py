@@ -70,9 +70,16 @@ def _windows(subject: str, at_s: np.ndarray, log_s: np.ndarray, cold: np.ndarray
     order = np.lexsort((level, cold, window))
     labels = np.stack([window, cold, level], axis=1)[order]
     firsts = np.concatenate([[0], np.flatnonzero((np.diff(labels, axis=0) != 0).any(axis=1)) + 1])
-    parts = np.split(order, firsts[1:])
-    at, logs = (np.array([np.median(values[part]) for part in parts], dtype=float) for values in (at_s, log_s))
+    group = np.repeat(np.arange(firsts.size), np.diff(np.append(firsts, order.size)))
+    at, logs = (_medians(values[order].astype(float), group, firsts) for values in (at_s, log_s))
     return Series(subject, at, logs, [(bool(cold), int(level)) for _, cold, level in labels[firsts].tolist()])
+
+
+def _medians(values: np.ndarray, group: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+    """The median of each group; `group` is in order, each beginning at one of `firsts`."""
+    ordered = values[np.lexsort((values, group))]
+    sizes = np.diff(np.append(firsts, values.size))
+    return np.asarray((ordered[firsts + (sizes - 1) // 2] + ordered[firsts + sizes // 2]) / 2)
 
 
 def _held_down(run: Run, servers: Iterable[str]) -> set[str]:

@@ -55,6 +55,8 @@ def told(run: Run, code: Code) -> Told:
 
 def _mix(*parts: pd.DataFrame) -> pd.DataFrame:
     """How many there are of each workflow on each server."""
+    if all(part.empty for part in parts):
+        return pd.DataFrame({"workflow": [], "server": [], "count": []})
     counts = [part[["workflow", "server"]].value_counts(sort=False).reset_index(name="count") for part in parts]
     named = pd.concat([one[one["count"] > 0].astype({"workflow": str, "server": str}) for one in counts])
     return named.sort_values("count", ascending=False, kind="stable", ignore_index=True)
