@@ -157,6 +157,14 @@ def test_caches_that_fill_up_to_what_there_is_are_no_leak(directory: Path, shape
     assert found(soak.rss(lambda at: 3 * GIB + shape(at / soak.seconds)), directory, ram_leak.find) is None
 
 
+@pytest.mark.parametrize(("rise_bytes", "told"), [(200 * MIB, False), (1024 * MIB, True)])
+def test_in_a_few_minutes_only_a_fast_rise_is_a_leak(directory: Path, rise_bytes: int, told: bool) -> None:
+    """A server that was just started still takes some hundred MiB."""
+    soak = Soak(hours=0.2)
+    soak.rss(lambda at: 3 * GIB + rise_bytes * at / soak.seconds, step_s=1)
+    assert (found(soak, directory, ram_leak.find) is not None) is told
+
+
 def test_a_model_that_is_read_is_no_leak_of_ram(directory: Path) -> None:
     """Each model stays in memory once it was read."""
     soak = Soak()

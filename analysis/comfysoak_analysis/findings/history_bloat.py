@@ -7,7 +7,7 @@ is RAM_LEAK. Before that only the size tells: what is kept of a prompt are the o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ import pandas as pd
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.leaks import LEAST_BYTES, MIB
-from comfysoak_analysis.findings.rising import Rise, rise_of
+from comfysoak_analysis.findings.rising import Rise, Series, rise_of
 from comfysoak_analysis.findings.server_memory import (
     HISTORY_MOST,
     ServerMemory,
@@ -23,7 +23,6 @@ from comfysoak_analysis.findings.server_memory import (
     running_series,
     server_memories,
 )
-from comfysoak_analysis.findings.windows import centres_s
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
@@ -44,10 +43,19 @@ class Bloat:
     """One server whose memory grew with its history."""
 
     memory: ServerMemory
-    rise: Rise
-    entries: float
-    bytes_an_entry: float
+    rise: Rise  # over entries of history, not over time: load comes in waves, and memory with it
+    ended_s: float
     was_full: bool
+
+    @property
+    def entries(self) -> float:
+        """By how many prompts history grew."""
+        return self.rise.ended_s - self.rise.began_s
+
+    @property
+    def bytes_an_entry(self) -> float:
+        """What each took."""
+        return self.rise.trend.slope_per_s
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
@@ -56,7 +64,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     if not found:
         return
     rows = pd.DataFrame(
-        [(one.memory.server, run.start + pd.Timedelta(seconds=one.rise.ended_s), one.memory.server) for one in found],
+        [(one.memory.server, run.start + pd.Timedelta(seconds=one.ended_s), one.memory.server) for one in found],
         columns=["id", "moment", "server"],
     )
     sure = all(one.was_full for one in found)
@@ -77,33 +85,32 @@ def _bloat(run: Run, states: GpuStates, memory: ServerMemory, tested: int) -> Bl
     filling = np.isfinite(memory.history) & ~memory.is_full
     if size is None or not filling.any():
         return None
-    rise = rise_of(running_series(run, states, memory, filling), LEAST_BYTES, 0.01 / tested)
-    entries_per_s, entries = _entries(memory, filling)
-    if rise is None or entries < FEWEST_ENTRIES or entries_per_s <= 0:
+    over_time = running_series(run, states, memory, filling)
+    rise = rise_of(_by_entries(memory, over_time), LEAST_BYTES, 0.01 / tested)
+    if rise is None:
         return None
-    each = rise.trend.slope_per_s / entries_per_s
-    whole = size + ENTRY_BYTES
-    if not LEAST_TIMES * whole <= each <= MOST_TIMES * whole:
+    whole, lasted_s = size + ENTRY_BYTES, float(np.ptp(over_time.seconds))
+    was_full = bool(memory.is_full.mean() >= FULL_SHARE)
+    found = Bloat(memory, rise, float(over_time.seconds.max()), was_full)
+    if found.entries < FEWEST_ENTRIES or not LEAST_TIMES * whole <= found.bytes_an_entry <= MOST_TIMES * whole:
         return None
-    was_full = memory.is_full.mean() >= FULL_SHARE
-    if was_full and _still_rises(run, states, memory, rise):
+    if was_full and _still_rises(run, states, memory, rise.total / max(lasted_s, 1e-9)):
         return None
-    return Bloat(memory, rise, entries, each, bool(was_full))
+    return found
 
 
-def _entries(memory: ServerMemory, filling: np.ndarray) -> tuple[float, float]:
-    """How fast history grew and by how many entries, less where it was cleared."""
-    grown = np.diff(memory.history[filling])
-    entries = float(grown[grown > 0].sum())
-    at = centres_s(memory.rss.grid)[filling]
-    return entries / max(float(np.ptp(at)), 1e-9), entries
+def _by_entries(memory: ServerMemory, over_time: Series) -> Series:
+    """The same memory against how many entries were added until then, the cleared ones among them."""
+    steps = np.diff(np.nan_to_num(memory.history), prepend=0.0).clip(min=0)
+    added = np.cumsum(steps)[memory.rss.grid.index(over_time.seconds)]
+    return replace(over_time, seconds=added)
 
 
-def _still_rises(run: Run, states: GpuStates, memory: ServerMemory, before: Rise) -> bool:
+def _still_rises(run: Run, states: GpuStates, memory: ServerMemory, before_per_s: float) -> bool:
     """Whether memory went on rising at a similar rate when history could not."""
     full = running_series(run, states, memory, memory.is_full)
     after = rise_of(full, 0.0)
-    return after is not None and after.trend.slope_per_s > SAME_RATE * before.trend.slope_per_s
+    return after is not None and after.trend.slope_per_s > SAME_RATE * before_per_s
 
 
 def _words(run: Run, one: Bloat) -> str:

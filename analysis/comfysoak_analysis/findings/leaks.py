@@ -14,9 +14,15 @@ from comfysoak_analysis.settles import settled_spans
 
 MIB = 1024**2
 LEAST_BYTES = 64 * MIB  # over the run
+SHORT_S, LEAST_SOON_BYTES = 1800.0, 512 * MIB  # a server that was just started takes that much, and then no more
 FEWEST_SETTLES = 8  # of fewer no test can tell
 SUBJECTS_TOLD = 3
 HOUR_S = 3600.0
+
+
+def least_bytes(run: Run) -> float:
+    """The least rise that counts as a leak: in half an hour only one that nobody takes for a start."""
+    return LEAST_BYTES if run.duration_s >= SHORT_S else LEAST_SOON_BYTES
 
 
 def settled_series(run: Run, subject: str, track: Buckets) -> Series | None:

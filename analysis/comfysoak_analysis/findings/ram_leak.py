@@ -15,12 +15,12 @@ from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.history_bloat import bloats
 from comfysoak_analysis.findings.leaks import (
-    LEAST_BYTES,
     SUBJECTS_TOLD,
     hours_left,
     lately,
     leak_rows,
     leak_words,
+    least_bytes,
     others_words,
 )
 from comfysoak_analysis.findings.rising import Rise, Series, rises
@@ -39,7 +39,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, the worst server first."""
     explained = {one.memory.server for one in bloats(run, states)}
     tested, after_settles = tested_series(run, states)
-    found = [rise for rise in rises(tested, LEAST_BYTES) if rise.series.subject not in explained]
+    found = [rise for rise in rises(tested, least_bytes(run)) if rise.series.subject not in explained]
     if not found:
         return
     memories = {one.server: one for one in server_memories(run)}

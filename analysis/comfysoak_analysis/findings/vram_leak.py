@@ -15,12 +15,12 @@ from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.leaks import (
-    LEAST_BYTES,
     SUBJECTS_TOLD,
     hours_left,
     lately,
     leak_rows,
     leak_words,
+    least_bytes,
     others_words,
     settled_series,
 )
@@ -49,7 +49,7 @@ _UNLESS_SETTLED = "Something else on the GPU grew meanwhile."
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, the worst GPU first."""
     tested, settled = tested_series(run, states)
-    found = rises(tested, LEAST_BYTES)
+    found = rises(tested, least_bytes(run))
     if not found:
         return
     tracks, owned = run.tracks("gpu", (_USED, _TOTAL)), {gpu.uuid: gpu for gpu in gpus(run)}
