@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 MOST = 2_000
+AT_ONCE = 1 << 18  # values put into buckets together, so that their places need no memory to speak of
 _NICE_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]  # tracks are of four bytes, what is reckoned from them of eight
@@ -39,7 +40,9 @@ class Grid:
 
     def index(self, seconds: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The bucket of each moment, in seconds from the start; what lies after the end goes to the last."""
-        return np.clip((seconds / self.width_s).astype(np.int64), 0, self.count - 1)
+        steps: Floats = seconds / self.width_s
+        found: np.ndarray[Any, np.dtype[np.int64]] = np.clip(steps, 0, self.count - 1, out=steps).astype(np.int64)
+        return found
 
 
 def _is_multiple(width: float, of: float) -> bool:
@@ -125,15 +128,25 @@ def regrouped(buckets: Buckets, grid: Grid, hold_s: float = 0.0) -> Buckets:
 
 def counts(grid: Grid, seconds: Floats) -> Floats:
     """How many moments fall into each bucket."""
-    return np.bincount(grid.index(seconds[seconds >= 0]), minlength=grid.count).astype(np.float64)
+    found = np.zeros(grid.count)
+    for first in range(0, len(seconds), AT_ONCE):
+        piece = seconds[first : first + AT_ONCE]
+        found += np.bincount(grid.index(piece[piece >= 0]), minlength=grid.count)
+    return found
 
 
 def quantiles(grid: Grid, seconds: Floats, values: Floats, shares: tuple[float, ...]) -> tuple[Floats, ...]:
     """The exact quantiles of the values in each bucket; NaN where there are none."""
-    known = ~np.isnan(values) & (seconds >= 0)
-    index, values = grid.index(seconds[known]).astype(np.int16 if grid.count < 2**15 else np.int64), values[known]
+    index = np.empty(len(values), np.int16 if grid.count < 2**15 else np.int64)
+    number = np.zeros(grid.count, np.int64)
+    for first in range(0, len(values), AT_ONCE):
+        piece = slice(first, first + AT_ONCE)
+        known = ~np.isnan(values[piece]) & (seconds[piece] >= 0)
+        places = grid.index(np.where(known, seconds[piece], 0.0))
+        number += np.bincount(places[known], minlength=grid.count)
+        index[piece] = np.where(known, places, -1)
     order = np.argsort(index, kind="stable")
-    edges = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=grid.count))])
+    edges = len(order) - number.sum() + np.concatenate([[0], np.cumsum(number)])
     values = values[order]
     found = np.full((len(shares), grid.count), np.nan)
     for bucket in np.flatnonzero(np.diff(edges)):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats, Grid, counts, quantiles
+from comfysoak_analysis.buckets import AT_ONCE, Floats, Grid, counts, quantiles
 from comfysoak_analysis.figures.chart import Chart, Dots, Series
 from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.frames import Run
@@ -59,12 +59,14 @@ def per_minute(run: Run) -> Chart:
 def _counted(grid: Grid, seconds: Floats, ended: pd.DataFrame) -> dict[Outcome, dict[str, Floats]]:
     """How many prompts ended so at each server in each bucket, by outcome in the order of the bars."""
     servers, outcomes = (pd.Categorical(ended[name]) for name in ("server", "outcome"))
-    known = (outcomes.codes >= 0) & ~np.isnan(seconds)
-    where = (servers.codes[known].astype(np.int32) + 1) * len(outcomes.categories) + outcomes.codes[known]
-    number = np.bincount(where * grid.count + grid.index(seconds[known]).astype(np.int32), minlength=1)
     shape = (len(servers.categories) + 1, len(outcomes.categories), grid.count)
     table = np.zeros(shape).ravel()
-    table[: len(number)] = number
+    for first in range(0, len(seconds), AT_ONCE):
+        piece = slice(first, first + AT_ONCE)
+        of, how, when = servers.codes[piece], outcomes.codes[piece], seconds[piece]
+        known = (how >= 0) & ~np.isnan(when)
+        where = (of[known].astype(np.int64) + 1) * len(outcomes.categories) + how[known]
+        table += np.bincount(where * grid.count + grid.index(when[known]), minlength=len(table))
     names = ["", *map(str, servers.categories)]
     return {
         outcome: {names[place]: row for place, row in enumerate(rows) if row.any()}
@@ -103,7 +105,8 @@ def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
     done = np.flatnonzero(known).astype(np.int32)
     if not len(done):
         return Chart(key, title, note, empty="No prompt came to a timed end.")
-    seconds, values = run.since_start_s(prompts["done_at"])[known], prompts[column].to_numpy()[known]
+    seconds = run.since_start_s(pd.Series(prompts["done_at"].to_numpy()[known]))
+    values = prompts[column].to_numpy()[known]
     buckets = max(min(len(done) // (2 * FEW_FOR_A_LINE), MOST_BARS), 1)
     grid = Grid.over(run.duration_s, max(buckets, 4), least_s=1)
     servers = prompts["server"]
