@@ -19,8 +19,8 @@ import pandas as pd
 from comfysoak_analysis.binomial import UNLIKELY
 from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.efficiency import busy_while_queued, efficiency, used_uuids
-from comfysoak_analysis.findings import ram_leak, vram_leak
 from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.memory import ram_leak, vram_leak
 from comfysoak_analysis.findings.rising import Series, slope_of
 from comfysoak_analysis.findings.told import named_sockets
 from comfysoak_analysis.frames import Run

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comfysoak_analysis.findings import (
+from comfysoak_analysis.findings.finding import Certainty
+from comfysoak_analysis.findings.machine import (
     cgroup_oom,
     disk_fill,
     foreign,
@@ -17,7 +18,6 @@ from comfysoak_analysis.findings import (
     straggler,
     throttled,
 )
-from comfysoak_analysis.findings.finding import Certainty
 from tests.analysis.machine_rows import HOST, MIB, Soak, gpu, server
 from tests.analysis.planted import GIB
 from tests.analysis.test_memory_findings import Shape, found, sure

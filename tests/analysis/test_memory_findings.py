@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comfysoak_analysis.findings import history_bloat, latency_drift, oom_sticky, ram_leak, vram_leak
 from comfysoak_analysis.findings.detectors import Detector, find_all
 from comfysoak_analysis.findings.finding import Certainty, Finding
+from comfysoak_analysis.findings.memory import history_bloat, latency_drift, oom_sticky, ram_leak, vram_leak
 from comfysoak_analysis.findings.rising import Series, rise_of
 from comfysoak_analysis.gpu_state import GpuStates
 from tests.analysis.machine_rows import MIB, Soak, gpu, server

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis import Run, open_run
-from comfysoak_analysis.findings import thrash
+from comfysoak_analysis.findings.memory import thrash
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.model_loads import Held, ModelLoad, Origin, Source, loaded_models, model_loads
 from comfysoak_analysis.model_loads.by_memory import rises

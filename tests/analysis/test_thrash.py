@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfysoak_analysis import open_run
-from comfysoak_analysis.findings import thrash
+from comfysoak_analysis.findings.memory import thrash
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Event, Row, ServerLog

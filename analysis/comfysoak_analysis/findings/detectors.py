@@ -4,58 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from comfysoak_analysis.findings import (
-    bad_message,
+from comfysoak_analysis.findings.accepting import with_acceptance
+from comfysoak_analysis.findings.execution import (
     cache,
+    misfire,
+    node_error,
+    node_hang,
+    vanished,
+    worker_dead,
+)
+from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.machine import (
     cgroup_oom,
     cold_start,
-    corrupt,
-    deadline,
-    degraded,
     disk_fill,
     down,
-    drops,
     foreign,
+    gpu_lost,
+    gpu_vanished,
+    idle_with_queue,
+    poisoned,
+    restarts,
+    straggler,
+    throttled,
+)
+from comfysoak_analysis.findings.memory import (
+    degraded,
+    history_bloat,
+    latency_drift,
+    oom,
+    oom_sticky,
+    ram_leak,
+    thrash,
+    vram_leak,
+)
+from comfysoak_analysis.findings.wire import (
+    bad_message,
+    corrupt,
+    deadline,
+    drops,
     gateway_empty,
     gateway_hang,
     gave_up,
-    gpu_lost,
-    gpu_vanished,
     head_of_line,
-    history_bloat,
     history_race,
     idle_cut,
-    idle_with_queue,
-    latency_drift,
     loop_blocked,
     lost_terminal,
-    misfire,
     misrouted,
     mistake_accepted,
-    node_error,
-    node_hang,
-    oom,
-    oom_sticky,
     output_dropped,
     output_missing,
     output_wrong,
-    poisoned,
-    ram_leak,
-    restarts,
-    straggler,
     submit_error,
-    thrash,
-    throttled,
     too_big,
     upload_error,
     validation_rejected,
-    vanished,
-    vram_leak,
-    worker_dead,
     zombies,
 )
-from comfysoak_analysis.findings.accepting import with_acceptance
-from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code, Severity

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.findings import gpu_lost
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.machine import gpu_lost
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.prompts import NOT_INTENDED, moments

@@ -9,8 +9,8 @@ import pandas as pd
 from comfysoak_analysis.cold_starts import were_to_be_away
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
+from comfysoak_analysis.findings.machine.restarts import GONE
 from comfysoak_analysis.findings.readings import watches
-from comfysoak_analysis.findings.restarts import GONE
 from comfysoak_analysis.findings.told import Told, told
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates

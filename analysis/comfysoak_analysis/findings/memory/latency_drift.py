@@ -15,9 +15,9 @@ import pandas as pd
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.leaks import HOUR_S
+from comfysoak_analysis.findings.machine.throttled import slowed
 from comfysoak_analysis.findings.rising import Rise, Series, rises
 from comfysoak_analysis.findings.services import Services, services
-from comfysoak_analysis.findings.throttled import slowed
 from comfysoak_analysis.findings.whose import gpus
 from comfysoak_analysis.findings.windows import load_levels
 from comfysoak_analysis.frames import Run

@@ -13,7 +13,6 @@ import numpy as np
 from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
-from comfysoak_analysis.findings.history_bloat import bloats
 from comfysoak_analysis.findings.leaks import (
     SUBJECTS_TOLD,
     hours_left,
@@ -23,6 +22,7 @@ from comfysoak_analysis.findings.leaks import (
     least_bytes,
     others_words,
 )
+from comfysoak_analysis.findings.memory.history_bloat import bloats
 from comfysoak_analysis.findings.rising import Rise, Series, rises
 from comfysoak_analysis.findings.server_memory import ServerMemory, running_series, server_memories, settled
 from comfysoak_analysis.frames import Run

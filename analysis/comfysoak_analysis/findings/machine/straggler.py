@@ -14,8 +14,8 @@ import pandas as pd
 
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
+from comfysoak_analysis.findings.machine.throttled import slowed
 from comfysoak_analysis.findings.services import Services, services
-from comfysoak_analysis.findings.throttled import slowed
 from comfysoak_analysis.findings.whose import gpus_of
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates

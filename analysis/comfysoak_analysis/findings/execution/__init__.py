@@ -1,0 +1,1 @@
+"""Detectors of what goes wrong with prompts, nodes and workers: one file a code."""
