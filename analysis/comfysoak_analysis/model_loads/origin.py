@@ -129,7 +129,9 @@ class _Nodes:
     """The nodes of each prompt."""
 
     def __init__(self, nodes: pd.DataFrame) -> None:
-        self._nodes = nodes[["node_id", "node_class", "started", "ended", "lasted_s"]]
+        self._ids, self._classes = (nodes[name].tolist() for name in ("node_id", "node_class"))
+        self._started, self._ended = (nodes[name].to_numpy() for name in ("started", "ended"))
+        self._is_timed = nodes["lasted_s"].notna().to_numpy()
         codes, ids = pd.factorize(nodes["prompt_id"])
         order = np.argsort(codes, kind="stable")
         edges = np.searchsorted(codes[order], np.arange(len(ids) + 1))
@@ -137,7 +139,14 @@ class _Nodes:
 
     def of_prompt(self, prompt_id: str) -> list[_Node]:
         """In the order of their start; KeyError for a prompt without nodes."""
-        return [
-            _Node(str(node_id), None if pd.isna(name) else str(name), started, ended, lasted_s == lasted_s)
-            for node_id, name, started, ended, lasted_s in self._nodes.iloc[self._of[prompt_id]].itertuples(index=False)
-        ]
+        return [self._node(place) for place in self._of[prompt_id].tolist()]
+
+    def _node(self, place: int) -> _Node:
+        name = self._classes[place]
+        return _Node(
+            str(self._ids[place]),
+            None if pd.isna(name) else str(name),
+            pd.Timestamp(self._started[place]),
+            pd.Timestamp(self._ended[place]),
+            bool(self._is_timed[place]),
+        )
