@@ -6,13 +6,15 @@ import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from comfysoak_core.comfyui.workflow import Workflow
 from comfysoak_core.errors import ScenarioError
 from comfysoak_core.outputs.pictures import decoded
 from comfysoak_core.scenario.canary import BUILT_IN, BUILT_IN_NAME, Canary, KnownPicture
-from comfysoak_core.scenario.model import Scenario
+
+if TYPE_CHECKING:
+    from comfysoak_core.scenario.model import Scenario  # takes a third of a second, and reports need none
 
 BASELINE: Final = "baseline-"  # begins the names of files, of which the rest says which picture of the canary it is
 MOST_BYTES: Final = 8 * 1024 * 1024  # of all together: they stand in the plan
