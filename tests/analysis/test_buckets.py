@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from comfysoak_analysis import buckets
 from comfysoak_analysis.buckets import MOST, Grid, bucketed, counts, quantiles, regrouped
 
 
@@ -72,3 +74,17 @@ def test_regrouped_buckets_keep_their_extremes_and_their_gaps() -> None:
     assert np.isnan([found.mean[4:], found.low[4:], found.high[4:]]).all()
     gap = regrouped(bucketed(Grid(1, 6), np.array([0.5, 3.5]), np.array([1.0, 2.0]), hold_s=0), Grid(1, 6), 2)
     assert gap.mean[:4].tolist() == [1, 1, 1, 2]
+
+
+def test_quantiles_of_many_values_are_exact_whatever_piece_they_were_placed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand values in pieces of 64, some unknown and some before the start, against those of each bucket alone."""
+    monkeypatch.setattr(buckets, "AT_ONCE", 64)
+    drawn = np.random.default_rng(7)
+    seconds, values = drawn.uniform(-10, 100, 1000), drawn.lognormal(size=1000)
+    values[::17] = np.nan
+    grid = Grid(10.0, 10)
+    known = ~np.isnan(values) & (seconds >= 0)
+    expected = [np.quantile(values[known & (seconds // 10 == place)], (0.5, 0.95)) for place in range(10)]
+    found = quantiles(grid, seconds, values, (0.5, 0.95))
+    assert np.allclose(np.transpose(found), expected, rtol=0, atol=0)
+    assert counts(grid, seconds).tolist() == [int((seconds // 10 == place).sum()) for place in range(10)]
