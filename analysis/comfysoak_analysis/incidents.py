@@ -12,13 +12,14 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 import pandas as pd
 
+from comfysoak_analysis.allocating import trim
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.sheet import FILES, LOG, MOST_ROWS, Sheet, csv_of, log_of, nearest, of_subjects
@@ -96,13 +97,9 @@ def _fill(run: Run, findings: Sequence[Finding], made: Mapping[Code, Path]) -> N
     counts: dict[Code, dict[str, dict[str, int]]] = {finding.code: {} for finding in findings}
     servers = _servers(run)
     for sheet in FILES:
-        table = run.recording.between(sheet.table, _wanted(run, sheet, findings))
-        for finding in findings:
-            rows = of_subjects(sheet.within(table, spans_of(finding)), finding.subjects, servers)
-            if rows.num_rows:
-                kept = nearest(rows, sheet.by, moments_of(finding), MOST_ROWS)
-                (made[finding.code] / sheet.name).write_bytes(csv_of(kept))
-                counts[finding.code][sheet.name] = {"rows": kept.num_rows, "of": rows.num_rows}
+        for code, told in _fill_sheet(run, sheet, findings, made, servers):
+            counts[code][sheet.name] = told
+        trim()  # before the next table is read
     around = [(first - LIFE_NS, last) for finding in findings for first, last in spans_of(finding)]
     log = run.recording.between("server_log", around)
     for finding in findings:
@@ -112,6 +109,19 @@ def _fill(run: Run, findings: Sequence[Finding], made: Mapping[Code, Path]) -> N
             counts[finding.code][LOG] = {"rows": lines.count(b"\n"), "of": lines.count(b"\n")}
         (made[finding.code] / FACTS).write_bytes(_facts(run, finding, counts[finding.code]))
         made[finding.code].chmod(0o755)
+
+
+def _fill_sheet(
+    run: Run, sheet: Sheet, findings: Sequence[Finding], made: Mapping[Code, Path], servers: frozenset[str]
+) -> Iterator[tuple[Code, dict[str, int]]]:
+    """Write one file of each folder; gives how many rows it has, and of how many."""
+    table = run.recording.between(sheet.table, _wanted(run, sheet, findings))
+    for finding in findings:
+        rows = of_subjects(sheet.within(table, spans_of(finding)), finding.subjects, servers)
+        if rows.num_rows:
+            kept = nearest(rows, sheet.by, moments_of(finding), MOST_ROWS)
+            (made[finding.code] / sheet.name).write_bytes(csv_of(kept))
+            yield finding.code, {"rows": kept.num_rows, "of": rows.num_rows}
 
 
 def _wanted(run: Run, sheet: Sheet, findings: Sequence[Finding]) -> list[tuple[int, int]]:
