@@ -75,7 +75,5 @@ def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
         grid.add_column(overflow="fold")
     for row in rows:
         first, *rest = (str(row.get(column) if row.get(column) is not None else "") for column in columns)
-        grid.add_row(
-            "", Text(first, style=_COLOURS.get(first, "")), *(Text(_short(printable(part))) for part in rest)
-        )
+        grid.add_row("", Text(first, style=_COLOURS.get(first, "")), *(Text(_short(printable(part))) for part in rest))
     return grid
