@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from comfysoak_analysis.statistics.series import Floats
+
 MOST = 2_000
 AT_ONCE = 1 << 18  # values put into buckets together, so that their places need no memory to speak of
 _NICE_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]  # tracks are of four bytes, what is reckoned from them of eight
 
 
 @dataclass(frozen=True, slots=True)

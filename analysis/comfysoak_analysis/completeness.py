@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats, Grid
+from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.statistics.series import NORMAL_95
+from comfysoak_analysis.statistics.series import NORMAL_95, Floats
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Buckets, Floats, Grid
+from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import gpus, measured_edges, measured_s
 from comfysoak_analysis.server_hosts import gpus_beside
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.rows import Outcome
 
 IN_USE = 0.01  # of the time under load: a GPU that was busy less than that was there, and not used

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Buckets, Floats
+from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.figures.gpu_states import KINDS
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import gpus
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
 from comfysoak_core.codes import Code

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.binomial import UNLIKELY
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.efficiency import busy_while_queued, efficiency, used_uuids
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.memory import ram_leak, vram_leak
@@ -33,6 +32,7 @@ from comfysoak_analysis.prompts import as_measured, is_judged
 from comfysoak_analysis.reliability import PER_HOURS, reliability
 from comfysoak_analysis.server_hosts import gpus_beside
 from comfysoak_analysis.statistics.rates import Interval, rate_at_most, rate_interval
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.codes import Severity
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.goals import By, parse_goal

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.statistics.steady import BATCH, FEWEST_BATCHES, Steady, steady_from
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.plan import Plan

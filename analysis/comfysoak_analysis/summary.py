@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from comfysoak_analysis import measures, watched
 from comfysoak_analysis.cold_starts import cold_starts
@@ -12,6 +12,7 @@ from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import model_loads
 from comfysoak_analysis.model_loads.table import figures_by_model
 from comfysoak_analysis.text import for_markdown as md
+from comfysoak_analysis.text import markdown_table
 from comfysoak_analysis.tiles import number_text, seconds_text, share_text, size_text
 from comfysoak_analysis.verdict import Conclusion, Standing, Verdict, Weight
 
@@ -49,7 +50,7 @@ def _goals(verdict: Verdict) -> str:
         (_GOAL_MARKS[goal.standing], md(goal.text), md(goal.value_text), md(goal.limit_text), md(goal.reason))
         for goal in verdict.goals
     ]
-    return _table(("", "Goal", "Measured", "Limit", "Remark"), rows)
+    return markdown_table(("", "Goal", "Measured", "Limit", "Remark"), rows)
 
 
 def _capacity(run: Run) -> str:
@@ -59,7 +60,7 @@ def _capacity(run: Run) -> str:
 
 def _figures(run: Run) -> str:
     header = ("Workflow", "Prompts", "Failed", "Per minute", "Latency p50", "p95", "Service p50", "p95")
-    return _table(
+    return markdown_table(
         header, [_figure(group) for group in (measures.whole(run), *measures.groups_by(run, "workflow")[:20])]
     )
 
@@ -77,23 +78,23 @@ def _watched(run: Run) -> Iterator[str]:
          share_text(one.utilisation_mean))
         for one in measures.gpus(run)
     ]  # fmt: skip
-    yield _table(("GPU", "Host", "VRAM peak", "of", "Utilisation mean"), of_gpus) if of_gpus else ""
+    yield markdown_table(("GPU", "Host", "VRAM peak", "of", "Utilisation mean"), of_gpus) if of_gpus else ""
     of_hosts = [
         (md(one.host, 60), share_text(one.cpu_mean), share_text(one.cpu_most), size_text(one.memory_most_bytes),
          size_text(one.memory_total_bytes))
         for one in watched.hosts(run)
     ]  # fmt: skip
-    yield _table(("Host", "CPU mean", "at most", "Memory peak", "of"), of_hosts) if of_hosts else ""
+    yield markdown_table(("Host", "CPU mean", "at most", "Memory peak", "of"), of_hosts) if of_hosts else ""
     of_processes = [
         (md(f"{one.name} {one.pid}", 80), md(one.host, 60), number_text(one.cpu_mean), size_text(one.memory_most_bytes))
         for one in watched.processes(run)[:MOST_FAILURES]
     ]
-    yield _table(("Process", "Host", "Cores, mean", "Memory peak"), of_processes) if of_processes else ""
+    yield markdown_table(("Process", "Host", "Cores, mean", "Memory peak"), of_processes) if of_processes else ""
     of_models = [
         (md(one.model, 80), f"{one.count:,}", "—" if one.moved_median_s is None else seconds_text(one.moved_median_s))
         for one in figures_by_model(model_loads(run))[:MOST_FAILURES]
     ]
-    yield _table(("Model", "Loads", "Moved, median"), of_models) if of_models else ""
+    yield markdown_table(("Model", "Loads", "Moved, median"), of_models) if of_models else ""
 
 
 def _findings(verdict: Verdict) -> str:
@@ -118,17 +119,14 @@ def _failures(run: Run) -> str:
         (md(row.code), md(row.outcome), f"{row.count:,}", md(", ".join(row.examples)), md("; ".join(row.messages), 200))
         for row in found
     ]
-    return "### Failures\n\n" + _table(("Code", "Outcome", "Count", "Examples", "Message"), rows) if found else ""
+    return (
+        "### Failures\n\n" + markdown_table(("Code", "Outcome", "Count", "Examples", "Message"), rows) if found else ""
+    )
 
 
 def _cold_starts(run: Run) -> str:
     rows = [f"- {md(one.server)}: {md(one.in_words(), 300)}" for one in cold_starts(run)[:MOST_FAILURES]]
     return "\n".join(["### Cold starts", "", *rows]) if rows else ""
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _doubts(verdict: Verdict) -> str:

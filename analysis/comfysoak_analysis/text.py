@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -38,6 +39,12 @@ def for_markdown(text: object, most: int = LONGEST) -> str:
     """`text` for a cell of a markdown table: no link, no tag, no mention, no end of the cell."""
     escaped = _MARKDOWN.sub(r"\\\1", bounded(text, most))
     return _REFERENCE.sub("&#8203;", _ADDRESS.sub(r"\\\g<0>", escaped))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are markdown already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def for_xml(text: object, most: int = 4_000) -> str:

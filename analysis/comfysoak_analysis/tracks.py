@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Buckets, Floats, Grid
+from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.frames.samples import Part, Track, parts
+from comfysoak_analysis.statistics.series import Floats
 
 if TYPE_CHECKING:
     from comfysoak_analysis.frames.run import Run

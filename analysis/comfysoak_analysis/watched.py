@@ -202,7 +202,3 @@ def _grown(values: pd.Series) -> float:
     """By how much a counter grew, restarts of it left out; NaN where it was never told."""
     known = values.dropna()
     return float(known.diff().clip(lower=0).sum()) if len(known) else math.nan
-
-
-def _or_zero(value: float) -> float:
-    return 0.0 if math.isnan(value) else value

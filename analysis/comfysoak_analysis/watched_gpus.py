@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats, Grid
+from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.frames.samples import Held, Ints, Pace, Part, Track, parts, starts_of
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.clock import NS_PER_S
 
 DRIVER, EXPORTER = "nvml", "dcgm"

@@ -14,12 +14,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.verdict import Doubt, Weight
 from comfysoak_core.rows import Outcome
 
@@ -30,8 +30,6 @@ CONFIDENCE = 0.95
 SEED = 20_261_122
 _LAST_READINGS = pd.Timedelta(seconds=1)  # what was being read when a pause began comes a moment after its event
 _NAMES = {"gpu": "the GPU", "host": "the host", "server": "the server", "log": "the server's log"}
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)

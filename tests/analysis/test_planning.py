@@ -20,8 +20,9 @@ from comfysoak_analysis.planning.fleet import Fleet, Kind, Memory, serve
 from comfysoak_analysis.planning.measured import Measured, measure
 from comfysoak_analysis.planning.price import read_price
 from comfysoak_analysis.planning.search import smallest
-from comfysoak_analysis.planning.times import NO_TIMES, Floats, Times, block_length, drawn
+from comfysoak_analysis.planning.times import NO_TIMES, Times, block_length, drawn
 from comfysoak_analysis.planning.wish import read_wish
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.errors import ExitCode, RecordingError, UsageError
 from comfysoak_core.scenario.routing import Route
 from tests.analysis.queued import play, poisson, record

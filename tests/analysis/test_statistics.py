@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis.binomial import Side, side_of
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.statistics.change import change
 from comfysoak_analysis.statistics.rates import quantile_interval, rate_at_most, rate_interval
 from comfysoak_analysis.statistics.scalability import scalability
-from comfysoak_analysis.statistics.series import cases_alike
+from comfysoak_analysis.statistics.series import Floats, cases_alike
 from comfysoak_analysis.statistics.steady import steady_from
 from comfysoak_analysis.statistics.together import lagged, lift
 from comfysoak_analysis.statistics.trend import trend

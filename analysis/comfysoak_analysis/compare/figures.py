@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats, Grid
+from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.compare.comparison import Comparison, Method, Row
 from comfysoak_analysis.compare.summary import RunSummary, Sketch, TimeCourse, WorkflowTimes
 from comfysoak_analysis.figures.chart import Chart, Series
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import bounded, for_chart
 from comfysoak_core.scenario.goals import Unit
 

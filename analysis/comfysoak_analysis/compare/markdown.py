@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from comfysoak_analysis.compare.comparison import Comparison, Conclusion, Standing
 from comfysoak_analysis.compare.words import Line, cases_text, lines
 from comfysoak_analysis.text import for_markdown as md
+from comfysoak_analysis.text import markdown_table
 
 MARKS = {
     Conclusion.REGRESSION: "❌",
@@ -40,8 +41,7 @@ def _table(comparison: Comparison) -> str:
         return ""
     old, new = (md(side, 60) for side in comparison.sides)
     header = ("", "Measure", old, new, "Change", "Matters from", "p")
-    told = [header, ("---",) * len(header), *(_cells(line) for line in lines(comparison))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in told)
+    return markdown_table(header, (_cells(line) for line in lines(comparison)))
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfysoak_analysis.buckets import Buckets, Floats, Grid
+from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.figures.packed import numbers, packed
+from comfysoak_analysis.statistics.series import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comfysoak_analysis.buckets import MOST, Buckets, Floats, Grid, regrouped
+from comfysoak_analysis.buckets import MOST, Buckets, Grid, regrouped
 from comfysoak_analysis.figures.chart import Series, line
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.tracks import Tracks
 
 MOST_ALONE = 3  # of lines that are read as well as a band

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.figures.chart import Chart, Dots, Spans
 from comfysoak_analysis.figures.gpu_names import Lineup, Named, lineup
 from comfysoak_analysis.frames import Run, told_once
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import for_chart
 from comfysoak_core.scenario.quantities import format_duration
 

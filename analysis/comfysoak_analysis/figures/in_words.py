@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.figures.chart import Chart, Series
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.tiles import number_text
 
 MOST_NAMED = 4

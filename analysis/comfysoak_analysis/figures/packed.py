@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats
+from comfysoak_analysis.statistics.series import Floats
 
 DIGITS = 4
 SHORT = 48  # below it plain numbers are as small

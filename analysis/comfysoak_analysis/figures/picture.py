@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.figures.chart import Chart, Series
+from comfysoak_analysis.statistics.series import Floats
 
 WIDTH, HEIGHT = 1000.0, 100.0  # of its own units; the page stretches it
 MOST_STEPS = 240

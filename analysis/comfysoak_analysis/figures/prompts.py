@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import AT_ONCE, Floats, Grid, counts, quantiles
+from comfysoak_analysis.buckets import AT_ONCE, Grid, counts, quantiles
 from comfysoak_analysis.figures.chart import Chart, Dots, Series
 from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import moments
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import for_chart
 from comfysoak_core.rows import Outcome
 

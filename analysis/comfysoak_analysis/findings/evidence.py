@@ -61,14 +61,6 @@ def _thinned(moments: pd.Series) -> pd.Series:
     return moments.iloc[[round(index * step) for index in range(MARKS)]]
 
 
-def known_code(text: object) -> Code | None:
-    """The code `text` names; None for one this version does not know."""
-    try:
-        return Code(str(text))
-    except ValueError:
-        return None
-
-
 def counted(count: int, what: str) -> str:
     """`1 prompt`, `3 prompts`."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

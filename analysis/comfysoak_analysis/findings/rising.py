@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Floats
-from comfysoak_analysis.statistics.series import memory_of
+from comfysoak_analysis.statistics.series import Floats, memory_of
 from comfysoak_analysis.statistics.trend import Trend, trend
 
 SKIPPED = 0.2  # of the time, at the start: caches fill, allocators reserve

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Buckets, Floats
+from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.findings.leaks import settled_series
 from comfysoak_analysis.findings.rising import Series
 from comfysoak_analysis.findings.windows import centres_s, load_levels, low_points, starts_label, together
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.server_processes import serving
+from comfysoak_analysis.statistics.series import Floats
 
 HISTORY_MOST = 10_000  # entries that ComfyUI keeps
 _NEARLY = 0.995

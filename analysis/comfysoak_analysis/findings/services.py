@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.rows import Outcome
 
 MOST = 300_000  # prompts looked at, evenly chosen of more

@@ -7,10 +7,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats, Grid
+from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.findings.rising import Series
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.statistics.series import Floats
 
 WINDOWS = 400
 LOW_SHARE = 0.25  # of the low points of a window, that is its level

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from comfysoak_analysis.buckets import Buckets, Floats, Grid
+from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.frames.columns import DURATIONS, columns_of
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.reading import TableReader
 

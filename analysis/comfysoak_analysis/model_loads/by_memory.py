@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.model_loads.load import ModelLoad, Source
 from comfysoak_analysis.model_loads.places import place_of
+from comfysoak_analysis.statistics.series import Floats
 
 STEP_BYTES = 256 * 1024**2
 _STILL_THE_SAME_RISE_S = 0.35  # samples at 5 to 10 Hz: a pause this short does not split a load

@@ -14,7 +14,6 @@ from comfysoak_core.scenario.quantities import format_ratio
 RARE_LOADS = 0.005  # of the prompts: their time is in no percentile
 EXPLAINED = 0.9
 OTHER_TIMES = 0.05  # service times that differ by more are other ones
-FULL = 0.98
 
 
 def little_measured(measured: Measured, model: Model) -> tuple[str, ...]:

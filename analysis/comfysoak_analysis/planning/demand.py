@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from comfysoak_analysis.planning.times import Floats, Places
+from comfysoak_analysis.planning.times import Places
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import bounded
 from comfysoak_core.errors import Problem, UsageError
 from comfysoak_core.scenario.curve import Wave
@@ -81,8 +82,8 @@ class Demand:
     def arrivals(self, count: int, numbers: np.random.Generator) -> Arrivals:
         """`count` prompts, at random moments of the planned rate; of a trace as many as there are."""
         if self.stretch is None:
-            due_s = np.cumsum(numbers.exponential(1 / self.per_s, count))
-            return Arrivals(due_s, np.full(count, NO_NAME), int(count * LEAD_SHARE))
+            drawn_s = np.cumsum(numbers.exponential(1 / self.per_s, count))
+            return Arrivals(drawn_s, np.full(count, NO_NAME), int(count * LEAD_SHARE))
         due_s, names, lead_s = self.stretch
         return Arrivals(due_s, names, int(np.searchsorted(due_s, lead_s)))
 

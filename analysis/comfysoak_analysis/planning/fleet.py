@@ -13,7 +13,8 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from comfysoak_analysis.planning.times import Floats, Places, Times
+from comfysoak_analysis.planning.times import Places, Times
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.scenario.routing import Route, Router, Standing
 
 HELD, LOADING = 0, 1

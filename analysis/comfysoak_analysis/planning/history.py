@@ -11,7 +11,8 @@ import pandas as pd
 
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.model_loads import ModelLoad
-from comfysoak_analysis.planning.times import Floats, Places, Times
+from comfysoak_analysis.planning.times import Places, Times
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.routing import models_of

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from comfysoak_analysis.planning import drawing, words
 from comfysoak_analysis.planning.answer import Answer
 from comfysoak_analysis.planning.words import Fact
-from comfysoak_analysis.text import bounded
+from comfysoak_analysis.text import bounded, markdown_table
 from comfysoak_analysis.text import for_markdown as md
 
 VERSION = 1
@@ -113,8 +113,7 @@ def markdown(memo: Memo, answer: Answer) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[md(cell) for cell in header], ["---"] * len(header), *([md(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table([md(cell) for cell in header], ([md(cell) for cell in row] for row in rows))
 
 
 def _list(title: str, lines: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from comfysoak_analysis.planning.fleet import Memory
 from comfysoak_analysis.planning.history import Flags, History
-from comfysoak_analysis.planning.times import Floats
+from comfysoak_analysis.statistics.series import Floats
 
 ALWAYS_ROOM = float("inf")
 

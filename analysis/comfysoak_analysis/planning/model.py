@@ -15,8 +15,9 @@ import numpy as np
 from comfysoak_analysis.planning.demand import NO_NAME, Arrivals, Demand
 from comfysoak_analysis.planning.fleet import Fleet, Kind, Memory, serve
 from comfysoak_analysis.planning.history import Flags
-from comfysoak_analysis.planning.times import Floats, Places, Times, drawn, joined
+from comfysoak_analysis.planning.times import Places, Times, drawn, joined
 from comfysoak_analysis.planning.wish import LATENCY, SHARES, Wish
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.scenario.routing import Route
 
 PROMPTS = 12_000  # of a replicate of random arrivals

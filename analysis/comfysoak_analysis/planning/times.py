@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+from comfysoak_analysis.statistics.series import Floats
+
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
 _NO_MEMORY = 0.1  # an autocorrelation below this is none

@@ -9,7 +9,7 @@ import numpy as np
 
 from comfysoak_analysis.planning.fleet import Served
 from comfysoak_analysis.planning.history import Flags
-from comfysoak_analysis.planning.times import Floats
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.errors import UsageError
 from comfysoak_core.scenario.goals import By, Goal, parse_goal
 

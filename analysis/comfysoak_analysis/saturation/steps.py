@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
-from comfysoak_analysis.statistics.series import Flags
+from comfysoak_analysis.statistics.series import Flags, Floats
 from comfysoak_analysis.workers import users_over_time
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Outcome

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from comfysoak_analysis.statistics.series import Floats
+
 CONFIDENCE = 0.95
 FAR = 5.0  # robust standard deviations: what lies so far from the others does not say how they spread
 _EXACT_MOST = 60  # values in all; beyond that the normal approximation is within 0.001
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 Values = Sequence[float] | Floats
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]  # tracks are of four bytes, what is reckoned from them of eight
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 MOST_POINTS = 500
 NORMAL_95 = 1.959964  # 95 % of a normal lie within so many standard deviations

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import counted, finding
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.findings.told import event_rows
 from comfysoak_analysis.findings.windows import centres_s
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.codes import Code
 
 SAME_KILL = pd.Timedelta(seconds=30)  # the kernel's word and the engine's about one end of a container

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.leaks import HOUR_S, MIB, lately
 from comfysoak_analysis.findings.windows import centres_s
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.codes import Code
 
 HOURS_LEFT = 72.0  # a soak of three days would not end

@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from comfysoak_analysis.buckets import Floats
 from comfysoak_analysis.findings.evidence import finding, mostly
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.whose import gpus, listed, servers
 from comfysoak_analysis.findings.windows import centres_s, held, moments_in_buckets
 from comfysoak_analysis.frames import Run, to_frame
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.codes import Code
 
 LEAST_BYTES = 256 * 1024**2  # a desktop or a monitor holds less

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Buckets, Floats
+from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.services import services
@@ -21,6 +21,7 @@ from comfysoak_analysis.findings.whose import gpus
 from comfysoak_analysis.findings.windows import centres_s
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.codes import Code
 
 BUSY, BUSY_BY_CAP = 0.2, 0.5  # utilisation; clocks fall by themselves when there is nothing to do
