@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from comfysoak_analysis.figures.chart import Chart
+from comfysoak_analysis.findings.evidence import evenly
 from comfysoak_analysis.findings.finding import Acceptance, Certainty, Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.golden import Shown, pictures_of
@@ -95,15 +96,18 @@ def _key(chart: str) -> str:
 
 
 def marks_of(run: Run, findings: tuple[Finding, ...]) -> tuple[Mark, ...]:
-    """The moments of what is critical, and the first moment of what else came in a burst; none of what is accepted."""
+    """Moments of what is critical, from its first to its last, and the first of what else came in a burst.
+
+    None of what is accepted.
+    """
     start_ns = run.start_ns or 0
     found = []
     for finding in findings:
         if finding.severity is not Severity.INFO and finding.accepted is None:
             most = _MOST_OF_ONE if finding.severity is Severity.CRITICAL else 1
             found += [
-                Mark((moment - start_ns) // NS_PER_MS, finding.anchor, finding.severity.value)
-                for moment in finding.moments_ns[:most]
+                Mark((finding.moments_ns[place] - start_ns) // NS_PER_MS, finding.anchor, finding.severity.value)
+                for place in evenly(len(finding.moments_ns), most)
             ]
     return tuple(found[:MOST_MARKS])
 

@@ -54,11 +54,16 @@ def _subjects(rows: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _thinned(moments: pd.Series) -> pd.Series:
-    """At most MARKS of them, evenly chosen, the first and the last among them."""
-    if len(moments) <= MARKS:
-        return moments
-    step = (len(moments) - 1) / (MARKS - 1)
-    return moments.iloc[[round(index * step) for index in range(MARKS)]]
+    """At most MARKS of them."""
+    return moments.iloc[evenly(len(moments), MARKS)]
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """The places of at most `most` of `count`, evenly chosen, the first and the last among them; of one the first."""
+    if count <= most:
+        return list(range(count))
+    step = (count - 1) / max(most - 1, 1)
+    return [round(index * step) for index in range(most)]
 
 
 def counted(count: int, what: str) -> str:
