@@ -1,0 +1,1 @@
+"""The looking: one module for each part of the check."""
