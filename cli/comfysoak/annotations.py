@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from comfysoak_core.terminal import printable
+
+if TYPE_CHECKING:
+    from comfysoak.check.account import Account
 
 LONGEST = 600
 MOST = 10  # GitHub shows ten of a level and step
@@ -44,8 +47,23 @@ def of_verdict(verdict: Mapping[str, Any]) -> Iterator[str]:
         (_DOUBTS.get(str(one["weight"])), str(one["name"]), f"{one['what']} {one['remedy']}")
         for one in verdict["doubts"]
     ]
+    yield from _annotations(found)
+
+
+def of_check(account: Account) -> Iterator[str]:
+    """Rows that failed, then rows that warn."""
+    levels = {"failed": "error", "warning": "warning"}
+    return _annotations(
+        (levels.get(row.state), row.kind.id, f"{row.kind.title}: {row.state}. {row.seen} {row.remedy}")
+        for row in account.rows
+    )
+
+
+def _annotations(found: Iterable[tuple[str | None, str, str]]) -> Iterator[str]:
+    """(level, title, message): the gravest first, as many as GitHub shows."""
+    told = list(found)
     for level in ("error", "warning"):
-        chosen = [(title, message) for of, title, message in found if of == level]
+        chosen = [(title, message) for of, title, message in told if of == level]
         yield from (annotation(level, f"ComfySoak: {title}", message.strip()) for title, message in chosen[:MOST])
 
 

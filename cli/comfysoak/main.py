@@ -16,6 +16,7 @@ from comfysoak_core.recording.redaction import redact
 from comfysoak_core.terminal import printable
 
 VERBS = {
+    "check": "is this integration sound? configuration, server, workflow, gateway, row by row",
     "run": "load, watch, record, report: the main job",
     "worker": "make load on this machine for a run on another",
     "report": "make the report of a recorded run again",
@@ -31,6 +32,7 @@ EXAMPLES = """\b
 Examples:
   comfysoak run                                    the demo: no ComfyUI, no GPU, under a minute
   comfysoak run soak.yaml --target http://gpu-1:8188
+  comfysoak check http://gpu-1:8188 --workflow my-workflow-api.json
   comfysoak init my-workflow-api.json > soak.yaml
   comfysoak report runs/20261122-101500-soak
 """

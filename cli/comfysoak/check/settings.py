@@ -60,6 +60,8 @@ class Settings:
     idle_s: float = 20.0
     deadline_s: float = 300.0  # of one prompt
     unread_lines: tuple[Given, ...] = ()  # of the env file, that are no assignment
+    unload_first: bool = False  # models are unloaded before they are loaded, so that loading is cold
+    may_change_gateway: bool = False  # its configuration, which is put back
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Options:
     hold: str | None = None
     idle: str | None = None
     deadline: str | None = None
+    unload_first: bool = False
+    may_change_gateway: bool = False
 
 
 def settings_from(environment: MutableMapping[str, str], options: Options) -> Settings:
@@ -107,6 +111,8 @@ def settings_from(environment: MutableMapping[str, str], options: Options) -> Se
         idle_s=_seconds(options.idle, "--idle", defaults.idle_s),
         deadline_s=_seconds(options.deadline, "--deadline", defaults.deadline_s),
         unread_lines=tuple(Given(text, f"{options.env_file}:{line}") for line, text in unread),
+        unload_first=options.unload_first,
+        may_change_gateway=options.may_change_gateway,
     )
 
 
