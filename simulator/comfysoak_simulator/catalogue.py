@@ -8,91 +8,15 @@ model files of a folder, `@input` for uploaded images, `$name` for a list told o
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
+from comfysoak_core.comfyui.node_classes import NodeClass
 from comfysoak_core.scenario.embedded import Version
 from comfysoak_simulator.models import ModelFiles
 
 Json = Any  # whatever JSON may hold
 _NEWER_FLAGS = ("deprecated", "experimental", "api_node")
-_HAS_CHOICES = ("COMBO",)
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One input of a node class; `declared` is its entry in /object_info."""
-
-    name: str
-    declared: list[Json]
-    required: bool
-    choices: tuple[Json, ...] | None  # the list a value has to be in; None: any value
-    newer_choices: bool  # declared as ["COMBO", {"options": ...}]
-
-    @property
-    def type(self) -> str:
-        """The type of what may be linked here; COMBO for choices."""
-        return "COMBO" if isinstance(self.declared[0], list) else str(self.declared[0])
-
-    @property
-    def settings(self) -> dict[str, Json]:
-        """Bounds, default and the like."""
-        return self.declared[1] if len(self.declared) > 1 and isinstance(self.declared[1], dict) else {}
-
-
-@dataclass(frozen=True)
-class NodeClass:
-    """A node class by what /object_info says of it."""
-
-    name: str
-    info: dict[str, Json]
-
-    @cached_property
-    def inputs(self) -> dict[str, Input]:
-        """Required and optional inputs by name, in the order declared."""
-        return {
-            name: _input(name, declared, required=group == "required")
-            for group in ("required", "optional")
-            for name, declared in (self.info["input"].get(group) or {}).items()
-            if isinstance(declared, list) and declared
-        }
-
-    @cached_property
-    def outputs(self) -> tuple[str, ...]:
-        """Types of the outputs, in order; a list of choices counts as COMBO."""
-        return tuple(kind if isinstance(kind, str) else "COMBO" for kind in self.info.get("output") or ())
-
-    @cached_property
-    def is_output(self) -> bool:
-        """Whether a prompt runs for the sake of such a node."""
-        return bool(self.info.get("output_node"))
-
-    @cached_property
-    def has_intermediate_output(self) -> bool:
-        """Whether it reports an output of its own without being an output node (0.33)."""
-        return bool(self.info.get("has_intermediate_output"))
-
-    @cached_property
-    def knows_its_id(self) -> bool:
-        """Whether the node's id is part of what it works from, so that equal nodes do not share a result."""
-        hidden = self.info["input"].get("hidden") or {}
-        return any("UNIQUE_ID" in (kind if isinstance(kind, list) else [kind]) for kind in hidden.values())
-
-    @cached_property
-    def is_async(self) -> bool:
-        """Whether its function is a coroutine, so that several run at once."""
-        return self.name == "HarnessAsync"
-
-
-def _input(name: str, declared: list[Json], *, required: bool) -> Input:
-    kind = declared[0]
-    newer = kind in _HAS_CHOICES if isinstance(kind, str) else False
-    choices: Json = kind if isinstance(kind, list) else None
-    if newer and len(declared) > 1 and isinstance(declared[1], dict):
-        choices = declared[1].get("options")
-    return Input(name, declared, required, tuple(choices) if isinstance(choices, list) else None, newer)
 
 
 class Catalogue:

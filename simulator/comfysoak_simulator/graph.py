@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from comfysoak_simulator.catalogue import Catalogue, NodeClass
+from comfysoak_core.comfyui.node_classes import NodeClass
+from comfysoak_simulator.catalogue import Catalogue
 
 Json = Any
 

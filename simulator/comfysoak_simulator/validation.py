@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfysoak_core.comfyui.node_classes import Input, NodeClass, fits
 from comfysoak_core.scenario.embedded import Version
-from comfysoak_simulator.catalogue import Catalogue, Input, NodeClass
+from comfysoak_simulator.catalogue import Catalogue
 
 Json = Any
 LONGEST_LIST_TOLD = 20
@@ -217,7 +218,7 @@ class _Walk:
             return [error("bad_linked_input", message, spec.name, **_about(spec), received_value=value)]
         source, slot = value
         received = self._rules.class_of(self._prompt[source]).outputs[slot]
-        if not _fits(received, spec.type):
+        if not fits(received, spec.type):
             wanted = spec.declared[0]
             return [
                 error(
@@ -303,12 +304,6 @@ class _Walk:
 
 def _about(spec: Input) -> dict[str, Json]:
     return {"input_name": spec.name, "input_config": [spec.declared[0], spec.settings]}
-
-
-def _fits(received: str, wanted: str) -> bool:
-    if received == wanted or "*" in (received, wanted):
-        return True
-    return not {kind.strip() for kind in received.split(",")}.isdisjoint(kind.strip() for kind in wanted.split(","))
 
 
 def _inner_trouble(spec: Input, link: list[Json], trouble: Exception) -> dict[str, Json]:
