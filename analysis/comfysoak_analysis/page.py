@@ -7,23 +7,20 @@ import hashlib
 import html
 import json
 import math
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
+from comfysoak_analysis import style
 from comfysoak_analysis.figures import in_words
-from comfysoak_analysis.text import bounded, for_page, for_script
+from comfysoak_analysis.text import bounded, for_script
 from comfysoak_analysis.tiles import number_text, seconds_text, share_text, size_text
 from comfysoak_analysis.view import View
 from comfysoak_core.comfyui.vary import Range
 from comfysoak_core.scenario.workload import Workload
 
-_HERE = Path(__file__).parent
-TEMPLATES = _HERE / "templates"
-PLOTLY = _HERE / "assets" / "plotly-basic.min.js"
-FONT = _HERE / "assets" / "inter-latin.woff2"
+PLOTLY = style.ASSETS / "plotly-basic.min.js"
 
 
 def render(view: View) -> str:
@@ -34,14 +31,14 @@ def render(view: View) -> str:
 def page(template: str, data: dict[str, Any], **context: object) -> str:
     """A page whose script knows `data`. Scripts are allowed by their hash alone, so that no text can become one."""
     plotly = PLOTLY.read_text(encoding="utf-8")
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = (style.TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
         .get_template(template)
         .render(
             **context,
-            font=Markup(_font()),  # noqa: S704  # base64
-            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704  # ours
+            font=style.font(),
+            css=style.css(),
             plotly=Markup(plotly),  # noqa: S704  # ours, by its version
             script=Markup(script),  # noqa: S704  # ours
             script_hashes=Markup(" ".join(_hash(text) for text in (plotly, script))),  # noqa: S704  # base64
@@ -51,16 +48,8 @@ def page(template: str, data: dict[str, Any], **context: object) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        autoescape=True,
-        finalize=lambda value: for_page(value) if type(value) is str else value,  # Markup is ours and stays
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = style.environment()
     environment.filters |= {
-        "bounded": bounded,
         "unescape": html.unescape,  # chart labels are escaped for plotly; here autoescape does it
         "seconds": seconds_text,
         "number": number_text,
@@ -72,15 +61,6 @@ def _environment() -> Environment:
     }
     environment.tests |= {"nan": math.isnan}
     return environment
-
-
-def _font() -> str:
-    """The type the page is set in, so that it looks the same everywhere; other scripts fall back to the system's."""
-    encoded = base64.b64encode(FONT.read_bytes()).decode()
-    return (
-        '@font-face{font-family:"ComfySoak Inter";font-weight:100 900;font-display:block;'
-        f"src:url(data:font/woff2;base64,{encoded}) format('woff2')}}"
-    )
 
 
 def _hash(script: str) -> str:

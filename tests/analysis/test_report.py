@@ -16,8 +16,9 @@ import pytest
 from plotly.offline import get_plotlyjs_version
 
 from comfysoak_analysis import Run, open_run
-from comfysoak_analysis.page import FONT, PLOTLY
+from comfysoak_analysis.page import PLOTLY
 from comfysoak_analysis.report import build, documents, write_page
+from comfysoak_analysis.style import FONT
 from comfysoak_analysis.tiles import tiles
 from comfysoak_core.errors import ExitCode, RecordingError
 from comfysoak_core.recording.recording import Recording

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import orjson
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from comfysoak_analysis import style
 from comfysoak_analysis.planning import drawing, words
 from comfysoak_analysis.planning.answer import Answer
 from comfysoak_analysis.planning.words import Fact
@@ -21,8 +19,6 @@ from comfysoak_analysis.text import bounded, markdown_table
 from comfysoak_analysis.text import for_markdown as md
 
 VERSION = 1
-_PACKAGE = Path(__file__).parents[1]
-TEMPLATES, FONT = _PACKAGE / "templates", _PACKAGE / "assets" / "inter-latin.woff2"
 _LOOKS = {0: ("passed", "✓"), 1: ("failed", "✕"), 3: ("undecided", "?")}
 
 
@@ -84,14 +80,7 @@ def memo_of(answer: Answer, command: str) -> Memo:
 
 def page(memo: Memo) -> str:
     """The memo as one HTML file without a script."""
-    environment = Environment(
-        autoescape=True, loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    css = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    face = base64.b64encode(FONT.read_bytes()).decode()
-    font = f"@font-face{{font-family:'ComfySoak Inter';font-weight:100 900;src:url(data:font/woff2;base64,{face})}}"
-    return environment.get_template("plan.html").render(memo=memo, css=Markup(css), font=Markup(font))  # noqa: S704  # ours
+    return style.environment().get_template("plan.html").render(memo=memo, css=style.css(), font=style.font())
 
 
 def markdown(memo: Memo, answer: Answer) -> str:
