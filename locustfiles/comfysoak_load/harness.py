@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from locust.exception import StopTest
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED, MasterRunner, WorkerRunner
 
@@ -129,6 +130,8 @@ class Harness:
         self._plan: Plan | None = None
         self._interrupted: EndReason | None = None
         self._ends = False
+        self._stopped: LoadProcess | None = None  # the last that was, or is being
+        self._stopping = BoundedSemaphore()  # held while a test is being stopped
         self.steered_by: Steering | None = None
         self._is_master = isinstance(environment.runner, MasterRunner)
         self._is_worker = isinstance(environment.runner, WorkerRunner)
@@ -303,6 +306,10 @@ class Harness:
             self.environment.runner.send_message(_RUN_MESSAGE, {"directory": str(self._run_dir.absolute())})
 
     def _test_stop(self) -> None:
+        with self._stopping:
+            self._stop()
+
+    def _stop(self) -> None:
         steered_by, self.steered_by = self.steered_by, None
         if steered_by is not None:
             steered_by.stop()
@@ -314,6 +321,7 @@ class Harness:
         if canaries is not None:
             canaries.stop()
         if process is not None:
+            self._stopped = process
             process.stop(self._grace_s(), self._why_cut_off())
             if process.own_errors:
                 self.environment.process_exit_code = int(ExitCode.OUR_ERROR)
@@ -331,8 +339,16 @@ class Harness:
             self._run_dir = None
 
     def _quitting(self) -> None:
-        """Locust ends. When a test is still running then, somebody has interrupted it."""
+        """Locust ends. When a test is still running then, somebody has interrupted it.
+
+        A stop that is under way, as when a lost master sent its last word before the signal came, is waited for: its
+        open prompts are still to be taken back and written, now without any grace.
+        """
         self._ends = True
+        if self._stopped is not None:
+            self._stopped.hurry()
+        with self._stopping:
+            pass
         if self.process is not None and self.environment.runner.state != STATE_STOPPED:
             is_signal = gevent.getcurrent() is not gevent.get_hub().parent  # Locust handles SIGTERM in a greenlet
             self._interrupted = EndReason.TERMINATED if is_signal else EndReason.INTERRUPTED

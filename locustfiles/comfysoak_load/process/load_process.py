@@ -53,6 +53,7 @@ class LoadProcess:
         self.phase: str | None = plan.stages[0].phase if plan.stages else None
         self.block: Block | None = None  # of `run --ab`
         self.closing = False
+        self._is_hurried = False
         self.sending = gevent.event.Event()  # while it is not set, users pause before their next prompt
         self.sending.set()
         self.under_load = gevent.event.Event()  # while it is not set, nobody of open load tries again
@@ -228,7 +229,7 @@ class LoadProcess:
         """
         self.closing = True
         give_up_ns = self.clock.now_ns() + round(grace_s * NS_PER_S)
-        while self.in_flight and self.clock.now_ns() < give_up_ns:
+        while self.in_flight and self.clock.now_ns() < give_up_ns and not self._is_hurried:
             gevent.sleep(0.02)
         self._abort_open_prompts(why)
         self.sockets.stop()
@@ -240,6 +241,10 @@ class LoadProcess:
         if self.gateway is not None:
             self.gateway.close()
         self.journal.close()
+
+    def hurry(self) -> None:
+        """Grant no more grace to a stop that is under way."""
+        self._is_hurried = True
 
     def _abort_open_prompts(self, why: str | None) -> None:
         if self.gateway is not None:
