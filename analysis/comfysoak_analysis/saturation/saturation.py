@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from comfysoak_analysis.saturation.steps import Step, load_steps
 from comfysoak_analysis.statistics.rates import Interval
 from comfysoak_analysis.statistics.scalability import FEWEST_LOADS, Scalability, scalability
 
-RESAMPLES, BLOCK_S = 200, 10
+RESAMPLES, BLOCK_S, FEWEST_BLOCKS = 200, 10, 4
 SEEN_IN = 0.975  # of the resamples: a knee seen in fewer is not observed
 CLIMBS = 1.5  # times the median latency of the lowest step
 LEVEL = 0.9  # of the best step: throughput that has not grown by more than the rest has levelled off
@@ -38,8 +39,12 @@ class Saturation:
 
 
 def saturation(run: Run) -> Saturation | None:
-    """None where there are fewer than four steps of load, or the highest is not twice the lowest."""
-    steps = load_steps(run)
+    """What the steps of load of a run say; None as of `of_steps`."""
+    return of_steps(load_steps(run))
+
+
+def of_steps(steps: tuple[Step, ...]) -> Saturation | None:
+    """Of steps from the lowest load up; None of fewer than four, or where the highest is not twice the lowest."""
     if len(steps) < FEWEST_LOADS or steps[-1].load < 2 * steps[0].load:
         return None
     loads = np.array([step.load for step in steps])
@@ -72,14 +77,16 @@ def _knee(steps: tuple[Step, ...], loads: np.ndarray, seed: int = 1) -> Interval
 
 
 def _blocks(step: Step) -> np.ndarray:
-    """Successes a second in blocks of 10 s, or in halves where there is less than two of them."""
-    count = max(int(step.held_s // BLOCK_S), 2)
+    """Successes a second in blocks of 10 s, or in quarters where there are fewer than four of them."""
+    count = max(int(step.held_s // BLOCK_S), FEWEST_BLOCKS)
     starts = np.arange(count) * step.succeeded.size // count
     return np.asarray(np.add.reduceat(step.succeeded, starts) / np.diff([*starts, step.succeeded.size]))
 
 
 def _redrawn(blocks: np.ndarray, drawn: np.random.Generator) -> float:
-    return float(blocks[drawn.integers(0, blocks.size, blocks.size)].mean())
+    """Their mean, drawn anew: as far off as means of so few are, and not only as draws from them are."""
+    mean, anew = float(blocks.mean()), float(blocks[drawn.integers(0, blocks.size, blocks.size)].mean())
+    return max(mean + (anew - mean) * math.sqrt(blocks.size / (blocks.size - 1)), 0.0)
 
 
 def _climb(steps: tuple[Step, ...]) -> tuple[float, float | None]:

@@ -110,11 +110,17 @@ def _pairs(times: Floats, levels: Floats) -> tuple[Floats, float, float]:
 
 
 def _memory(points: list[tuple[Floats, Floats]], slope: float) -> float:
-    """`memory_of` what the slope leaves of all strata, in order of time."""
+    """`memory_of` what the slope leaves of all strata, in order of time; a loud one hides no quiet one's memory."""
     times = np.concatenate([times for times, _ in points])
     rest = [levels - slope * times for times, levels in points]
-    residuals = np.concatenate([one - np.median(one) for one in rest])
+    residuals = np.concatenate([_scaled(one - np.median(one)) for one in rest])
     return memory_of(residuals[np.argsort(times, kind="stable")])
+
+
+def _scaled(residuals: Floats) -> Floats:
+    """By their deviation; those of a stratum that never moves stay 0."""
+    spread = float(residuals.std())
+    return residuals / spread if spread > 0 else residuals
 
 
 def _p(s: float, spread: float, freedom: float) -> float:
