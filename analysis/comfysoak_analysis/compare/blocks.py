@@ -144,13 +144,12 @@ def _check(gates: Sequence[Gate]) -> None:
 
 
 def _tested(start: Comparison, run: Run, found: Sequence[Pair], gates: Sequence[Gate]) -> Comparison:
-    rows = [_row(gate.measure, run, found) for gate in gates]
-    tested = [_gate_row(gate, row, len(gates)) for gate, row in zip(gates, rows, strict=True)]
+    tested = gated(gates, [_values(gate.measure, run, found) for gate in gates])
     method = Method.NONE if all(row.p is None for row in tested) else Method.BLOCKS
     chosen = {gate.measure.name for gate in gates}
-    others = [_row(one, run, found) for one in _informing(run) if one.name not in chosen]
+    others = [_row(one, _values(one, run, found)) for one in _informing(run) if one.name not in chosen]
     told = [row for row in others if row.effect is not None and any((*row.baseline, *row.new))]
-    comparison = replace(start, method=method, rows=(*judged(tested, UNLIKELY), *told))
+    comparison = replace(start, method=method, rows=(*tested, *told))
     if method is Method.NONE:
         return replace(comparison, conclusion=Conclusion.CANNOT_TELL, sentence=_too_few(tested, len(gates)))
     return concluded(comparison)
@@ -164,9 +163,18 @@ def _informing(run: Run) -> list[Measure]:
     return measures
 
 
-def _row(one: Measure, run: Run, found: Sequence[Pair]) -> Row:
+def gated(gates: Sequence[Gate], values: Sequence[Sequence[tuple[float, float]]]) -> tuple[Row, ...]:
+    """Each gate judged, by its values in the old and the new block of each pair (NaN where a block has none)."""
+    rows = [_gate_row(gate, _row(gate.measure, of), len(gates)) for gate, of in zip(gates, values, strict=True)]
+    return judged(rows, UNLIKELY)
+
+
+def _values(one: Measure, run: Run, found: Sequence[Pair]) -> list[tuple[float, float]]:
+    return [(_value(one, run, pair.old), _value(one, run, pair.new)) for pair in found]
+
+
+def _row(one: Measure, values: Sequence[tuple[float, float]]) -> Row:
     """One value a block; a pair of which a block has none is left out on both sides."""
-    values = [(_value(one, run, pair.old), _value(one, run, pair.new)) for pair in found]
     known = [(old, new) for old, new in values if np.isfinite(old) and np.isfinite(new)]
     old, new = (tuple(value[index] for value in known) for index in range(2))
     if not known:
