@@ -149,6 +149,10 @@ class ComfyClient:
         """POST /queue: take one waiting prompt out. It leaves no history entry and no message."""
         self._post("/queue", {"delete": [prompt_id]})
 
+    def delete_history(self, prompt_id: str) -> None:
+        """POST /history: forget one prompt that has ended; its files stay."""
+        self._post("/history", {"delete": [prompt_id]})
+
     def free(self, *, unload_models: bool = True, free_memory: bool = True) -> None:
         """POST /free: answered at once, done after the running prompt."""
         self._post("/free", {"unload_models": unload_models, "free_memory": free_memory})
