@@ -96,7 +96,8 @@ class Setup:
 class Standing:
     """One that stands: where its server and its gateway are, and how the command is called on it."""
 
-    server: str
+    server: str  # as it is asked
+    behind: str  # the same, past all that lies between
     gateway: str | None
     environment: Mapping[str, str]
     arguments: tuple[str, ...]
@@ -113,7 +114,7 @@ def standing(setup: Setup, folder: Path) -> Iterator[Standing]:
             gateway = run(_gateway(setup, url, stops))
             for number in range(setup.others_prompts):
                 run(_submit(server, number))
-            yield _called(setup, url if setup.is_up else _nowhere(url), gateway, folder)
+            yield _called(setup, server, url if setup.is_up else _nowhere(url), gateway, folder)
         finally:
             for stop in reversed(stops):
                 run(stop())
@@ -198,7 +199,7 @@ async def _submit(server: str, number: int) -> None:
         assert answer.status == 200, await answer.text()  # the set-up is not what it should be
 
 
-def _called(setup: Setup, url: str, gateway: str | None, folder: Path) -> Standing:
+def _called(setup: Setup, server: str, url: str, gateway: str | None, folder: Path) -> Standing:
     named = {
         "COMFYUI_BASE_URL": setup.base_url(url),
         "COMFYUI_WORKFLOW": setup.workflow,
@@ -221,7 +222,7 @@ def _called(setup: Setup, url: str, gateway: str | None, folder: Path) -> Standi
             variables["PLATFORM_TOKEN"] = setup.gateway.given
             arguments += ["--token-variable", "PLATFORM_TOKEN"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMFYUI_", "IMAGE_"))}
-    return Standing(url, gateway, kept | variables, tuple(arguments))
+    return Standing(url, server, gateway, kept | variables, tuple(arguments))
 
 
 def _quoted(text: str) -> str:
