@@ -32,6 +32,7 @@ class RowKind:
 _TITLES: Final = {
     Part.CONFIGURATION: {
         "variables.set": "The variables of the integration are set",
+        "variables.values": "Their values are ones that the gateway can read",
         "variables.known": "No variable is one that the gateway does not read, or a near miss of one",
         "url.form": "The base URL is well formed",
         "url.name": "Its host name resolves",
@@ -47,9 +48,10 @@ _TITLES: Final = {
         "workflow.output": "An output node saves a picture",
         "nodes.form": "The node mapping is a list of mappings of known types",
         "nodes.ids": "Its node ids are strings, and nodes of the workflow",
-        "nodes.keys": "Its keys are inputs of those nodes",
+        "nodes.keys": "Its keys are inputs of those nodes, and take what goes into them",
         "nodes.prompt": "The prompt is mapped",
         "nodes.seed": "A seed is mapped, and fits its input",
+        "nodes.model": "The model that the gateway puts in is one the server has",
         "gateway.stored": "What the gateway uses is what its environment says",
     },
     Part.CONNECTIVITY: {

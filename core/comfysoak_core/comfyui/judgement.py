@@ -21,7 +21,7 @@ Json = Any
 FileInput = tuple[str, str]  # node id, input name
 _NUMBERS: Final = {"INT": int, "FLOAT": float}
 _CHECKED_BY_THE_NODE: Final = frozenset({
-    ("LoadLatent", "latent"), ("CustomCombo", "choice"), ("LoraSave", "device"),
+    ("LoadLatent", "latent"), ("CustomCombo", "choice"),
     ("Load3D", "model_file"), ("Load3DAnimation", "model_file"), ("Load3DAdvanced", "model_file"),
 })  # fmt: skip
 CHOICES_CHECKED_SINCE: Final = (0, 3, 65)  # 0.3.64 looks at lists in the older style only
@@ -263,11 +263,11 @@ class _Judge:
     def _bounds(self, node_id: str, spec: Input, value: Json, *, certain: bool) -> Iterator[Fault]:
         least, most = spec.settings.get("min"), spec.settings.get("max")
         if isinstance(value, int | float):
-            if _is_number(least) and value < least:
+            if isinstance(least, int | float) and value < least:
                 what = f"{spec.name} is {value}, below its minimum of {least}"
                 yield self._fault(FaultKind.VALUE, node_id, spec, what, _range_of(spec), certain=certain)
                 return
-            if _is_number(most) and value > most:
+            if isinstance(most, int | float) and value > most:
                 what = f"{spec.name} is {value}, above its maximum of {most}"
                 yield self._fault(FaultKind.VALUE, node_id, spec, what, _range_of(spec), certain=certain)
                 return
@@ -300,10 +300,6 @@ def _range_of(spec: Input) -> str:
         return ""
     low, high = ("any" if bound is None else str(bound) for bound in (least, most))
     return f"Set it to a number from {low} to {high}."
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 def _json(value: Json) -> str:
