@@ -109,15 +109,15 @@ class Sheet:
         print_(self._console, shown)
 
     def _lines(self, row: Row) -> RenderableType:
-        told: list[RenderableType] = [Text(_shown(row.seen))]
-        if row.remedy and self._is_terminal:
-            told.append(_remedy(row))
-        first = self._beside(row.state, row.kind.title, Group(*told))
-        if self._is_terminal or not row.remedy:
-            return first
+        seen = Text(_shown(row.seen))
+        if not row.remedy:
+            return self._beside(row.state, row.kind.title, seen)
+        if self._is_terminal:
+            return self._beside(row.state, row.kind.title, Group(seen, _remedy(row)))
+        first = self._beside(row.state, row.kind.title, seen)
         return Group(first, Padding(_remedy(row), (0, 0, 0, 2 + _STATE + 2)))
 
-    def _beside(self, state: State, title: str, seen: RenderableType) -> RenderableType:
+    def _beside(self, state: State, title: str, seen: Text | Group) -> RenderableType:
         """Side by side where there is room, else one under the other."""
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(width=0)
@@ -126,7 +126,9 @@ class Sheet:
         style = "dim" if state is State.SKIPPED else ""
         if self._is_terminal and self._console.width < WIDE:
             grid.add_column(overflow="fold")
-            grid.add_row("", head, Group(Text(title, style=style or "bold"), seen))
+            heading = Text(title, style=style or "bold")
+            run_in = isinstance(seen, Text)  # all is said: nothing stands under it
+            grid.add_row("", head, Text.assemble(heading, ": ", seen) if run_in else Group(heading, seen))
             return grid
         grid.add_column(width=_TITLE if self._is_terminal else _LONGEST_TITLE, overflow="fold")
         grid.add_column(overflow="fold")
