@@ -11,7 +11,6 @@ from threading import Thread
 
 from comfysoak_analysis import measures
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.node_times import node_times
 from comfysoak_analysis.tracks import TOGETHER
 from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_core.errors import ComfySoakError
@@ -32,7 +31,6 @@ def _read(run: Run) -> None:
     """In the order in which it will be asked for."""
     try:
         watched_gpus(run)
-        node_times(run)
         run.tracks("gpu_slow", TOGETHER["gpu_slow", "uuid"])
         measures.gpus(run)
         if not run.is_watching:

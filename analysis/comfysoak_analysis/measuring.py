@@ -27,7 +27,7 @@ from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.measures import GpuFigures, Sockets, Spread, gpus, measured_s, sockets_of, spread
 from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.model_states import model_states
-from comfysoak_analysis.node_times import node_lasted_s
+from comfysoak_analysis.node_lasting import node_lasted_s
 from comfysoak_analysis.prompts import as_measured, is_judged
 from comfysoak_analysis.reliability import PER_HOURS, reliability
 from comfysoak_analysis.server_hosts import gpus_beside

@@ -22,49 +22,78 @@ Columns added to the frame of prompts:
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.server_clocks import on_our_clock
+from comfysoak_analysis.statistics.series import Floats
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.stage import COLD_START, SETTLE, TRIAL, WARMUP
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Bools = np.ndarray[Any, np.dtype[Any]]
+Moments = np.ndarray[Any, np.dtype[np.datetime64]]
 
 NOT_MEASURED_PHASES = (WARMUP, SETTLE, COLD_START)
 NOT_INTENDED = (Outcome.NOT_SENT.value, Outcome.ABORTED.value)
 
 
+class Rows(Protocol):
+    """Prompts in columns of plain numbers, wherever they come from."""
+
+    def moments(self, name: str) -> Moments:
+        """A column such as `sent`; NaT where there is none."""
+
+    def seconds(self, name: str) -> Floats:
+        """A duration such as `start_error_s`; NaN where there is none."""
+
+    def texts(self, name: str, missing: str = "") -> Texts:
+        """A column of texts that repeat; `missing` stands for none."""
+
+
 def with_derived_columns(prompts: pd.DataFrame, clocks: pd.DataFrame, *, trials: Container[str]) -> pd.DataFrame:
-    """`prompts` with the columns above; of the trials of a search only those of the phases `trials` are measured.
+    """`prompts` with the columns above, in place: see `derived`."""
+    for name, column in derived(_FrameRows(prompts), clocks, trials=trials).items():
+        prompts[name] = column
+    return prompts
+
+
+def derived(rows: Rows, clocks: pd.DataFrame, *, trials: Container[str]) -> dict[str, Array]:
+    """The columns above; of the trials of a search only those of the phases `trials` are measured.
 
     `clocks`: what was measured of the servers' clocks.
     """
-    frame = prompts
-    outcome = _texts(frame["outcome"])
-    frame["started_at"] = _started_at(frame, clocks)
-    frame["done_at"] = frame["left"].fillna(frame["end_received"]).fillna(frame["finished"])
-    frame["latency_s"] = _seconds(frame["done_at"], frame["scheduled"])
-    frame["service_s"] = _service_s(frame)
-    frame["queue_wait_s"] = _queue_wait_s(frame)
-    frame["fetch_s"] = _seconds(frame["fetched"], frame["end_received"])
-    frame["intended"] = ~outcome.among(("", *NOT_INTENDED))
-    phase = _texts(frame["phase"])
-    frame["measured"] = frame["intended"] & phase.where(lambda name: is_counted(name, trials))
-    frame["work"] = ~outcome.among((Outcome.CACHED.value,))
-    frame["ok"] = outcome.equals(_texts(frame["expected"], missing=Outcome.SUCCESS.value))
-    ended = outcome.among((Outcome.SUCCESS.value, Outcome.TIMEOUT.value, Outcome.GIVEN_UP.value))
-    frame["timeable"] = frame["intended"] & frame["work"] & ended
-    frame["timed"] = frame["measured"] & frame["timeable"]
-    return frame
+    outcome, phase = rows.texts("outcome"), rows.texts("phase")
+    started, sent, ended = _started_at(rows, clocks), rows.moments("sent"), rows.moments("end_received")
+    done = _first_known(rows.moments("left"), ended, rows.moments("finished"))
+    service_s = _service_s(rows)
+    intended, work = ~outcome.among(("", *NOT_INTENDED)), ~outcome.among((Outcome.CACHED.value,))
+    measured = intended & phase.where(lambda name: is_counted(name, trials))
+    timeable = intended & work & outcome.among((Outcome.SUCCESS.value, Outcome.TIMEOUT.value, Outcome.GIVEN_UP.value))
+    return {
+        "started_at": started,
+        "done_at": done,
+        "latency_s": _seconds(done, rows.moments("scheduled")),
+        "service_s": service_s,
+        "queue_wait_s": _queue_wait_s(_seconds(started, sent), _seconds(ended, sent) - service_s),
+        "fetch_s": _seconds(rows.moments("fetched"), ended),
+        "intended": intended,
+        "measured": measured,
+        "work": work,
+        "ok": outcome.equals(rows.texts("expected", missing=Outcome.SUCCESS.value)),
+        "timeable": timeable,
+        "timed": measured & timeable,
+    }
 
 
-class _Texts:
+class Texts:
     """A column of texts that repeat, by its few values; what is missing is `missing`."""
 
-    def __init__(self, codes: Bools, names: list[str]) -> None:
+    def __init__(self, codes: Array, names: list[str]) -> None:
+        """`codes`: the place of each row's text in `names`; -1, the last of them, is what stands for none."""
         self._codes, self._names = codes, names
 
     def where(self, holds: Callable[[str], bool]) -> Bools:
@@ -72,23 +101,40 @@ class _Texts:
         found: Bools = np.array([holds(name) for name in self._names], dtype=bool)[self._codes]
         return found
 
+    def at(self, places: Array) -> Array:
+        """The texts of some rows."""
+        found: Array = np.array(self._names, dtype=object)[self._codes[places]]
+        return found
+
     def among(self, values: Container[str]) -> Bools:
         """In which rows the text is one of these."""
         return self.where(lambda name: name in values)
 
-    def equals(self, other: _Texts) -> Bools:
+    def equals(self, other: Texts) -> Bools:
         """In which rows the two texts are the same."""
         same = np.array([[mine == its for its in other._names] for mine in self._names], dtype=bool)
         found: Bools = same[self._codes, other._codes]
         return found
 
 
-def _texts(column: pd.Series, missing: str = "") -> _Texts:
-    values = column.array
-    if isinstance(values, pd.Categorical):
-        return _Texts(values.codes, [*map(str, values.categories), missing])  # the code of none is -1: the last
-    codes, names = pd.factorize(column)
-    return _Texts(codes, [*map(str, names), missing])
+class _FrameRows:
+    """`Rows` of a frame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def moments(self, name: str) -> Moments:
+        return self._frame[name].to_numpy(dtype="datetime64[ns]")
+
+    def seconds(self, name: str) -> Floats:
+        return self._frame[name].to_numpy(dtype=float, na_value=np.nan)
+
+    def texts(self, name: str, missing: str = "") -> Texts:
+        column = self._frame[name]
+        if isinstance(column.array, pd.Categorical):
+            return Texts(column.array.codes, [*map(str, column.array.categories), missing])
+        codes, names = pd.factorize(column)
+        return Texts(codes, [*map(str, names), missing])
 
 
 def as_measured(prompts: pd.DataFrame) -> pd.DataFrame:
@@ -120,38 +166,49 @@ def judged(prompts: pd.DataFrame) -> pd.DataFrame:
     return prompts[is_judged(prompts)]
 
 
-def _seconds(later: pd.Series, earlier: pd.Series) -> pd.Series:
-    return (later - earlier).dt.total_seconds()
+def _seconds(later: Moments, earlier: Moments) -> Floats:
+    """NaN where one of the two is not known."""
+    told = (later.view(np.int64) - earlier.view(np.int64)) / NS_PER_S
+    unknown = np.isnat(later) | np.isnat(earlier)
+    if unknown.any():
+        told[unknown] = np.nan
+    return told
 
 
-def _service_s(frame: pd.DataFrame) -> pd.Series:
+def _first_known(*witnesses: Moments) -> Moments:
+    """Of each prompt what the first that knows it says."""
+    found = witnesses[0].copy()
+    for witness in witnesses[1:]:
+        np.copyto(found, witness, where=np.isnat(found))
+    return found
+
+
+def _service_s(rows: Rows) -> Floats:
     """By the server's clock; by our receive times where history was not read."""
-    told = _seconds(frame["ended_server"], frame["started_server"])
-    seen = _seconds(frame["end_received"], frame["start_received"])
-    service = told.where(told >= 0, seen)
-    return service.where((service >= 0) & frame["cancel_asked"].isna())
+    told = _seconds(rows.moments("ended_server"), rows.moments("started_server"))
+    seen = _seconds(rows.moments("end_received"), rows.moments("start_received"))
+    service = np.where(told >= 0, told, seen)
+    service[~((service >= 0) & np.isnat(rows.moments("cancel_asked")))] = np.nan
+    return service
 
 
-def _started_at(frame: pd.DataFrame, clocks: pd.DataFrame) -> pd.Series:
+def _started_at(rows: Rows, clocks: pd.DataFrame) -> Moments:
     """The better of two witnesses: our socket, and the server's clock as far as its offset is known."""
-    received, error_s = frame["start_received"], frame["start_error_s"].fillna(0.0)
+    received, error_s = rows.moments("start_received"), np.nan_to_num(rows.seconds("start_error_s"))
     least_s = float(clocks["error_s"].min())  # NaN, and nothing is above it, where no clock is known
-    asked = np.flatnonzero(received.isna() | (error_s > least_s))
+    asked = np.flatnonzero(np.isnat(received) | (error_s > least_s))
     if not len(asked):
         return received
-    few = frame.iloc[asked]
-    told, told_error_s = on_our_clock(few["started_server"], few["server"], clocks)
-    worse = few["start_received"].isna() | (few["start_error_s"].fillna(0.0) > told_error_s)
-    better = few["start_received"].where(~(worse & told.notna()), told)
-    started: np.ndarray[Any, np.dtype[Any]] = received.to_numpy().copy()
-    started[asked] = better.to_numpy()
-    return pd.Series(started, index=frame.index)
+    servers = rows.texts("server").at(asked)
+    told, told_error_s = on_our_clock(pd.Series(rows.moments("started_server")[asked]), pd.Series(servers), clocks)
+    worse = np.isnat(received[asked]) | (error_s[asked] > told_error_s.to_numpy())
+    better = worse & told.notna().to_numpy()
+    started = received.copy()
+    started[asked[better]] = told.to_numpy()[better]
+    return started
 
 
-def _queue_wait_s(frame: pd.DataFrame) -> pd.Series:
+def _queue_wait_s(by_start: Floats, by_end: Floats) -> Floats:
     """To the start of work; where that is not known, back from the end by the service time."""
-    by_start = _seconds(frame["started_at"], frame["sent"])
-    by_end = _seconds(frame["end_received"], frame["sent"]) - frame["service_s"]
-    wait = by_start.fillna(by_end)
-    floor: Any = np.maximum(wait.to_numpy(dtype=float), 0.0)  # messages may come before the answer to POST
-    return pd.Series(floor, index=frame.index)
+    wait = np.where(np.isnan(by_start), by_end, by_start)
+    return np.maximum(wait, 0.0)  # messages may come before the answer to POST

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from comfysoak_analysis.buckets import Buckets, Grid
-from comfysoak_analysis.frames.samples import Part, Track, parts
+from comfysoak_analysis.frames.samples import Part, Steps, Track, parts
 from comfysoak_analysis.statistics.series import Floats
 
 if TYPE_CHECKING:
@@ -71,12 +71,14 @@ def tracks(run: Run, table: str, columns: Sequence[str], by: str, grid: Grid) ->
 def _read(run: Run, table: str, columns: tuple[str, ...], by: str, grid: Grid) -> dict[str, dict[str, Buckets]]:
     """Column -> subject -> track, in one pass over the table."""
     found: dict[tuple[str, str], dict[str, Track]] = {}
+    start_ns = run.start_ns or 0
     for part in parts(run.reader(table), table, by, columns):
         key = part.subject, part.source
         if key not in found:
-            found[key] = {name: Track(grid, run.start_ns or 0) for name in columns}
+            found[key] = {name: Track(grid, start_ns) for name in columns}
+        steps = Steps.of(part.at_ns, grid, start_ns)
         for name, track in found[key].items():
-            track.add(part.at_ns, part.values[name])
+            track.add(part.at_ns, part.values[name], steps)
     return {name: _best({key: mine[name].buckets() for key, mine in found.items()}) for name in columns}
 
 

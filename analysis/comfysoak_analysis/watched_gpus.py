@@ -9,14 +9,15 @@ import numpy as np
 
 from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.frames.samples import Held, Ints, Pace, Part, Track, parts, starts_of
+from comfysoak_analysis.frames.samples import Held, Ints, Pace, Part, Steps, Track, keys_in, parts
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.parquet import Group
 
 DRIVER, EXPORTER = "nvml", "dcgm"
 USED, TOTAL, BUSY = "memory_used_bytes", "memory_total_bytes", "utilisation_ratio"
 COLUMNS = (USED, TOTAL, BUSY)
-_LABELS = ("host", "index", "instance", "missing")
+_LABELS = ("host", "index", "instance")
 _LOST = "all:"  # so begins `missing` of a row that says that the GPU is lost
 MOST_MISSING = 2
 
@@ -35,25 +36,26 @@ class Fine:
     """By steps of the fine grid the most memory in use, and the sum and number of readings of utilisation."""
 
     def __init__(self, grid: Grid, start_ns: int) -> None:
-        self.start_ns, self.width_ns, self._last = start_ns, round(grid.width_s * NS_PER_S), grid.count - 1
+        self.start_ns, self.width_ns, self._grid = start_ns, round(grid.width_s * NS_PER_S), grid
         self.used = np.full(grid.count, np.nan)
         self.busy, self.count = np.zeros(grid.count, np.float32), np.zeros(grid.count, np.uint16)
         self.seen = np.zeros(grid.count, bool)
 
     def add(self, part: Part) -> None:
         """More samples; what was before the start of the run is left out."""
-        first = int(np.searchsorted(part.at_ns, self.start_ns))
-        steps = np.minimum((part.at_ns[first:] - self.start_ns) // self.width_ns, self._last)
-        if not len(steps):
+        steps = Steps.of(part.at_ns, self._grid, self.start_ns)
+        if not len(steps.edges):
             return
-        edges = starts_of(steps)
-        steps = steps[edges]
-        self.seen[steps] = True
-        self.used[steps] = np.fmax(self.used[steps], np.fmax.reduceat(part.values[USED][first:], edges))
-        busy = part.values[BUSY][first:]
+        places, edges = steps.places, steps.edges
+        self.seen[places] = True
+        self.used[places] = np.fmax(self.used[places], np.fmax.reduceat(part.values[USED][steps.first :], edges))
+        busy = part.values[BUSY][steps.first :]
         known = ~np.isnan(busy)
-        self.busy[steps] += np.add.reduceat(np.where(known, busy, 0.0), edges)
-        self.count[steps] += np.add.reduceat(known, edges, dtype=np.uint16)
+        number: Any = steps.number
+        if not known.all():
+            busy, number = np.where(known, busy, 0.0), np.add.reduceat(known, edges, dtype=np.uint16)
+        self.busy[places] += np.add.reduceat(busy, edges)
+        self.count[places] += number.astype(np.uint16)
 
     def utilisation(self) -> Floats:
         """The mean of each step; NaN where it was not told."""
@@ -74,6 +76,7 @@ class WatchedGpu:
     held: dict[str, Held]
     coarse: dict[str, Track]
     fine: Fine
+    grid: Grid  # of the coarse tracks
     missing: dict[str, None] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
     changed: list[tuple[Ints, Floats]] = field(default_factory=list)  # of an exporter: what was not just repeated
@@ -108,10 +111,11 @@ def watched_gpus(run: Run) -> dict[str, WatchedGpu]:
 
 def _watched(run: Run) -> dict[str, WatchedGpu]:
     found: dict[tuple[str, str], WatchedGpu] = {}
-    for part in parts(run.reader("gpu"), "gpu", "uuid", COLUMNS, _LABELS):
+    labels = _Labels()
+    for part in parts(run.reader("gpu"), "gpu", "uuid", COLUMNS, ("missing",), labels.add):
         key = part.subject, part.source
         if key not in found:
-            found[key] = _new(run, part)
+            found[key] = _new(run, *key, *labels.of[key])
         _add(found[key], part)
     best: dict[str, WatchedGpu] = {}
     for (uuid, source), gpu in sorted(found.items(), key=lambda one: (one[0][0], one[0][1] != DRIVER, one[0][1])):
@@ -136,40 +140,52 @@ def _complement(gpu: WatchedGpu, other: WatchedGpu) -> None:
                 gpu.fine.busy, gpu.fine.count = other.fine.busy, other.fine.count
 
 
-def _new(run: Run, part: Part) -> WatchedGpu:
+class _Labels:
+    """Host, index and instance of each GPU by each source: the same in all its rows, so read with its first."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[str, str], tuple[str, int | None, str | None]] = {}
+
+    def add(self, group: Group) -> None:
+        """Look for GPUs that are new."""
+        keys, pairs = keys_in(group.table(("uuid", "source")), "uuid", "source")
+        for key in np.flatnonzero(np.bincount(keys[keys >= 0])).tolist():
+            if pairs[key] not in self.of:
+                row = group.table(_LABELS).slice(int(np.argmax(keys == key)), 1).to_pylist()[0]
+                self.of[pairs[key]] = (str(row["host"]), row["index"], row["instance"])
+
+
+def _new(run: Run, uuid: str, source: str, host: str, index: int | None, instance: str | None) -> WatchedGpu:
     start_ns = run.start_ns or 0
-    labels = {name: _first(part, name) for name in ("host", "index", "instance")}
     return WatchedGpu(
-        part.subject,
-        part.source,
-        str(labels["host"]),
-        None if labels["index"] is None else int(labels["index"]),
-        None if labels["instance"] is None else str(labels["instance"]),
+        uuid,
+        source,
+        host,
+        index,
+        instance,
         Pace(),
         {column: Held(start_ns, run.load_end_ns) for column in COLUMNS},
         {column: Track(run.coarse, start_ns) for column in COLUMNS},
         Fine(run.fine, start_ns),
+        run.coarse,
     )
-
-
-def _first(part: Part, label: str) -> Any:  # text or number
-    codes, names = part.texts[label]
-    return names[codes[0]]
 
 
 def _add(gpu: WatchedGpu, part: Part) -> None:
     codes, texts = part.texts["missing"]
-    lost = np.array([bool(text) and str(text).startswith(_LOST) for text in texts], dtype=bool)[codes]
+    lost = np.array([bool(text) and str(text).startswith(_LOST) for text in texts], dtype=bool)
     last_ns = gpu.pace.last_ns
     for place in gpu.pace.add(part.at_ns).tolist():
-        since_ns, was_lost = (part.at_ns[place - 1], lost[place - 1]) if place else (last_ns, gpu.last_lost)
+        since_ns, was_lost = (part.at_ns[place - 1], lost[codes[place - 1]]) if place else (last_ns, gpu.last_lost)
         gpu.unread.append(Unread(int(since_ns), int(part.at_ns[place]), part.source, bool(was_lost)))
-    gpu.last_lost = bool(lost[-1])
-    for code in np.unique(codes[codes >= 0]).tolist() if len(gpu.missing) < MOST_MISSING else ():
+    gpu.last_lost = bool(lost[codes[-1]])
+    is_told = len(texts) > 1 and len(gpu.missing) < MOST_MISSING
+    for code in np.unique(codes[codes >= 0]).tolist() if is_told else ():
         gpu.missing[str(texts[code])] = None
+    steps = Steps.of(part.at_ns, gpu.grid, gpu.fine.start_ns)
     for column, values in part.values.items():
         gpu.held[column].add(part.at_ns, values)
-        gpu.coarse[column].add(part.at_ns, values)
+        gpu.coarse[column].add(part.at_ns, values, steps)
     gpu.fine.add(part)
     if part.source != DRIVER:
         _note_changes(gpu, part)

@@ -1,12 +1,13 @@
 """Prompts by the million: one row each, narrow, filled piece by piece into arrays made once.
 
 Texts are categoricals of small codes, times are float32. What is not needed of every prompt (ids, messages, what was
-varied) is read for the few that are looked at: `chosen_rows`.
+varied) is kept of the few that are looked at: `Chosen`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from comfysoak_analysis.frames.columns import columns_of, to_frame
-from comfysoak_analysis.frames.samples import coded
+from comfysoak_analysis.frames.samples import coded, moments_in, numbers
 from comfysoak_analysis.frames.thinning import Thinning
-from comfysoak_analysis.prompts import with_derived_columns
-from comfysoak_core.recording.reading import TableReader
+from comfysoak_analysis.prompts import NOT_INTENDED, Moments, Texts, derived, is_counted, with_derived_columns
+from comfysoak_analysis.statistics.series import Floats
+from comfysoak_core.recording.parquet import Group
+from comfysoak_core.recording.reading import TableReader, rows_of
 from comfysoak_core.rows import Role
 
 TEXTS = ("server", "worker", "workflow", "phase", "expected", "outcome", "code")
@@ -36,30 +39,60 @@ MOST_ALIKE = 50_000  # prompts of one code and outcome that are kept with all th
 LINES_OF_PROMPTS = ("prompt_got", "prompt_executed")
 
 Array = np.ndarray[Any, Any]
-Derive = Callable[[pd.DataFrame], pd.DataFrame]
+Beside = Callable[[Group], None]
 
 
-def deriving(clocks: pd.DataFrame, trials: Collection[str]) -> Derive:
-    """What adds the derived columns to a piece."""
-    return lambda frame: with_derived_columns(frame, clocks, trials=trials)
+@dataclass(frozen=True, slots=True)
+class Derive:
+    """What adds the derived columns to prompts."""
+
+    clocks: pd.DataFrame
+    trials: Collection[str]
+
+    def frame(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """To a frame of them, in place."""
+        return with_derived_columns(rows, self.clocks, trials=self.trials)
+
+    def piece(self, rows: pa.Table) -> dict[str, Array]:
+        """The derived columns alone."""
+        return derived(_PieceRows(rows), self.clocks, trials=self.trials)
 
 
-def lean_prompts(reader: TableReader, derive: Derive) -> pd.DataFrame:
-    """The prompts of the load in order of their schedule."""
+class _PieceRows:
+    """See `comfysoak_analysis.prompts.Rows`."""
+
+    def __init__(self, piece: pa.Table) -> None:
+        self._piece = piece
+
+    def moments(self, name: str) -> Moments:
+        return moments_in(self._piece[f"{name}_ns"])
+
+    def seconds(self, name: str) -> Floats:
+        stored = f"{name.removesuffix('_s')}_ns"
+        return numbers(self._piece[stored], stored)
+
+    def texts(self, name: str, missing: str = "") -> Texts:
+        codes, names = coded(self._piece[name])
+        return Texts(codes, [*names[:-1], missing])
+
+
+def lean_prompts(reader: TableReader, derive: Derive, beside: Beside) -> pd.DataFrame:
+    """The prompts of the load in order of their schedule; `beside` is given each group that is read for it."""
     count = reader.extent().rows
     texts = {name: _Texts(count) for name in TEXTS}
     columns: dict[str, Array] = {name: np.empty(count, "datetime64[ns]") for name in MOMENTS}
     columns |= {name: np.empty(count, np.float32) for name in TIMES}
     columns |= {name: np.empty(count, np.bool_) for name in FLAGS}
     filled = 0
-    for piece in reader.in_order(READ):
+    for piece in reader.in_order(READ, beside):
         rows = of_load(piece)
         until = filled + rows.num_rows
-        frame = derive(to_frame(rows))
+        found = derive.piece(rows)
+        found["scheduled"] = moments_in(rows["scheduled_ns"])
         for name, column in columns.items():
-            column[filled:until] = frame[name].to_numpy()
+            column[filled:until] = found[name]
         for name, text in texts.items():
-            text.put(filled, frame[name])
+            text.put(filled, *coded(rows[name]))
         filled = until
     made: dict[str, Any] = {name: text.categorical(filled) for name, text in texts.items()}
     made |= {name: column[:filled] for name, column in columns.items()}
@@ -72,48 +105,74 @@ def of_load(piece: pa.Table) -> pa.Table:
     return piece.filter(pc.invert(canary)) if pc.any(canary).as_py() else piece
 
 
-def canary_rows(reader: TableReader, derive: Derive) -> pd.DataFrame:
-    """All columns of the golden canaries in order of their schedule."""
-    return chosen_rows(reader, derive, ("role",), _is_canary)
+class Chosen:
+    """Rows of a table that are collected while it is read for something else: plain text, named columns."""
+
+    def __init__(self, columns: Sequence[str], seen: Sequence[str], chosen: Callable[[pa.Table], Any]) -> None:
+        """As for `TableReader.rows_where`."""
+        self.columns, self._seen, self._chosen = tuple(columns), seen, chosen
+        self.found: list[pa.Table] = []
+
+    def add(self, group: Group) -> None:
+        """Look at a group, and keep its rows that are chosen."""
+        self.found += rows_of(group, self.columns, self._chosen(group.table(self._seen)))
+
+    def rows(self, reader: TableReader) -> pa.Table:
+        """All of them."""
+        return pa.concat_tables([*self.found, reader.none(self.columns)])
 
 
-def notable_rows(reader: TableReader, derive: Derive) -> pd.DataFrame:
+def canaries() -> Chosen:
+    """All columns of the golden canaries."""
+    return Chosen(tuple(columns_of("prompts")), ("role",), _is_canary)
+
+
+class Notable(Chosen):
     """All columns of the prompts of the load that did not end as expected or carry a code.
 
     At most `MOST_ALIKE` of each code and outcome, evenly chosen: the lean frame has the number of all.
     """
-    every, alike = tuple(columns_of("prompts")), Thinning(("code", "outcome"), MOST_ALIKE)
-    found: list[pa.Table] = []
-    for rows in reader.rows_where(
-        every,
-        ("role", "outcome", "expected", "code"),
-        lambda piece: pa.array(alike.choose(piece, _is_notable(piece).to_numpy())),
-    ):
-        found.append(rows)
-        if alike.is_tighter:
-            found = [pa.concat_tables(found).filter(pa.array(alike.still()))]
-    return _derived(found, reader, derive)
+
+    def __init__(self) -> None:
+        self._alike = Thinning(("code", "outcome"), MOST_ALIKE)
+        seen = ("role", "outcome", "expected", "code")
+        super().__init__(
+            tuple(columns_of("prompts")), seen,
+            lambda piece: pa.array(self._alike.choose(piece, _is_notable(piece).to_numpy())),
+        )  # fmt: skip
+
+    def add(self, group: Group) -> None:
+        """See `Chosen.add`."""
+        super().add(group)
+        if self._alike.is_tighter:
+            self.found = [pa.concat_tables(self.found).filter(pa.array(self._alike.still()))]
+
+
+def unmeasured(trials: Collection[str]) -> Chosen:
+    """Who is in no figure, and when: of the trials of a search all but those of the phases `trials`."""
+
+    def chosen(piece: pa.Table) -> pa.Array:
+        rows = _PieceRows(piece)
+        mask = rows.texts("role").among((Role.CANARY.value,))
+        mask |= rows.texts("phase").where(lambda phase: not is_counted(phase, trials))
+        return pa.array(mask | rows.texts("outcome").among(("", *NOT_INTENDED)))
+
+    return Chosen(("id", "scheduled_ns", "end_received_ns", "finished_ns"), ("role", "phase", "outcome"), chosen)
 
 
 def named_rows(reader: TableReader, derive: Derive, ids: Collection[str]) -> pd.DataFrame:
     """All columns of the prompts with these ids, in order of their schedule."""
     wanted = pa.array(sorted(ids), pa.string())
-    return chosen_rows(reader, derive, ("id", "role"), lambda piece: pc.is_in(piece["id"], value_set=wanted))
-
-
-def chosen_rows(
-    reader: TableReader, derive: Derive, columns: tuple[str, ...], chosen: Callable[[pa.Table], pa.ChunkedArray]
-) -> pd.DataFrame:
-    """All columns of the rows for which `chosen`, which sees `columns`, is true."""
     every = tuple(columns_of("prompts"))
-    return _derived(list(reader.rows_where(every, columns, chosen)), reader, derive)
+    named = Chosen(every, ("id", "role"), lambda piece: pc.is_in(piece["id"], value_set=wanted))
+    for group in reader.groups():
+        named.add(group)
+    return in_order_of_schedule(named.rows(reader), derive)
 
 
-def _derived(found: list[pa.Table], reader: TableReader, derive: Derive) -> pd.DataFrame:
-    """These rows as a frame in order of their schedule."""
-    every = tuple(columns_of("prompts"))
-    frame = to_frame(pa.concat_tables(found)) if found else to_frame(reader.none(every))
-    return derive(frame).sort_values("scheduled", kind="stable", ignore_index=True)
+def in_order_of_schedule(rows: pa.Table, derive: Derive) -> pd.DataFrame:
+    """Prompts with all columns as a frame, with the derived ones."""
+    return derive.frame(to_frame(rows)).sort_values("scheduled", kind="stable", ignore_index=True)
 
 
 def _is_canary(piece: pa.Table) -> pa.ChunkedArray:
@@ -134,15 +193,13 @@ class _Texts:
         self._codes: Array = np.empty(count, np.int8)
         self._known: dict[str, int] = {}
 
-    def put(self, at: int, texts: pd.Series) -> None:
-        """The texts of one piece; None stays -1."""
-        categorical = texts.array
-        assert isinstance(categorical, pd.Categorical), texts.name  # noqa: S101  # else the reader changed
-        places = [self._known.setdefault(str(name), len(self._known)) for name in categorical.categories]
+    def put(self, at: int, codes: Array, names: list[str | None]) -> None:
+        """The texts of one piece, as `coded` has them; None stays -1."""
+        places = [self._known.setdefault(str(name), len(self._known)) for name in names[:-1]]
         if len(self._known) > np.iinfo(self._codes.dtype).max:
             self._codes = self._codes.astype(np.int32)
         mapped = np.array([*places, -1], dtype=self._codes.dtype)
-        self._codes[at : at + len(texts)] = mapped[categorical.codes]
+        self._codes[at : at + len(codes)] = mapped[codes]
 
     def categorical(self, count: int) -> pd.Categorical:
         """All of them, categories in alphabetical order."""

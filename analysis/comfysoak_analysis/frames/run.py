@@ -24,6 +24,7 @@ from comfysoak_analysis.frames.samples import numbers, stored_as
 from comfysoak_analysis.steady_state import SteadyState, leave_out, steady_state
 from comfysoak_analysis.tracks import Tracks, coarse_grid, fine_grid, flags, tracks
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.parquet import Group
 from comfysoak_core.recording.reading import Extent, TableReader
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.rows import TABLES
@@ -138,22 +139,27 @@ class Run:
     @cached_property
     def prompts(self) -> pd.DataFrame:
         """Intended prompts of the load in order of schedule, with derived columns."""
-        return self.once(_warmed)[0]
+        return self.once(_warmed).prompts
 
     @property
     def steady_state(self) -> SteadyState | None:
         """From when on the target was warm; None where that cannot be told."""
-        return self.once(_warmed)[1]
+        return self.once(_warmed).steady_state
 
     @cached_property
     def canaries(self) -> pd.DataFrame:
         """Golden canaries with all their columns: they run beside the load, and are in no figure of it."""
-        return narrow.canary_rows(self.reader("prompts"), self.derive)
+        return narrow.in_order_of_schedule(self.once(_warmed).canaries, self.derive)
 
     @cached_property
     def notable(self) -> pd.DataFrame:
         """All columns of the prompts worth a look at each: not the expected outcome, or with a code."""
-        return leave_out(narrow.notable_rows(self.reader("prompts"), self.derive), self.steady_state)
+        return leave_out(narrow.in_order_of_schedule(self.once(_warmed).notable, self.derive), self.steady_state)
+
+    @property
+    def unmeasured(self) -> pa.Table:
+        """Who of the prompts is in no figure (a warm-up, a canary, what was aborted): `id` and its moments, stored."""
+        return self.once(_warmed).unmeasured
 
     def prompts_named(self, ids: Collection[str]) -> pd.DataFrame:
         """All columns of a few prompts of the load, those that went wrong found without reading anything again."""
@@ -165,7 +171,7 @@ class Run:
     @property
     def derive(self) -> narrow.Derive:
         """What adds the derived columns to prompts."""
-        return narrow.deriving(self.server_clocks, self.trial_phases)
+        return narrow.Derive(self.server_clocks, self.trial_phases)
 
     @cached_property
     def trial_phases(self) -> frozenset[str]:
@@ -373,11 +379,29 @@ class Run:
         return max((one for one in told if one is not None), default=None)
 
 
-def _warmed(run: Run) -> tuple[pd.DataFrame, SteadyState | None]:
-    rows = narrow.lean_prompts(run.reader("prompts"), run.derive)
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """What one pass over the table of prompts gives."""
+
+    prompts: pd.DataFrame
+    steady_state: SteadyState | None
+    notable: pa.Table
+    canaries: pa.Table
+    unmeasured: pa.Table
+
+
+def _warmed(run: Run) -> _Prompts:
+    reader = run.reader("prompts")
+    collected = narrow.Notable(), narrow.canaries(), narrow.unmeasured(run.trial_phases)
+
+    def beside(group: Group) -> None:
+        for one in collected:
+            one.add(group)
+
+    rows = narrow.lean_prompts(reader, run.derive, beside)
     trim()
     found = steady_state(rows, run.phases, run.plan)
-    return leave_out(rows, found), found
+    return _Prompts(leave_out(rows, found), found, *(one.rows(reader) for one in collected))
 
 
 def _narrow(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,12 @@ from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.frames.columns import DURATIONS, columns_of
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.parquet import Group
 from comfysoak_core.recording.reading import TableReader
 
 _FINE_NS, _FINE_COUNT = 10_000, 150_000  # distances up to 1.5 s are counted to 10 µs, longer ones kept as they are
+
+_NO_MOMENT = int(np.iinfo(np.int64).min)  # as numpy has it
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Array = np.ndarray[Any, Any]
@@ -35,15 +38,33 @@ class Part:
 
 
 def parts(
-    reader: TableReader, table: str, by: str, columns: Sequence[str], texts: Sequence[str] = ()
+    reader: TableReader,
+    table: str,
+    by: str,
+    columns: Sequence[str],
+    texts: Sequence[str] = (),
+    beside: Callable[[Group], None] = lambda _: None,
 ) -> Iterator[Part]:
-    """All samples of a table that have a value of `by`; `columns` (numbers) are named as in a frame."""
+    """All samples of a table that have a value of `by`; `columns` (numbers) are named as in a frame.
+
+    `beside`: see `TableReader.in_order`.
+    """
     kinds = columns_of(table)
     stored = {name: stored_as(name, kinds) for name in columns}
     source = "source" if "source" in kinds else None
     labels = [by, *([source] if source else []), *texts]
-    for piece in reader.in_order(list(dict.fromkeys(["at_ns", *labels, *stored.values()]))):
+    for piece in reader.in_order(list(dict.fromkeys(["at_ns", *labels, *stored.values()])), beside):
         yield from _parts_of(piece, by, source, stored, texts)
+
+
+def keys_in(piece: pa.Table, by: str, source: str | None) -> tuple[Array, list[tuple[str, str]]]:
+    """Whose each row is, as a place among pairs of subject and source; -1 where the subject is not known."""
+    subjects, subject_names = coded(piece[by])
+    sources, source_names = coded(piece[source]) if source else (np.zeros(len(subjects), np.int8), [""])
+    pairs = [(str(subject), str(told)) for subject in subject_names for told in source_names]
+    kind = np.int16 if len(pairs) < 2**15 else np.int32  # sorted in a fraction of the time
+    subjects, sources = subjects.astype(kind), np.where(sources < 0, len(source_names) - 1, sources).astype(kind)
+    return np.where(subjects < 0, kind(-1), subjects * kind(len(source_names)) + sources), pairs
 
 
 def stored_as(name: str, kinds: dict[str, pa.DataType]) -> str:
@@ -58,10 +79,8 @@ def stored_as(name: str, kinds: dict[str, pa.DataType]) -> str:
 def _parts_of(
     piece: pa.Table, by: str, source: str | None, stored: dict[str, str], texts: Sequence[str]
 ) -> Iterator[Part]:
-    subjects, subject_names = coded(piece[by])
-    sources, source_names = coded(piece[source]) if source else (np.zeros(len(subjects), np.int8), [""])
-    keys = np.where(subjects < 0, -1, subjects.astype(np.int32) * len(source_names) + sources)
-    order = np.argsort(keys.astype(np.int16) if keys.size and keys.max() < 2**15 else keys, kind="stable")
+    keys, pairs = keys_in(piece, by, source)
+    order = np.argsort(keys, kind="stable")
     sorted_keys = keys[order]
     at_ns = _integers(piece["at_ns"])[order]
     values = {name: numbers(piece[column], column)[order] for name, column in stored.items()}
@@ -73,8 +92,7 @@ def _parts_of(
             continue
         rows = slice(int(first), int(last))
         yield Part(
-            str(subject_names[key // len(source_names)]),
-            str(source_names[key % len(source_names)]),
+            *pairs[key],
             at_ns[rows],
             {name: column[rows] for name, column in values.items()},
             {name: (codes[order[rows]], names) for name, (codes, names) in coded_texts.items()},
@@ -83,12 +101,14 @@ def _parts_of(
 
 def coded(column: pa.ChunkedArray) -> tuple[Array, list[Any]]:
     """Codes and what they stand for; -1 (the last of the names, None) where there is none."""
+    if column.null_count == len(column):
+        return np.full(len(column), -1, np.int32), [None]
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = column.unify_dictionaries()
-    names = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
-    codes = pc.fill_null(pa.chunked_array([chunk.indices for chunk in column.chunks], pa.int32()), -1)
-    return codes.to_numpy(), [*names, None]
+    codes = pa.chunked_array([chunk.indices for chunk in column.chunks])
+    known = pc.fill_null(codes, -1) if codes.null_count else codes
+    return known.to_numpy(), [*column.chunk(0).dictionary.to_pylist(), None]
 
 
 def numbers(column: pa.ChunkedArray, stored: str) -> Floats:
@@ -103,6 +123,12 @@ def _of_flags(column: pa.ChunkedArray) -> Floats:
     return found
 
 
+def moments_in(column: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.datetime64]]:
+    """Nanoseconds as moments, NaT where there is none."""
+    known: Ints = (pc.fill_null(column, _NO_MOMENT) if column.null_count else column).to_numpy()
+    return known.view("datetime64[ns]")
+
+
 def _integers(column: pa.ChunkedArray) -> Ints:
     found: Ints = pc.fill_null(column, 0).to_numpy()
     return found
@@ -115,31 +141,52 @@ def starts_of(steps: Array) -> Ints:
     return np.concatenate([[0], np.flatnonzero(steps[1:] != steps[:-1]) + 1])
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Which samples, in the order of time, fall into which buckets of a grid; what was before its start into none."""
+
+    first: int  # sample that falls into one
+    edges: Ints  # from `first` on, of the first sample in each bucket
+    places: Ints  # of these buckets
+    number: np.ndarray[Any, np.dtype[np.uint32]]  # of samples in each of them
+
+    @classmethod
+    def of(cls, at_ns: Ints, grid: Grid, start_ns: int) -> Steps:
+        """`at_ns`: in the order of time."""
+        first = int(np.searchsorted(at_ns, start_ns))
+        width_ns = round(grid.width_s * NS_PER_S)
+        places = np.minimum((at_ns[first:] - start_ns) // width_ns, grid.count - 1)
+        edges = starts_of(places)
+        return cls(first, edges, places[edges], np.diff(edges, append=len(places)).astype(np.uint32))
+
+
 class Track:
     """The buckets of one column of one subject while its samples come in."""
 
-    __slots__ = ("_grid", "_high", "_low", "_number", "_start_ns", "_total", "_width_ns")
+    __slots__ = ("_grid", "_high", "_low", "_number", "_start_ns", "_total")
 
     def __init__(self, grid: Grid, start_ns: int) -> None:
-        self._grid, self._start_ns, self._width_ns = grid, start_ns, round(grid.width_s * NS_PER_S)
+        self._grid, self._start_ns = grid, start_ns
         self._total, self._number = np.zeros(grid.count), np.zeros(grid.count, np.uint32)
         self._low = np.full(grid.count, np.inf, np.float32)
         self._high = np.full(grid.count, -np.inf, np.float32)
 
-    def add(self, at_ns: Ints, values: Floats) -> None:
-        """Samples in the order of time; NaN and what was before the start of the run are left out."""
-        known = (at_ns >= self._start_ns) & ~np.isnan(values)
+    def add(self, at_ns: Ints, values: Floats, steps: Steps | None = None) -> None:
+        """Samples in the order of time; NaN and what was before the start of the run are left out.
+
+        `steps`: of all these moments, where they are known already.
+        """
+        known = ~np.isnan(values)
         if not known.all():
-            at_ns, values = at_ns[known], values[known]
-        if not len(at_ns):
+            at_ns, values, steps = at_ns[known], values[known], None
+        steps = Steps.of(at_ns, self._grid, self._start_ns) if steps is None else steps
+        if not len(steps.edges):
             return
-        steps = np.minimum((at_ns - self._start_ns) // self._width_ns, self._grid.count - 1)
-        edges = starts_of(steps)
-        steps = steps[edges]
-        self._number[steps] += np.diff(np.append(edges, len(values))).astype(np.uint32)
-        self._total[steps] += np.add.reduceat(values, edges)
-        self._low[steps] = np.minimum(self._low[steps], np.minimum.reduceat(values, edges))
-        self._high[steps] = np.maximum(self._high[steps], np.maximum.reduceat(values, edges))
+        values, places, edges = values[steps.first :], steps.places, steps.edges
+        self._number[places] += steps.number
+        self._total[places] += np.add.reduceat(values, edges)
+        self._low[places] = np.minimum(self._low[places], np.minimum.reduceat(values, edges))
+        self._high[places] = np.maximum(self._high[places], np.maximum.reduceat(values, edges))
 
     def buckets(self) -> Buckets:
         """As narrow as charts and tests can do with: a fraction of 6e-8 is lost."""
@@ -167,8 +214,11 @@ class Pace:
         told = apart if self.rows else apart[1:]
         fine = told // _FINE_NS
         short = fine < _FINE_COUNT
-        self._counts += np.bincount(fine[short], minlength=_FINE_COUNT).astype(np.uint32)
-        self._rest.append(told[~short])
+        if not short.all():
+            self._rest.append(told[~short])
+            fine = fine[short]
+        counts = np.bincount(fine)
+        self._counts[: len(counts)] += counts.astype(np.uint32)
         self.first_ns = self.first_ns if self.rows else int(at_ns[0])
         self._longest_ns = max(self._longest_ns, int(told.max(initial=0)))
         self.rows, self.last_ns = self.rows + len(at_ns), int(at_ns[-1])
@@ -236,6 +286,10 @@ class Held:
     def _hold(self, lasted_ns: Ints, values: Floats) -> None:
         held_s = lasted_ns / NS_PER_S
         short = held_s <= HELD_MOST_S
+        if short.all():
+            self._weight += float(held_s.sum())
+            self._weighted += float(held_s @ values)
+            return
         self._weight += float(held_s[short].sum())
         self._weighted += float(held_s[short] @ values[short])
         self._long += zip(held_s[~short].tolist(), values[~short].tolist(), strict=True)

@@ -20,9 +20,10 @@ from comfysoak_analysis.model_loads.held import loaded_models as held_by
 from comfysoak_analysis.model_loads.load import ModelLoad, Origin, Source
 from comfysoak_analysis.model_loads.loaders import Graph
 from comfysoak_analysis.model_loads.log_reading import gaps, outages
-from comfysoak_analysis.model_loads.nodes_near import nodes_of
+from comfysoak_analysis.model_loads.nodes_near import NodesNear
 from comfysoak_analysis.model_loads.origin import Origins
 from comfysoak_analysis.model_loads.places import Places
+from comfysoak_analysis.node_lasting import NodeTimes, TimesOfNodes
 from comfysoak_analysis.server_hosts import gpus_beside
 from comfysoak_analysis.watched_gpus import watched_gpus
 
@@ -33,12 +34,34 @@ _TOLD_LATE = pd.Timedelta(seconds=15)  # an event tells of a restart so long aft
 
 def model_loads(run: Run) -> tuple[ModelLoad, ...]:
     """All loads of a run in order of time."""
-    return run.once(_model_loads)
+    return read_nodes(run).loads
 
 
-def _model_loads(run: Run) -> tuple[ModelLoad, ...]:
+@dataclass(frozen=True, slots=True)
+class NodesRead:
+    """What one pass over the nodes, the largest of the tables, gives."""
+
+    times: tuple[NodeTimes, ...]
+    loads: tuple[ModelLoad, ...]
+
+
+def read_nodes(run: Run) -> NodesRead:
+    """Model loads, and how long nodes ran; read once."""
+    return run.once(_nodes_read)
+
+
+def _nodes_read(run: Run) -> NodesRead:
     by_server = {server: _Told.of(run, server) for server in _servers(run)}
-    nodes = nodes_of(run, {server: told.moments for server, told in by_server.items()})
+    reader, times = run.reader("nodes"), TimesOfNodes(run)
+    near = NodesNear(run, {server: told.moments for server, told in by_server.items()})
+    for group in reader.groups():
+        times.add(group)
+        near.add(group)
+    told_times = times.times()
+    return NodesRead(told_times, _model_loads(run, by_server, near.frame(reader)))
+
+
+def _model_loads(run: Run, by_server: Mapping[str, _Told], nodes: pd.DataFrame) -> tuple[ModelLoad, ...]:
     of_server = {str(server): part.reset_index(drop=True) for server, part in nodes.groupby("server")}
     graphs = _graphs(run)
     users = frozenset((name, node) for name, graph in graphs.items() for node in graph.users())

@@ -9,8 +9,11 @@ import pandas as pd
 import pyarrow as pa
 
 from comfysoak_analysis.frames import Run, to_frame
+from comfysoak_analysis.frames.lean import Chosen
 from comfysoak_analysis.frames.samples import Ints, coded
 from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.recording.parquet import Group
+from comfysoak_core.recording.reading import TableReader
 
 COLUMNS = (
     "prompt_id", "node_id", "node_class", "server", "workflow", "started_ns", "first_progress_ns", "ended_ns", "steps",
@@ -21,23 +24,25 @@ _UNKNOWN_START_NS = 60 * NS_PER_S  # a prompt of which nobody knows when it bega
 _AT_ONCE = 4  # prompts of one server that may be at work at a moment
 
 
-def nodes_of(run: Run, moments: Mapping[str, Sequence[pd.Timestamp] | None]) -> pd.DataFrame:
-    """Nodes of each server from the start of the prompts at work at its moments on; all of them for None.
+class NodesNear:
+    """Collects, while the table of nodes is read, those from the start of the prompts at work at some moments on."""
 
-    In order of their start; `lasted_s` is how long each ran, NaN where the socket was away meanwhile.
-    """
-    reader = run.reader("nodes")
-    windows = {server: None if at is None else _windows(run, server, at) for server, at in moments.items()}
+    def __init__(self, run: Run, moments: Mapping[str, Sequence[pd.Timestamp] | None]) -> None:
+        """`moments`: those of each server; None: all of its nodes."""
+        windows = {server: None if at is None else _windows(run, server, at) for server, at in moments.items()}
+        seen = ("server", "started_ns", "ended_ns")
+        self._chosen = Chosen(COLUMNS, seen, lambda piece: pa.array(_within(piece, windows)))
 
-    def chosen(piece: pa.Table) -> pa.ChunkedArray:
-        return pa.chunked_array([pa.array(_within(piece, windows))])
+    def add(self, group: Group) -> None:
+        """More rows."""
+        self._chosen.add(group)
 
-    found = list(reader.rows_where(COLUMNS, ("server", "started_ns", "ended_ns"), chosen))
-    frame = to_frame(pa.concat_tables(found)) if found else to_frame(reader.none(COLUMNS))
-    frame = frame.sort_values("started", kind="stable", ignore_index=True)
-    lasted = (frame["ended"] - frame["started"]).dt.total_seconds()
-    frame["lasted_s"] = lasted.mask(frame["in_gap"].fillna(value=False).astype(bool))
-    return frame
+    def frame(self, reader: TableReader) -> pd.DataFrame:
+        """In order of their start; `lasted_s` is how long each ran, NaN where the socket was away meanwhile."""
+        frame = to_frame(self._chosen.rows(reader)).sort_values("started", kind="stable", ignore_index=True)
+        lasted = (frame["ended"] - frame["started"]).dt.total_seconds()
+        frame["lasted_s"] = lasted.mask(frame["in_gap"].fillna(value=False).astype(bool))
+        return frame
 
 
 def _windows(run: Run, server: str, moments: Sequence[pd.Timestamp]) -> tuple[Ints, Ints]:

@@ -25,7 +25,7 @@ class LoadFigures:
     moved_median_s: float | None
     moved_longest_s: float | None
     read_median_s: float | None  # of the cold ones: what the loader node took
-    size_bytes: float | None  # the median; of staged ones what was staged
+    sizes_bytes: tuple[float, float] | None  # the least and the most (of several files, or partially); staged, or moved
     sources: str
 
     @property
@@ -46,6 +46,7 @@ def figures_by_model(loads: Sequence[ModelLoad]) -> tuple[LoadFigures, ...]:
 def _figures(model: str, loads: list[ModelLoad]) -> LoadFigures:
     origins = Counter(load.origin for load in loads)
     moved = [load.moved_s for load in loads if load.moved_s is not None]
+    sizes = [load.size_bytes for load in loads if load.size_bytes is not None]
     return LoadFigures(
         model=model,
         files=tuple(sorted({load.file for load in loads if load.file})),
@@ -57,7 +58,7 @@ def _figures(model: str, loads: list[ModelLoad]) -> LoadFigures:
         moved_median_s=_median(moved),
         moved_longest_s=max(moved, default=None),
         read_median_s=_median([load.read_s for load in loads if load.read_s is not None]),
-        size_bytes=_median([load.size_bytes for load in loads if load.size_bytes is not None]),
+        sizes_bytes=(min(sizes), max(sizes)) if sizes else None,
         sources=", ".join(sorted({load.source.value for load in loads})),
     )
 

@@ -7,7 +7,8 @@ Moments stay int64 nanoseconds. zstd; integers as DELTA_BINARY_PACKED, text that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -148,15 +149,10 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """As `read_parquet`, in batches of at most `batch_rows` rows."""
     schema = _subschema(row_type, names)
-    try:
-        with pq.ParquetFile(path, memory_map=False) as file:
-            present = [name for name in schema.names if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_rows, columns=present, use_threads=False):
-                yield _conformed(batch, schema)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+    with _telling_damage(path), pq.ParquetFile(path, memory_map=False) as file:
+        present = [name for name in schema.names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_rows, columns=present, use_threads=False):
+            yield _conformed(batch, schema)
 
 
 def _damaged(path: Path, error: Exception) -> RecordingError:
@@ -171,17 +167,12 @@ def read_between(path: Path, row_type: type[Row], spans: Spans, names: Sequence[
     schema = _subschema(row_type, names)
     wanted = list(dict.fromkeys([*schema.names, row_type.ORDERED_BY]))
     found = [pa.Table.from_batches([], schema=schema)]
-    try:
-        with pq.ParquetFile(path, memory_map=False) as file:
-            present = [name for name in wanted if name in file.schema_arrow.names]
-            for number in range(file.num_row_groups):
-                if _may_have(file, number, row_type, spans):
-                    group = within(file.read_row_group(number, columns=present, use_threads=False), row_type, spans)
-                    found += [pa.Table.from_batches([_conformed(one, schema)]) for one in group.to_batches()]
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+    with _telling_damage(path), pq.ParquetFile(path, memory_map=False) as file:
+        present = [name for name in wanted if name in file.schema_arrow.names]
+        for number in range(file.num_row_groups):
+            if _may_have(file, number, row_type, spans):
+                group = within(file.read_row_group(number, columns=present, use_threads=False), row_type, spans)
+                found += [pa.Table.from_batches([_conformed(one, schema)]) for one in group.to_batches()]
     return pa.concat_tables(found)
 
 
@@ -219,64 +210,57 @@ def merged(spans: Iterable[tuple[int, int]]) -> Spans:
     return found
 
 
-def read_groups(path: Path, row_type: type[Row], names: Sequence[str]) -> Iterator[pa.Table]:
-    """The named columns of one file, a row group at a time, text that repeats as dictionaries; by several threads.
+class Group:
+    """Rows that lie together; each column of them is read when it is first asked for."""
 
-    Null where an older file has no such column. Raises as `read_parquet` does.
+    def __init__(self, read: Callable[[list[str]], pa.Table]) -> None:
+        self._read = read
+        self._columns: dict[str, pa.ChunkedArray] = {}
+
+    def table(self, names: Sequence[str]) -> pa.Table:
+        """The named columns, text that repeats as dictionaries, null where an older file has no such column.
+
+        Raises RecordingError when they are damaged.
+        """
+        new = [name for name in names if name not in self._columns]
+        if new:
+            read = self._read(new)
+            self._columns |= {name: read[name] for name in new}
+        return pa.table({name: self._columns[name] for name in names})
+
+
+def read_groups(path: Path, row_type: type[Row]) -> Iterator[tuple[Group, int]]:
+    """The row groups of one file, each with how many rows of the file come after it; read by several threads.
+
+    Raises as `read_parquet` does.
     """
-    schema = _subschema(row_type, names)
+    with _telling_damage(path), _by_dictionaries(path) as file:
+        left = file.metadata.num_rows
+        for number in range(file.num_row_groups):
+            left -= file.metadata.row_group(number).num_rows
+            yield Group(partial(_read_group, path, row_type, file, number)), left
+
+
+def _read_group(path: Path, row_type: type[Row], file: pq.ParquetFile, number: int, names: list[str]) -> pa.Table:
+    there = file.schema_arrow.names
+    with _telling_damage(path):
+        read = file.read_row_group(number, columns=[name for name in names if name in there])
+        return in_dictionaries(read, row_type, names)
+
+
+@contextmanager
+def _telling_damage(path: Path) -> Iterator[None]:
     try:
-        with _by_dictionaries(path) as file:
-            present = [name for name in schema.names if name in file.schema_arrow.names]
-            for number in range(file.num_row_groups):
-                yield in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
+        yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 
 
-def groups_with(
-    path: Path, row_type: type[Row], names: Sequence[str], more: str, needed: Callable[[pa.Table], bool]
-) -> Iterator[pa.Table]:
-    """As `read_groups`, with the column `more` where `needed`, which sees the others, says so."""
-    try:
-        with _by_dictionaries(path) as file:
-            there = file.schema_arrow.names
-            for number in range(file.num_row_groups):
-                present = [name for name in names if name in there]
-                group = in_dictionaries(file.read_row_group(number, columns=present), row_type, names)
-                if needed(group):
-                    added = file.read_row_group(number, columns=[more])[more]
-                    group = group.append_column(more, added)
-                yield group
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def groups_where(
-    path: Path, row_type: type[Row], names: Sequence[str], seen: Sequence[str], chosen: Callable[[pa.Table], Any]
-) -> Iterator[pa.Table]:
-    """As `read_groups`, with only the rows for which `chosen`, which sees the columns `seen`, is true; text is plain.
-
-    The other columns are read only of row groups that have such a row.
-    """
-    schema = _subschema(row_type, names)
-    try:
-        with _by_dictionaries(path) as file:
-            there = file.schema_arrow.names
-            for number in range(file.num_row_groups):
-                looked_at = file.read_row_group(number, columns=[name for name in seen if name in there])
-                mask = chosen(in_dictionaries(looked_at, row_type, seen))
-                if pc.any(mask).as_py():
-                    group = file.read_row_group(number, columns=[name for name in names if name in there])
-                    yield in_plain_text(in_dictionaries(group, row_type, schema.names).filter(mask))
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+def any_of(mask: Any) -> bool:  # pyarrow publishes no types
+    """Whether a mask chooses a row."""
+    return bool(pc.any(mask).as_py())
 
 
 def in_plain_text(table: pa.Table) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from comfysoak_core.rows import TABLES, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from comfysoak_core.recording.parquet import Group
 
 _ATTEMPTS = 50
 _ATTEMPT_S = 0.05
@@ -127,25 +130,34 @@ class TableReader:
         rows = sum(file.rows for file in self._files) + int(self._newer.num_rows)
         return Extent(rows, min((one[0] for one in spans), default=0), max((one[1] for one in spans), default=0))
 
-    def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The named columns, a row group at a time, text that repeats as dictionaries; newer rows replace older ones.
+    def groups(self) -> Iterator[Group]:
+        """All rows, a row group at a time; columns of each are read as they are asked for. Newer rows replace older.
 
-        Sorted by `ORDERED_BY` within each piece; pieces follow each other in time but for an overlap. What is in the
+        Sorted by `ORDERED_BY` within each group; groups follow each other in time but for an overlap. What is in the
         journal comes last. Raises RecordingError for a damaged or missing file.
         """
-        yield from (piece for piece, _ in self._pieces(columns))
+        yield from (group for group, _, _ in self._groups())
 
-    def in_order(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The named columns of each of `groups`, text that repeats as dictionaries."""
+        yield from (group.table(columns) for group in self.groups())
+
+    def in_order(self, columns: Sequence[str], beside: Callable[[Group], None] = lambda _: None) -> Iterator[pa.Table]:
         """As `pieces`, with all rows in the order of time: `columns` must hold the table's `ORDERED_BY`.
 
-        What a later file may go before is held back until that file has been read.
+        What a later file may go before is held back until that file has been read. `beside` is given each group, for
+        whoever needs something else of the same rows: no column is read twice.
         """
         from comfysoak_core.recording import parquet
 
-        held = None
-        for piece, next_ns in self._pieces(columns):
+        held, order = None, self._row_type.ORDERED_BY
+        for group, later_ns, goes_on in self._groups():
+            piece = group.table(columns)
+            beside(group)
+            coming = [later_ns] if later_ns is not None else []
+            coming += [parquet.bounds(piece, order)[1]] if goes_on else []
             held = piece if held is None else parquet.merged_by_time(held, piece, self._row_type)
-            ready, held = parquet.split_at(held, self._row_type, next_ns)
+            ready, held = parquet.split_at(held, self._row_type, min(coming, default=None))
             if ready.num_rows:
                 yield ready
 
@@ -156,41 +168,8 @@ class TableReader:
 
         All `columns` are read only where there is such a row. Text is plain, since few rows are expected.
         """
-        from comfysoak_core.recording import parquet
-
-        def found(piece: pa.Table) -> pa.Table:
-            return parquet.in_plain_text(piece.filter(chosen(piece)))
-
-        newer, names = self._newer, list(dict.fromkeys([*columns, *seen]))
-        for file in self._files:
-            path = self._layout.tables / file.name
-            try:
-                if self._snapshot.replaces(file):
-                    kept, newer = self._newest(file, newer, names)
-                    yield found(kept).select(columns)
-                else:
-                    yield from parquet.groups_where(path, self._row_type, columns, seen, chosen)
-            except FileNotFoundError as error:
-                raise _missing(self._layout, file) from error
-        yield found(parquet.in_dictionaries(newer, self._row_type, names)).select(columns)
-
-    def pieces_with(self, columns: Sequence[str], more: str, needed: Callable[[pa.Table], bool]) -> Iterator[pa.Table]:
-        """As `pieces`, with the column `more` as well where `needed`, which sees the piece, says so."""
-        from comfysoak_core.recording import parquet
-
-        newer = self._newer
-        for file in self._files:
-            path = self._layout.tables / file.name
-            try:
-                if self._snapshot.replaces(file):
-                    kept, newer = self._newest(file, newer, [*columns, more])
-                    yield kept
-                else:
-                    yield from parquet.groups_with(path, self._row_type, columns, more, needed)
-            except FileNotFoundError as error:
-                raise _missing(self._layout, file) from error
-        if newer.num_rows:
-            yield parquet.in_dictionaries(newer, self._row_type, [*columns, more])
+        for group in self.groups():
+            yield from rows_of(group, columns, chosen(group.table(seen)))
 
     def none(self, columns: Sequence[str]) -> pa.Table:
         """The named columns without a row."""
@@ -198,39 +177,53 @@ class TableReader:
 
         return parquet.arrow_schema(self._row_type).empty_table().select(columns)
 
-    def _pieces(self, columns: Sequence[str]) -> Iterator[tuple[pa.Table, int | None]]:
-        """Each piece, and the first moment of what comes after it; None: nothing does."""
+    def _groups(self) -> Iterator[tuple[Group, int | None, bool]]:
+        """Each group, the first moment of all later files (None: there is none), and whether its own file goes on."""
         from comfysoak_core.recording import parquet
 
-        order, newer = self._row_type.ORDERED_BY, self._newer
+        newer, row_type = self._newer, self._row_type
         for place, file in enumerate(self._files):
             starts = [one.first_ns for one in self._files[place + 1 :]]
             if newer.num_rows:
-                starts.append(parquet.bounds(newer, order)[0])
-            left = file.rows
+                starts.append(parquet.bounds(newer, row_type.ORDERED_BY)[0])
+            next_ns = min(starts, default=None)
+            path = self._layout.tables / file.name
             try:
                 if self._snapshot.replaces(file):
-                    kept, newer = self._newest(file, newer, columns)
-                    yield kept, min(starts, default=None)
-                    continue
-                for piece in parquet.read_groups(self._layout.tables / file.name, self._row_type, columns):
-                    left -= piece.num_rows
-                    inner = [parquet.bounds(piece, order)[1]] if left > 0 and order in columns else []
-                    yield piece, min([*starts, *inner], default=None)
+                    older = newer
+                    newer = self._newest(path, older, [])[1]
+                    yield parquet.Group(partial(self._kept, path, older)), next_ns, False
+                else:
+                    yield from ((group, next_ns, left > 0) for group, left in parquet.read_groups(path, row_type))
             except FileNotFoundError as error:
                 raise _missing(self._layout, file) from error
         if newer.num_rows:
-            yield parquet.in_dictionaries(newer, self._row_type, columns), None
+            yield parquet.Group(partial(parquet.in_dictionaries, newer, row_type)), None, False
 
-    def _newest(self, file: TableFile, newer: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, pa.Table]:
-        """The columns of the rows of a file that no newer row replaces, and the newer rows that count."""
+    def _kept(self, path: Path, newer: pa.Table, names: Sequence[str]) -> pa.Table:
+        """Columns of the rows of a file that no newer row replaces."""
+        from comfysoak_core.recording import parquet
+
+        return parquet.in_dictionaries(self._newest(path, newer, names)[0], self._row_type, names)
+
+    def _newest(self, path: Path, newer: pa.Table, names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+        """The rows of a file that no newer row replaces, and the newer rows that count."""
         from comfysoak_core.recording import parquet
 
         row_type = self._row_type
-        names = [*columns, "id", *([row_type.ENDED_BY] if row_type.ENDED_BY else [])]
-        older = parquet.read_parquet(self._layout.tables / file.name, row_type, list(dict.fromkeys(names)))
-        kept, newer = parquet.newest(older, newer, row_type)
-        return parquet.in_dictionaries(kept, row_type, columns), newer
+        needed = [*names, "id", *([row_type.ENDED_BY] if row_type.ENDED_BY else [])]
+        return parquet.newest(parquet.read_parquet(path, row_type, list(dict.fromkeys(needed))), newer, row_type)
+
+
+def rows_of(group: Group, columns: Sequence[str], chosen: Any) -> Iterator[pa.Table]:
+    """The chosen rows of a group (a mask over it), text plain; where there is none nothing is read, and nothing given.
+
+    For those who read a table for something else as well: see `TableReader.rows_where`.
+    """
+    from comfysoak_core.recording import parquet
+
+    if parquet.any_of(chosen):
+        yield parquet.in_plain_text(group.table(columns).filter(chosen))
 
 
 def _missing(layout: Layout, file: TableFile) -> RecordingError:
