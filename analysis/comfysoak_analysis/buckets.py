@@ -14,6 +14,7 @@ from comfysoak_analysis.statistics.series import Floats
 
 MOST = 2_000
 AT_ONCE = 1 << 18  # values put into buckets together, so that their places need no memory to speak of
+_HELD = 1e-6  # what a bucket that only shows the last value weighs beside one that has a value
 _NICE_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -107,14 +108,16 @@ def _held(empty: np.ndarray[Any, np.dtype[np.bool_]], most: int) -> np.ndarray[A
 
 
 def regrouped(buckets: Buckets, grid: Grid, hold_s: float = 0.0) -> Buckets:
-    """The same values in the wider buckets of `grid`: means of means, and the extremes of the extremes.
+    """The same values in the wider buckets of `grid`: means weighed by how many values each has, extremes of extremes.
 
-    A bucket without a value holds the last one over at most `hold_s`; a longer gap stays a gap (NaN).
+    Where `number` is not told each bucket counts alike; one that is held counts only where no other is. A bucket
+    without a value holds the last one over at most `hold_s`; a longer gap stays a gap (NaN).
     """
     known = np.flatnonzero(~np.isnan(buckets.mean))
     index = grid.index((known + 0.5) * buckets.grid.width_s)
-    count = np.bincount(index, minlength=grid.count)
-    total = np.bincount(index, weights=buckets.mean[known], minlength=grid.count)
+    weights = np.maximum(buckets.number[known], _HELD) if buckets.number.size else np.ones(known.size)
+    count = np.bincount(index, weights=weights, minlength=grid.count)
+    total = np.bincount(index, weights=weights * buckets.mean[known], minlength=grid.count)
     low, high = np.full(grid.count, np.nan), np.full(grid.count, np.nan)
     firsts = np.flatnonzero(np.diff(index, prepend=-1))  # they come in order: a tenth of the time of ufunc.at
     if firsts.size:

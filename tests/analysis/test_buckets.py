@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis import buckets
-from comfysoak_analysis.buckets import MOST, Grid, bucketed, counts, quantiles, regrouped
+from comfysoak_analysis.buckets import MOST, Buckets, Grid, bucketed, counts, quantiles, regrouped
 
 
 def test_no_more_buckets_than_a_chart_can_show() -> None:
@@ -74,6 +74,15 @@ def test_regrouped_buckets_keep_their_extremes_and_their_gaps() -> None:
     assert np.isnan([found.mean[4:], found.low[4:], found.high[4:]]).all()
     gap = regrouped(bucketed(Grid(1, 6), np.array([0.5, 3.5]), np.array([1.0, 2.0]), hold_s=0), Grid(1, 6), 2)
     assert gap.mean[:4].tolist() == [1, 1, 1, 2]
+
+
+def test_regrouped_means_are_those_of_the_values() -> None:
+    """A bucket with three samples counts three times; one that only shows the last value not at all beside another."""
+    values = np.array([1.0, 5.0, 3.0])
+    found = regrouped(Buckets(Grid(1.0, 3), values, values, values, np.array([3, 1, 0])), Grid(3.0, 1))
+    assert found.mean[0] == pytest.approx(2.0, abs=1e-5)
+    alone = regrouped(Buckets(Grid(1.0, 3), values, values, values, np.array([0, 0, 0])), Grid(3.0, 1))
+    assert alone.mean[0] == pytest.approx(3.0)
 
 
 def test_quantiles_of_many_values_are_exact_whatever_piece_they_were_placed_in(monkeypatch: pytest.MonkeyPatch) -> None:

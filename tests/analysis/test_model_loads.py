@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -322,7 +323,15 @@ def test_the_table_has_a_row_a_model(directory: Path) -> None:
     first, second = figures_by_model(loaded(directory, *rows))
     assert (first.model, first.count, first.moved_median_s, first.sources) == ("A", 2, 1.0, "log")
     assert (second.model, second.count, second.unknown) == ("B", 1, 0)
-    assert first.size_bytes == pytest.approx(4900 * 2**20)
+    assert first.sizes_bytes == pytest.approx((4900 * 2**20, 4900 * 2**20))
+
+
+def test_files_of_one_model_have_sizes_of_their_own(directory: Path) -> None:
+    """Two checkpoints of one class: the least and the most, and no size that none of them has."""
+    found = loaded(directory, *lines_of("A", "A"))
+    sizes = [replace(load, size_bytes=size * 2.0**30) for load, size in zip(found, (2, 7), strict=True)]
+    (only,) = figures_by_model(sizes)
+    assert only.sizes_bytes == (2 * 2**30, 7 * 2**30)
 
 
 @pytest.mark.parametrize(("version", "dynamic"), [("0.3.64", False), ("0.33.0", False), ("0.33.0", True)])

@@ -49,7 +49,7 @@ def test_stages_watchers_and_phases_are_as_planned(simulator: str, tmp_path: Pat
     ended(process)
     phases = [(row["subject"], row["detail"]) for row in rows(recording, "events") if row["kind"] == "phase"]
     assert phases == [
-        ("warmup", "stage 1 of 3: 1 users for 1.2 s"),
+        ("warmup", "stage 1 of 3: 1 user for 1.2 s"),
         ("load", "stage 2 of 3: 1 to 4 users for 1.2 s"),
         ("cooling", "stage 3 of 3: 4 to 2 users for 1.2 s"),
     ]

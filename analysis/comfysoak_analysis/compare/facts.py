@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ _MOST = 6  # of a kind in words
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A thing with the hash of all that matters of it."""
+    """A thing with the hash of all that matters of it: two are the same by that, however a version words them."""
 
-    name: str
+    name: str = field(compare=False)
     hash: str
 
 

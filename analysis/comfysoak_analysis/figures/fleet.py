@@ -45,7 +45,7 @@ def has_values(buckets: Buckets) -> bool:
 
 def scaled(buckets: Buckets, by: float) -> Buckets:
     """The same in another unit."""
-    return Buckets(buckets.grid, buckets.mean * by, buckets.low * by, buckets.high * by)
+    return Buckets(buckets.grid, buckets.mean * by, buckets.low * by, buckets.high * by, buckets.number)
 
 
 def lines(

@@ -188,11 +188,13 @@ def _follow(path: Path_) -> tuple[Path_, type[BaseModel], FieldInfo | None]:
         if isinstance(part, int):
             kept.append(part)
             continue
-        if inside is not None:
+        if inside is not None and (chosen := _of_kind(field, part)) is not None:
+            model = inside = chosen  # what pydantic names there is the kind of section, not a key
+        elif inside is not None:
             model = inside
             field = _field(model, part)
             kept.append(part)
-            inside = _section_of(field.annotation) if field else None
+            inside = next(_sections_of(field.annotation), None) if field else None
         elif "[" not in part and part not in ("str", "int", "float", "bool", "tuple", "dict"):
             kept.append(part)
     return tuple(kept), model, field
@@ -205,16 +207,22 @@ def _field(model: type[BaseModel], key: str) -> FieldInfo | None:
     return None
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section a field holds, also within a list, a choice or an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
-        for argument in typing.get_args(annotation):
-            found = _section_of(argument)
-            if found is not None:
-                return found
+def _of_kind(field: FieldInfo | None, kind: str) -> type[BaseModel] | None:
+    """The section of that kind, where a field holds one of several."""
+    for section in _sections_of(field.annotation) if field is not None else ():
+        told = section.model_fields.get("kind")
+        if told is not None and kind in typing.get_args(told.annotation):
+            return section
     return None
+
+
+def _sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections a field may hold, also within a list, a choice or an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is not None:
+        for argument in typing.get_args(annotation):
+            yield from _sections_of(argument)
 
 
 def _known_keys(key: str, model: type[BaseModel]) -> str:

@@ -167,10 +167,13 @@ class Stage(Frozen):
             low, high = self.search.level_in_words(self.search.low), self.search.level_in_words(self.search.high)
             return f"a search for capacity from {low} to {high}"
         if self.arrivals is not None:
-            return f"{self.arrivals.rate_per_s} prompts a second, {self.arrivals.process}"
+            rate = str(self.arrivals.rate_per_s)
+            return f"{rate} prompt{'' if rate == '1' else 's'} a second, {self.arrivals.process}"
         if self.replay is not None:
             return f"{self.replay.name} at {self.replay.speed:g} times its speed"
-        return f"{self.users} users" if self.users is not None else "no load"
+        if self.users is None:
+            return "no load"
+        return f"{self.users} user{'' if str(self.users) == '1' else 's'}"
 
     @property
     def is_open(self) -> bool:

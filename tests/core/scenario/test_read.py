@@ -91,6 +91,22 @@ colour: red
     assert len(told) == 9
 
 
+def test_a_key_of_another_fault_is_told_with_the_keys_of_this_one(tmp_path: Path) -> None:
+    """Not with those of whichever fault comes first, which may well have it."""
+    (told,) = problems(
+        tmp_path,
+        """\
+name: x
+target: {embedded: {faults: [{kind: oom, share: 5%}]}}
+workload: [{workflow: a.json}]
+load: [{users: 1, for: 1s}]
+""",
+    )
+    assert "2: unknown key 'share' in target.embedded.faults.0 |" in told
+    assert "Did you mean" not in told
+    assert "keeps" in told
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
