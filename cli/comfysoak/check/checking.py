@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfysoak.check.row import Row, State
 from comfysoak.check.rows import KINDS
@@ -12,6 +12,9 @@ from comfysoak.check.settings import Settings
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.vary import NodeMapping
 from comfysoak_core.comfyui.workflow import Workflow
+
+if TYPE_CHECKING:
+    from comfysoak.check.conversation.runs import Runs
 
 PROMPTS_MOST = 10  # that a check without --errors and --hold sends, gateway's included
 
@@ -28,6 +31,7 @@ class Known:
     workflow: Workflow | None = None
     mappings: tuple[NodeMapping, ...] | None = None
     is_sendable: bool = False  # nothing that was seen of the workflow would make the server refuse it
+    runs: Runs | None = None  # of the workflow: made by the first part that needs one, and shared
     gateway_config: Mapping[str, Any] | None = None  # as its administrator reads it, secrets and all: never shown
 
 

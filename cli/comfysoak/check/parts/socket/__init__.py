@@ -1,0 +1,57 @@
+"""WebSocket: what the platform does with it, message by message, and what proxies do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from comfysoak.check.checking import Checking, skipped
+from comfysoak.check.conversation.run import Run
+from comfysoak.check.conversation.runs import Runs
+from comfysoak.check.conversation.trouble import trouble_of
+from comfysoak.check.parts.socket.by_itself import client_ids, connects, holds, pings
+from comfysoak.check.parts.socket.of_runs import images, is_jammed, order, private, recovery, sizes
+from comfysoak.check.row import Row
+from comfysoak.check.rows import KINDS, Part
+
+
+def look(checking: Checking) -> Iterator[Row]:
+    """The rows of the WebSocket."""
+    known = checking.known
+    if not known.answers or known.base_url is None or not known.has_socket:
+        why = "no WebSocket opened: see url.websocket" if known.answers else "the server does not answer"
+        yield from (skipped(id_, why) for id_, kind in KINDS.items() if kind.part is Part.SOCKET)
+        return
+    runs = Runs.of(checking)
+    yield connects(checking)
+    yield from _of_runs(runs)
+    yield client_ids(checking)
+    yield pings(checking)
+    yield _recovery(runs)
+    yield sizes(runs.workflow_runs, _large(runs), lacks_nodes=not runs.has_noise_nodes)
+    yield holds(checking, runs)
+
+
+def _of_runs(runs: Runs) -> Iterator[Row]:
+    first = runs.first()
+    if first is None:
+        why = runs.obstacle or "nothing was run"
+        yield from (skipped(id_, why) for id_ in ("socket.order", "socket.images", "socket.private"))
+        return
+    runs.second()
+    again = runs.again()
+    trouble = trouble_of(first)
+    yield order(runs.workflow_runs, again, trouble)
+    yield images(first, trouble)
+    yield private(runs.workflow_runs)
+
+
+def _recovery(runs: Runs) -> Row:
+    first, dropped = runs.first(), runs.dropped()
+    if dropped is not None:
+        return recovery(dropped)
+    trouble = None if first is None else trouble_of(first)
+    return skipped("socket.recovery", trouble.why if trouble is not None else runs.obstacle or "nothing was run")
+
+
+def _large(runs: Runs) -> Run | None:
+    return None if is_jammed(runs.workflow_runs) else runs.large()
