@@ -62,8 +62,8 @@ def _told(per_s: Floats) -> bool:
 def _middle(cases: int) -> Figure:
     laws = [scalability(LOADS, _noisy(np.random.default_rng([11, number]), LOADS.size)) for number in range(cases)]
     knees = [law.knee for law in laws if law is not None and law.knee is not None]
-    low, middle, high = np.quantile(knees, (0.025, 0.5, 0.975))
-    return Figure(f"knee, the median of those told, for {TRUTH:.1f} users", float(middle), "users",
+    low, middle, high = (float(one) for one in np.quantile(knees, (0.025, 0.5, 0.975)))
+    return Figure(f"knee, the median of those told, for {TRUTH:.1f} users", middle, "users",
                   f"within {100 * NEAR:g} %", abs(middle / TRUTH - 1) <= NEAR,
                   spread=f"95 % of them: {low:.1f} to {high:.1f}; told in {len(knees)}", runs=cases)  # fmt: skip
 

@@ -100,6 +100,7 @@ def test_several_questions_at_once_cost_what_holm_says() -> None:
     assert holm((0.01, 0.04, 0.03)) == pytest.approx((0.03, 0.06, 0.06))
     assert holm(()) == ()
     assert holm((0.9, 0.8)) == (1.0, 1.0)
+    assert holm((math.nan, 0.01)) == (1.0, 0.02)
 
 
 def test_one_freak_night_does_not_widen_the_limits() -> None:

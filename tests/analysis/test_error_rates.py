@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from itertools import islice
 from types import ModuleType
 
@@ -25,6 +27,7 @@ def test_no_method_misses_its_goal_by_more_than_chance(method: ModuleType) -> No
     assert len({one.name for one in found}) == len(found)
     assert [one.name for one in found if one.met is False] == []
     assert all(one.runs >= 20 and "95 %" in one.spread for one in found if one.unit == "%")
+    assert json.dumps([asdict(one) for one in found])  # as it is written
     assert "statistics" in parts("")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from comfysoak_analysis.binomial import Side, side_of
 from comfysoak_analysis.statistics.change import change
-from comfysoak_analysis.statistics.rates import quantile_interval, rate_at_most, rate_interval
+from comfysoak_analysis.statistics.rates import rate_at_most, rate_interval
 from comfysoak_analysis.statistics.scalability import scalability
 from comfysoak_analysis.statistics.series import Floats, cases_alike
 from comfysoak_analysis.statistics.steady import steady_from
@@ -195,7 +195,15 @@ def test_a_step_without_noise_is_certain() -> None:
     """Nothing is left of such a series once its step is taken off."""
     found = change(np.arange(40.0), np.repeat((1.0, 2.0), 20))
     assert found is not None
-    assert (found.at_s, found.before, found.after, found.p) == (20, 1, 2, 0)
+    assert (found.at_s, found.before, found.after) == (20, 1, 2)
+    assert found.p < 1e-9
+
+
+def test_one_odd_point_is_no_step() -> None:
+    """However far the last of twenty lies off, it is one of twenty that could."""
+    found = change(np.arange(20.0), np.append(np.zeros(19), 1e6))
+    assert found is not None
+    assert found.p == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("series", [autocorrelated(600, 0.9), sawtooth(600, 20)])
@@ -235,6 +243,17 @@ def test_a_lag_is_told_from_gaps_and_of_several_servers_each_against_its_own() -
     assert (found.lag_s, found.p < 0.01) == (2, True)
     crossed = lagged(1.0, np.cumsum(steps, axis=1), second[::-1], 5.0)
     assert crossed is None or crossed.p > 0.01
+
+
+def test_what_is_infinite_is_not_known() -> None:
+    """It gives no warning, and no answer of its own."""
+    steps = np.random.default_rng(1).standard_normal(600)
+    first, second = np.cumsum(steps), np.cumsum(np.roll(steps, 2))
+    first[100:110], second[300] = np.inf, -np.inf
+    found = lagged(1.0, first, second, 5.0)
+    assert found is not None
+    assert found.lag_s == 2
+    assert lagged(1.0, np.full(600, np.inf), second, 5.0) is None
 
 
 def events_and_state(seed: int, *, inside: int, outside: int) -> tuple[Floats, Floats]:
@@ -304,24 +323,6 @@ def test_rates_have_their_exact_intervals() -> None:
     assert 1 / rate_at_most(576) == pytest.approx(192.3, abs=0.1)
 
 
-def test_quantiles_have_intervals_by_rank() -> None:
-    """Ranks 40 and 61 of 100 hold the median; of too few values one side is open; of none both are."""
-    middle = quantile_interval(np.arange(1.0, 101), 0.5)
-    assert (middle.low, middle.high) == (40, 61)
-    few = quantile_interval(np.arange(1.0, 31), 0.95)
-    assert math.isinf(few.high)
-    assert few.low >= 20
-    nothing = quantile_interval(np.array([np.nan]), 0.5)
-    assert (nothing.low, nothing.high) == (-math.inf, math.inf)
-
-
-def test_quantile_intervals_cover() -> None:
-    """At least 90 of 100 intervals of the 95th percentile hold the true one."""
-    truth = -math.log(0.05)
-    draws = (quantile_interval(np.random.default_rng(seed).exponential(size=400), 0.95) for seed in range(100))
-    assert sum(one.low <= truth <= one.high for one in draws) >= 90
-
-
 LOADS = np.array([1.0, 2, 4, 8, 16, 24, 32, 48, 64])
 GIVEN = 10 * LOADS / (1 + 0.05 * (LOADS - 1) + 0.0008 * LOADS * (LOADS - 1))
 
@@ -336,6 +337,14 @@ def test_the_knee_is_found_where_steps_reach_beyond_it() -> None:
     exact = scalability(LOADS, GIVEN)
     assert exact is not None
     assert (exact.lambda_, exact.sigma, exact.kappa) == pytest.approx((10, 0.05, 0.0008), rel=1e-6)
+
+
+def test_throughput_that_falls_from_the_first_step_on_has_its_knee_there() -> None:
+    """And not at a load below, which nobody tried."""
+    found = scalability(np.array([1.0, 2, 4, 8]), np.array([1.0, 0.5, 0.25, 0.1]))
+    assert found is not None
+    assert found.knee == 1.0
+    assert found.peak == pytest.approx(1.0, abs=0.1)
 
 
 def test_no_knee_is_told_where_steps_do_not_reach_it() -> None:

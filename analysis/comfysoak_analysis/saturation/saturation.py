@@ -103,7 +103,7 @@ def _sentences(
     best = max(steps, key=lambda step: step.per_s)
     if knee is not None and law.knee is not None:
         yield (
-            f"The knee lies at {law.knee:.3g} {unit} (95 % interval {knee.low:.3g} to {knee.high:.3g}): throughput "
+            f"The knee lies at {_load(law.knee, unit)} (95 % interval {knee.low:.3g} to {knee.high:.3g}): throughput "
             f"peaks there at {60 * law.peak:,.3g} prompts a minute, and falls beyond it."
         )
     else:

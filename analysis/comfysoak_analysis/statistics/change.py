@@ -30,6 +30,7 @@ def change(seconds: Floats, values: Floats) -> Change | None:
 
     `p` is Kolmogorov's, of the cumulated sum in units of what as many points that remember as long add up to. Blocks of
     the series in random order, the other way to do it, found fewer steps and told more of nothing.
+    No p is less than that of these very points in any order: the last of 20 alone, however far off, has 0.1.
     """
     seconds, values = known(seconds, values)
     if values.size < FEWEST_POINTS or np.ptp(values) == 0:
@@ -38,7 +39,8 @@ def change(seconds: Floats, values: Floats) -> Change | None:
     at, largest = _excursion(values - values.mean())
     before, after = values[:at], values[at:]
     levelled = np.concatenate((before - before.mean(), after - after.mean()))
-    return Change(float(seconds[at]), float(before.mean()), float(after.mean()), _p(largest, levelled))
+    p = max(_p(largest, levelled), min(2 / math.comb(values.size, at), 1.0))
+    return Change(float(seconds[at]), float(before.mean()), float(after.mean()), p)
 
 
 def _excursion(centred: Floats) -> tuple[int, float]:

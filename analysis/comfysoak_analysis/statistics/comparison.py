@@ -135,7 +135,8 @@ def paired_difference(differences: Values) -> Difference:
 
 
 def holm(ps: Sequence[float]) -> tuple[float, ...]:
-    """`ps` in their order, each made larger for being one of several (Holm 1979)."""
+    """`ps` in their order, each made larger for being one of several (Holm 1979); one that is not known (NaN) is 1."""
+    ps = [1.0 if math.isnan(p) else p for p in ps]
     adjusted, least = [0.0] * len(ps), 0.0
     for place, index in enumerate(sorted(range(len(ps)), key=lambda one: ps[one])):
         least = max(least, min(ps[index] * (len(ps) - place), 1.0))

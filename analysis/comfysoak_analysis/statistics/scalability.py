@@ -18,7 +18,8 @@ LEAST_DROP = 0.05  # and throughput there be this much below its peak, as fitted
 class Scalability:
     """The law fitted: throughput of one user, contention, and the price of keeping each other informed.
 
-    `knee` is the load of the highest throughput; None: not observed, the steps do not reach beyond it. `peak` is the
+    `knee` is the load of the highest throughput, at least the lowest that was tried; None: not observed, the steps do
+    not reach beyond it. `peak` is the
     throughput there; where there is no knee, the highest that was measured.
     """
 
@@ -67,7 +68,7 @@ def _found(lambda_: float, sigma: float, kappa: float, loads: Floats, throughput
     law = Scalability(lambda_, sigma, kappa, None, float(throughputs.max()))
     if kappa <= 0 or sigma >= 1:
         return law
-    knee = math.sqrt((1 - sigma) / kappa)
+    knee = max(math.sqrt((1 - sigma) / kappa), float(loads.min()))
     peak, last = (float(one) for one in law.at(np.array([knee, loads.max()])))
     measured = float(throughputs[loads == loads.max()].mean())
     if loads.max() < BEYOND * knee or max(last / peak, measured / throughputs.max()) > 1 - LEAST_DROP:

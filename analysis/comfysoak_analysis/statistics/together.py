@@ -53,13 +53,13 @@ class Lift:
 
 
 def lagged(width_s: float, first: Floats, second: Floats, most_lag_s: float) -> Lagged | None:
-    """What the changes of two series (even steps of `width_s`, NaN where unknown) have to do with each other.
+    """What the changes of two series (even steps of `width_s`, not finite where unknown) have to do with each other.
 
     Both of shape (n,), or (servers, n): then each server's are held against its own only, and shifted together. None
     of fewer than 60 changes known in both, of a series that does not change, and where lags up to `most_lag_s` leave
     fewer than 20 different shifts to compare with.
     """
-    one, other = (np.diff(np.atleast_2d(np.asarray(values, dtype=float))) for values in (first, second))
+    one, other = (np.diff(_known(np.atleast_2d(np.asarray(values, dtype=float)))) for values in (first, second))
     reach, steps = max(int(most_lag_s // width_s), 0), one.shape[1]
     both = np.isfinite(one) & np.isfinite(other)
     if steps / (2 * reach + 1) - 2 < FEWEST_TRIES or both.sum() < FEWEST_POINTS:
@@ -76,6 +76,11 @@ def lagged(width_s: float, first: Floats, second: Floats, most_lag_s: float) -> 
     largest = np.abs(null[: tries * window.size]).reshape(tries, window.size).max(axis=1)
     p = _p_lagged(null, largest, abs(found), window.size)
     return Lagged(lag * width_s, found, float(np.quantile(largest, 0.95)), p, _carried(one, other, lag))
+
+
+def _known(values: Floats) -> Floats:
+    """NaN where it is not finite."""
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _standard(changes: Floats) -> Floats:
