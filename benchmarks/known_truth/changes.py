@@ -26,7 +26,7 @@ def rates(share: float) -> Iterator[Rate]:
     ):
         yield counted(f"change, false: {name}", 2 * CASES * share, draw, _told, at_most=FALSE)
     for step in (1.0, 1.5):
-        name = f"change, found: {step:g} deviations in AR(1) 0.7"
+        name = f"change, found: a step of {step:g} in AR(1) 0.7"
         yield counted(name, CASES * share, partial(_stepping, step=step), _told, at_least=FOUND)
 
 

@@ -60,7 +60,7 @@ def cases_alike(flags: Flags) -> float:
     """How many cases, in order of time, count as one independent one (1 or more): the design effect of their share.
 
     Prompts that wait in one queue are slow together; a binomial that takes them for independent calls a p95 at its
-    limit missed in up to 40 % of all runs. Never so many that fewer than 20 independent ones would be left. Of cases
+    limit missed in up to a third of all runs. Never so many that fewer than 20 independent ones would be left. Of cases
     that are all alike nothing is known, and each counts.
     """
     size, share = flags.size, float(flags.mean()) if flags.size else 0.0
