@@ -31,6 +31,7 @@ class Behaviour:
             "EmptyImage": self._empty_image,
             "LoadImage": self._load_image,
             "ImageInvert": self._invert,
+            "ImageAddNoise": self._add_noise,
             "ImageScale": self._scale,
             "ImageScaleBy": self._scale_by,
             "ImageUpscaleWithModel": self._upscale,
@@ -79,6 +80,13 @@ class Behaviour:
         images = task.images()
         turned = tuple(Picture(item.kind, item.source, not item.inverted) for item in images.pictures)
         return gives(Images(images.width, images.height, turned))
+
+    def _add_noise(self, task: Task) -> Gift:
+        images = task.images()
+        if not task.number("strength"):
+            return gives(images)
+        grains = (task.digest + index.to_bytes(4, "big") for index in range(len(images.pictures)))
+        return gives(Images(images.width, images.height, tuple(Picture("noise", grain) for grain in grains)))
 
     def _scale(self, task: Task) -> Gift:
         images = task.images()

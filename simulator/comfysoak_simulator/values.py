@@ -10,9 +10,9 @@ from comfysoak_simulator.models import Model
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where the pixels of one image come from: a colour, a digest that drawing follows, or the bytes of a file."""
+    """Where the pixels of one image come from: a colour, a digest that drawing or noise follows, a file's bytes."""
 
-    kind: Literal["colour", "drawn", "file"]
+    kind: Literal["colour", "drawn", "noise", "file"]
     source: bytes
     inverted: bool = False
 

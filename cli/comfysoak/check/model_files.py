@@ -95,7 +95,7 @@ def choices_of_input(info: Mapping[str, Any] | None, input_name: str) -> tuple[s
 
 
 def embeddings(graph: Graph) -> tuple[str, ...]:
-    """The embeddings its texts name (`embedding:bad_hands`); where one is missing, the server says so in its log only."""
+    """The embeddings its texts name (`embedding:bad_hands`)."""
     texts = [value for node in graph.values() for value in node["inputs"].values() if isinstance(value, str)]
     return tuple(dict.fromkeys(name for text in texts for name in _EMBEDDING.findall(text)))
 

@@ -6,8 +6,9 @@ import os
 import random
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import orjson
 from aiohttp import web
@@ -16,6 +17,12 @@ from pydantic import ValidationError
 from comfysoak_core.errors import ScenarioError
 from comfysoak_core.gateway.api import ApiName
 from comfysoak_core.scenario.embedded import EmbeddedGateway
+from comfysoak_simulator.gateway.administration import (
+    ConfigurationError,
+    Elsewhere,
+    image_configuration_old,
+    image_updated_old,
+)
 from comfysoak_simulator.gateway.mapping import (
     BUILT_IN_NODES,
     BUILT_IN_WORKFLOW,
@@ -30,8 +37,17 @@ from comfysoak_simulator.gateway.upstream import Stored, Upstream, UpstreamError
 
 MOST_STORED_BYTES = 256 * 1024**2
 SHUTDOWN_S = 0.1  # of requests that wait for a ComfyUI without limit; 0 would be no limit
-USER_ID = "admin-1"
+ADMINISTRATOR_ID = "admin-1"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who brings a token."""
+
+    id: str
+    role: str = "user"
+    may_make_pictures: bool = True
 
 
 @dataclass
@@ -44,6 +60,9 @@ class Settings:
     email: str = ""
     password: str = ""
     enabled: bool = True
+    engine: str = "comfyui"
+    others: Mapping[str, Person] = field(default_factory=dict)  # by token: people besides the administrator
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
 
 def settings_of(written: EmbeddedGateway) -> Settings:
@@ -72,9 +91,12 @@ class Gateway:
         self.port = port  # the real one after `start`
         self.new_id: Callable[[], str] = lambda: str(uuid.uuid4())
         self._shape: Shape = SHAPES[api]
-        self._upstream = Upstream(comfyui, old=api == "open-webui-old", api_key=settings.api_key)
+        self._is_old = api == "open-webui-old"
+        self._upstream = Upstream(comfyui, old=self._is_old, api_key=settings.api_key)
+        self._former: list[Upstream] = []  # that requests may still wait for
         self._numbers = random.Random()
         self._stored: OrderedDict[str, Stored] = OrderedDict()
+        self._owners: dict[str, str] = {}
         self._stored_bytes = 0
         self._runner: web.AppRunner | None = None
 
@@ -93,7 +115,16 @@ class Gateway:
         app.router.add_post("/api/v1/auths/signin", self._sign_in)
         if shape.config is not None:
             app.router.add_get(shape.config, self._config)
+            app.router.add_post(f"{shape.config}/update", self._update)
             app.router.add_get(shape.models, self._models)
+            app.router.add_get("/api/v1/auths/", self._session)
+            app.router.add_get("/api/version", self._version)
+        if shape.image_config is not None:
+            app.router.add_get(shape.image_config, self._image_config)
+            app.router.add_post(f"{shape.image_config}/update", self._update_image_config)
+        if shape.file is not None:
+            app.router.add_get(shape.file, self._file_itself)
+            app.router.add_delete(shape.file, self._delete_file)
         if shape.verify is not None:
             app.router.add_route(shape.verify_method, shape.verify, self._verify)
         # a client that gives up changes nothing: no handler is cancelled
@@ -104,7 +135,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """End at once."""
-        await self._upstream.close()  # or requests that wait without limit would be waited for
+        for upstream in (self._upstream, *self._former):
+            await upstream.close()  # or requests that wait without limit would be waited for
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -127,41 +159,97 @@ class Gateway:
         return json_answer({"status": True})
 
     async def _generate(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        person = self._admit(request)
         asked = await _asked(request)
-        if not self.settings.enabled and not self._shape.forgets_to_check:
+        may = self.settings.enabled and person.may_make_pictures
+        if not may and not self._shape.forgets_to_check:
             raise TroubleError(403, self._shape.not_permitted)
         defaults = self.settings.defaults
-        size = asked.size if asked.size and "x" in asked.size and not self._shape.ignores_size else defaults.size
+        usual = defaults.size if "x" in defaults.size else "512x512"
+        size = asked.size if asked.size and "x" in asked.size and not self._shape.ignores_size else usual
         steps = asked.steps if asked.steps is not None and not self._shape.ignores_size else defaults.steps
         try:
             graph = graph_of(defaults, asked, size, steps, self._numbers)
-            pictures = await self._upstream.generate(graph, self._client_id())
+            pictures = await self._upstream.generate(graph, self._client_id(person))
         except MappingError as error:
             raise TroubleError(400, self._shape.failed(str(error))) from error
         except UpstreamError as error:
             raise TroubleError(400, self._shape.failed(None)) from error
-        kept = [(picture, self._keep(picture)) for picture in pictures]
+        kept = [(picture, self._keep(picture, person)) for picture in pictures]
         return json_answer(self._shape.listed(kept, asked, self.url))
 
     async def _file(self, request: web.Request) -> web.Response:
+        name = request.match_info["id"].partition(".")[0]
         if self._shape.files_need_token:
-            self._admit(request)
-        found = self._stored.get(request.match_info["id"].partition(".")[0])
-        if found is None:
+            found = self._own(request, name)
+        elif name in self._stored:
+            found = self._stored[name]
+        else:
             raise TroubleError(404, "Not Found")
         return web.Response(body=found.data, content_type=found.content_type)
+
+    async def _file_itself(self, request: web.Request) -> web.Response:
+        name = request.match_info["id"]
+        self._own(request, name)
+        return json_answer({"id": name, "user_id": self._owners[name], "filename": "generated-image.png"})
+
+    async def _delete_file(self, request: web.Request) -> web.Response:
+        name = request.match_info["id"]
+        self._stored_bytes -= len(self._own(request, name).data)
+        del self._stored[name], self._owners[name]
+        return json_answer({"message": "File deleted successfully"})
+
+    def _own(self, request: web.Request, name: str) -> Stored:
+        """A file that this person may see: other people's are as if they were not there."""
+        person = self._admit(request)
+        found = self._stored.get(name)
+        if found is None or (person.role != "admin" and self._owners[name] != person.id):
+            raise TroubleError(404, self._shape.not_found)
+        return found
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         said = orjson.loads(await request.read())
         given = (said.get("email"), said.get("password"))
         if given != (self.settings.email, self.settings.password):
             raise TroubleError(400, self._shape.wrong_sign_in)
-        return json_answer({"id": USER_ID, "role": "admin", "token": self.settings.token or "", "token_type": "Bearer"})
+        token = self.settings.token or ""
+        return json_answer({"id": ADMINISTRATOR_ID, "role": "admin", "token": token, "token_type": "Bearer"})
+
+    async def _session(self, request: web.Request) -> web.Response:
+        person = self._admit(request)
+        return json_answer({"id": person.id, "role": person.role, "email": f"{person.id}@localhost", "name": person.id})
+
+    async def _version(self, _request: web.Request) -> web.Response:
+        return json_answer({"version": self._shape.version})
 
     async def _config(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._admit_administrator(request)
         return json_answer(self._shape.configuration(self.settings, self._upstream.base_url))
+
+    async def _update(self, request: web.Request) -> web.Response:
+        self._admit_administrator(request)
+        assert self._shape.updated is not None  # noqa: S101  # or this were no route
+        updated, body = self._shape.updated, await request.read()
+        written = _checked(lambda: updated(self.settings, body))
+        self._take_settings(written.settings)
+        if written.base_url != self._upstream.base_url or written.settings.api_key != self._upstream.api_key:
+            self._former.append(self._upstream)
+            self._upstream = Upstream(written.base_url, old=self._is_old, api_key=self.settings.api_key)
+        return json_answer(self._shape.configuration(self.settings, self._upstream.base_url))
+
+    async def _image_config(self, request: web.Request) -> web.Response:
+        self._admit_administrator(request)
+        return json_answer(image_configuration_old(self.settings))
+
+    async def _update_image_config(self, request: web.Request) -> web.Response:
+        self._admit_administrator(request)
+        body = await request.read()
+        self._take_settings(_checked(lambda: image_updated_old(self.settings, body)))
+        return json_answer(image_configuration_old(self.settings))
+
+    def _take_settings(self, settings: Settings) -> None:
+        """In the place of those there were: whoever holds them sees the change."""
+        self.settings.__dict__.update(settings.__dict__)
 
     async def _models(self, request: web.Request) -> web.Response:
         self._admit(request)
@@ -175,7 +263,7 @@ class Gateway:
         return json_answer([{"id": name, "name": name} for name in names])
 
     async def _verify(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._admit_administrator(request)
         upstream = self._upstream
         if request.method == "POST":
             said = orjson.loads(await request.read())
@@ -192,38 +280,57 @@ class Gateway:
 
     # --- parts --------------------------------------------------------------------------------------------------
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: web.Request) -> Person:
         token = self.settings.token
         if token is None:
-            return
+            return _ADMINISTRATOR
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not given:
             raise TroubleError(self._shape.without_token, "Not authenticated")
-        if given != token:
+        person = _ADMINISTRATOR if given == token else self.settings.others.get(given)
+        if person is None:
             raise TroubleError(401, self._shape.unknown_bearer if given.startswith("sk-") else "401 Unauthorized")
+        return person
 
-    def _client_id(self) -> str:
+    def _admit_administrator(self, request: web.Request) -> None:
+        if self._admit(request).role != "admin":
+            raise TroubleError(401, self._shape.not_permitted)
+
+    def _client_id(self, person: Person) -> str:
         """Old gateways give ComfyUI the id of the user: of requests at once all but one never hear of their end."""
-        return USER_ID if self._shape.shares_client_id else self.new_id()
+        return person.id if self._shape.shares_client_id else self.new_id()
 
     def _switch_off_if_old(self) -> None:
         if self._shape.forgets_to_check:
             self.settings.enabled = False
 
-    def _keep(self, picture: Stored | None) -> str | None:
+    def _keep(self, picture: Stored | None, person: Person) -> str | None:
         if picture is None:
             return None
         name = self.new_id()
         self._stored[name] = picture
+        self._owners[name] = person.id
         self._stored_bytes += len(picture.data)
         while self._stored_bytes > MOST_STORED_BYTES and len(self._stored) > 1:
             self._stored_bytes -= len(self._stored.popitem(last=False)[1].data)
         return name
 
 
+_ADMINISTRATOR = Person(ADMINISTRATOR_ID, role="admin")
+T = TypeVar("T")
+
+
 async def _asked(request: web.Request) -> Request:
+    body = await request.read()
+    return _checked(lambda: Request.model_validate_json(body))
+
+
+def _checked(read: Callable[[], T]) -> T:
+    """What is read of a body; 422 with every complaint, or 400 with words, where it is not what it should be."""
     try:
-        return Request.model_validate_json(await request.read())
+        return read()
+    except ConfigurationError as error:
+        raise TroubleError(400, str(error)) from error
     except ValidationError as error:
         complaints = [
             {"type": found["type"], "loc": ["body", *found["loc"]], "msg": found["msg"], "input": found["input"]}

@@ -12,6 +12,13 @@ import orjson
 from aiohttp import web
 
 from comfysoak_core.gateway.api import ApiName
+from comfysoak_simulator.gateway.administration import (
+    Written,
+    configuration_new,
+    configuration_old,
+    updated_new,
+    updated_old,
+)
 from comfysoak_simulator.gateway.mapping import Request
 from comfysoak_simulator.gateway.upstream import Stored
 
@@ -41,8 +48,11 @@ class Shape:
     failed: Callable[[str | None], str]  # what is told of a failure behind the gateway; None: it has no words
     trouble: Callable[[TroubleError], web.Response]
     configuration: Callable[[Settings, str], Json] = lambda _settings, _url: {}
+    updated: Callable[[Settings, bytes], Written] | None = None
     models_failed: Callable[[str], str] = lambda _error: "[ERROR: Failed to retrieve image generation models]"
     config: str | None = None
+    image_config: str | None = None  # model, size and steps, where they have a route of their own
+    version: str = ""  # that it says it is; empty: it has no route for it
     models: str = ""
     verify: str | None = None
     verify_method: str = "POST"
@@ -51,9 +61,11 @@ class Shape:
     not_permitted: str = (
         "You do not have permission to access this resource. Please contact your administrator for assistance."
     )
+    not_found: str = "We could not find what you're looking for :/"
     wrong_sign_in: str = "The email or password provided is incorrect. Please check for typos and try logging in again."
     url_is_wrong: str = "The URL you provided is invalid. Please double-check and try again."
     files_need_token: bool = False
+    file: str | None = None  # a file's own route, by which it is deleted
     ignores_size: bool = False
     shares_client_id: bool = False
     forgets_to_check: bool = False  # whether generation is enabled; and it switches it off when ComfyUI is away
@@ -110,33 +122,6 @@ def _extension(picture: Stored) -> str:
     return picture.content_type.partition("/")[2]
 
 
-def _configuration_new(settings: Settings, base_url: str) -> Json:
-    defaults = settings.defaults
-    return {
-        "ENABLE_IMAGE_GENERATION": settings.enabled,
-        "IMAGE_GENERATION_ENGINE": "comfyui",
-        "IMAGE_GENERATION_MODEL": defaults.model,
-        "IMAGE_SIZE": defaults.size,
-        "IMAGE_STEPS": defaults.steps,
-        "COMFYUI_BASE_URL": base_url,
-        "COMFYUI_WORKFLOW": defaults.workflow,
-        "COMFYUI_WORKFLOW_NODES": defaults.nodes,
-    }
-
-
-def _configuration_old(settings: Settings, base_url: str) -> Json:
-    defaults = settings.defaults
-    return {
-        "enabled": settings.enabled,
-        "engine": "comfyui",
-        "comfyui": {
-            "COMFYUI_BASE_URL": base_url,
-            "COMFYUI_WORKFLOW": defaults.workflow,
-            "COMFYUI_WORKFLOW_NODES": defaults.nodes,
-        },
-    }
-
-
 SHAPES: Mapping[ApiName, Shape] = {
     "open-webui": Shape(
         generations="/api/v1/images/generations",
@@ -144,8 +129,11 @@ SHAPES: Mapping[ApiName, Shape] = {
         listed=_listed_new,
         failed=lambda _error: "Something went wrong :/",
         trouble=_told_as_detail,
-        configuration=_configuration_new,
+        configuration=configuration_new,
+        updated=updated_new,
         config="/api/v1/images/config",
+        version="0.12.4",
+        file="/api/v1/files/{id}",
         models="/api/v1/images/models",
         verify="/api/v1/images/verify",
         files_need_token=True,
@@ -156,9 +144,12 @@ SHAPES: Mapping[ApiName, Shape] = {
         listed=_listed_old,
         failed=lambda error: f"[ERROR: {error or _NOTHING}]",
         trouble=_told_as_detail,
-        configuration=_configuration_old,
+        configuration=configuration_old,
+        updated=updated_old,
         models_failed=lambda error: f"[ERROR: {error}]",
         config="/images/api/v1/config",
+        image_config="/images/api/v1/image/config",
+        version="0.3.35",
         models="/images/api/v1/models",
         verify="/images/api/v1/config/url/verify",
         verify_method="GET",

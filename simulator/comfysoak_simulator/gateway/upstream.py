@@ -35,6 +35,7 @@ class Upstream:
 
     def __init__(self, base_url: str, *, old: bool, api_key: str | None = "") -> None:
         self.base_url = base_url
+        self.api_key = api_key
         self._old = old
         self._headers = {} if old or api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._view_headers = self._headers if api_key else {}

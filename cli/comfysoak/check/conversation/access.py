@@ -39,5 +39,5 @@ class Access:
         return Transport(self.base_url, timeout_s=ANSWER_WITHIN_S, headers=self.headers)
 
     def socket_url(self, client_id: str) -> str:
-        """ws or wss, as the base URL has http or https."""
+        """The socket's address: ws or wss, as the base URL has http or https."""
         return f"ws{self.base_url.removeprefix('http')}/ws?clientId={quote(client_id, safe='')}"

@@ -19,13 +19,13 @@ from comfysoak.check.checking import Checking
 from comfysoak.check.conversation.access import BRIEF_S, Access
 from comfysoak.check.conversation.ear import Ear, NotOpenError
 from comfysoak.check.conversation.fetching import count_problem, fetched
+from comfysoak.check.conversation.figures import counted
 from comfysoak.check.conversation.run import Asked, Run
 from comfysoak.check.conversation.server_log import Entry, added, read_log, worker_died
 from comfysoak.check.conversation.taking_back import forget, take_back
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.comfyui.answers import Damaged, Queue, SystemStats
 from comfysoak_core.comfyui.asking import Need, Patience, Step
-from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.messages import Message, Status
 from comfysoak_core.errors import TargetError
@@ -119,7 +119,7 @@ class Conversation:
     def _before(self) -> _Before:
         queue = self._asked_or_none(self._client.queue)
         if queue is not None and queue.remaining:
-            self._checking.say(f"{self._asked.name}: {queue.remaining} prompts of others are before it")
+            self._checking.say(f"{self._asked.name}: {counted(queue.remaining, 'prompt')} of others before it")
         else:
             self._checking.say(f"{self._asked.name}: {len(self._asked.graph)} nodes")
         return _Before(self._asked_or_none(self._client.system_stats), queue, read_log(self._client))
@@ -184,14 +184,20 @@ class Conversation:
         for told in new:
             self._heard += 1
             life.message(told.message, told.at_ns, 0, told.size_bytes)
-            if isinstance(told.message, Status) and told.message.queue_remaining and not life.heard.messages:
-                self._checking.say(f"{self._asked.name}: waiting, {told.message.queue_remaining} prompts in the queue")
+            self._say_if_waiting(told.message, life)
         if ended:
             self._lost = True
             life.socket_lost(self._now())
             if ear.was_cut:
                 self._reopen()
         return bool(new) or ended
+
+    def _say_if_waiting(self, message: Message, life: PromptLife) -> None:
+        """While nothing was heard of the prompt yet, the length of the queue (which it is in, too)."""
+        if isinstance(message, Status) and (message.queue_remaining or 0) > 1 and not life.heard.messages:
+            self._checking.say(
+                f"{self._asked.name}: waiting, {counted(message.queue_remaining or 0, 'prompt')} in the queue"
+            )
 
     def _reopen(self) -> None:
         """A new socket with an id of its own: with the old one the server might forget it when it sees the old one go.

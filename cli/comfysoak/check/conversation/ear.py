@@ -163,7 +163,7 @@ def _too_big(closed: ConnectionClosed) -> bool:
 
 def _opened(url: str, headers: Mapping[str, str]) -> ClientConnection:
     try:
-        return connect(
+        connection = connect(
             url,
             additional_headers=dict(headers),
             compression=None,
@@ -174,6 +174,7 @@ def _opened(url: str, headers: Mapping[str, str]) -> ClientConnection:
             max_size=MESSAGE_BYTES_MOST,
             logger=_LOGGER,
         )
+        return connection.__enter__()  # closed by `close`; the library warns of one that nobody enters
     except InvalidStatus as error:
         status = error.response.status_code
         raise NotOpenError(f"HTTP {status} instead of 101", status) from error

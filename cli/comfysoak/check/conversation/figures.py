@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfysoak_core.comfyui.answers import SystemStats
+from comfysoak_core.comfyui.answers import Device, SystemStats
 from comfysoak_core.comfyui.shape import GraphShape
 
 _KIB = 1024
@@ -11,6 +11,8 @@ _MOST_NAMED = 3
 
 def seconds(value: float) -> str:
     """`12 ms`, `3.42 s`, `214 s`."""
+    if value < 0.001:
+        return "under 1 ms"
     if value < 1:
         return f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 100 else f"{value:.0f} s"
@@ -42,10 +44,15 @@ def node(shape: GraphShape, node_id: str | None, node_class: str | None = None) 
     return f"{name} (node {node_id})" if name else f"node {node_id}"
 
 
-def free_memory(stats: SystemStats | None) -> str | None:
-    """`15.3 of 24.0 GiB of cuda:0 NVIDIA L4`; of a server on its CPU the RAM; None: it does not say."""
-    device = stats.devices[0] if stats is not None and stats.devices else None
-    if device is None or device.vram_free_bytes is None or device.vram_total_bytes is None:
+def memory_free(before: SystemStats | None, after: SystemStats | None) -> str | None:
+    """`23.5 GiB free before, 17.0 GiB after, of 24.0 GiB of cuda:0 NVIDIA L4`; None: the server does not say."""
+    then, now = _main_device(before), _main_device(after)
+    if then is None or now is None or then.vram_free_bytes is None or now.vram_free_bytes is None:
         return None
-    place = "RAM (it computes on the CPU)" if device.type == "cpu" else device.name.partition(" : ")[0]
-    return f"{size(device.vram_free_bytes)} of {size(device.vram_total_bytes)} of {place}"
+    place = "RAM, as it computes on the CPU" if now.type == "cpu" else now.name.partition(" : ")[0]
+    total = f", of {size(now.vram_total_bytes)} of {place}" if now.vram_total_bytes is not None else f" of {place}"
+    return f"{size(then.vram_free_bytes)} free before, {size(now.vram_free_bytes)} after{total}"
+
+
+def _main_device(stats: SystemStats | None) -> Device | None:
+    return stats.devices[0] if stats is not None and stats.devices else None

@@ -17,6 +17,7 @@ from comfysoak_core.comfyui.vary import NodeMapping, Vary
 from comfysoak_core.errors import ScenarioError
 
 MODEL_VARIABLE: Final = "IMAGE_GENERATION_MODEL"
+SEED_MOST: Final = 2**50  # that the platform draws; what is beyond 2**53 not every JSON keeps
 NOISE_SIDE: Final = 768  # pixels; noise does not compress: 768 x 768 x 3 bytes are 1.7 MiB
 NOISE_CLASSES: Final = ("EmptyImage", "ImageAddNoise", "SaveImageWebsocket")
 
@@ -61,10 +62,10 @@ def seeds_drawn(graph: Graph, known: Known, rng: Random) -> dict[str, Any]:
 def _limits(object_info: Mapping[str, Mapping[str, Any]]) -> Limits:
     """The bounds of whole numbers, as the server's own classes declare them."""
     return {
-        (name, input_name): (bounds["min"], bounds["max"])
+        (name, input_name): (bounds["min"], min(bounds["max"], SEED_MOST))
         for name, info in object_info.items()
         for input_name, bounds in _whole_numbers(info)
-        if type(bounds.get("min")) is int and type(bounds.get("max")) is int
+        if type(bounds.get("min")) is int and type(bounds.get("max")) is int and bounds["min"] <= SEED_MOST
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from comfysoak.check.checking import Checking, failed, ok, skipped, warning
 from comfysoak.check.conversation.access import Access
-from comfysoak.check.conversation.figures import counted, free_memory, seconds, some
+from comfysoak.check.conversation.figures import counted, memory_free, seconds, some
 from comfysoak.check.conversation.graphs import graph_as_sent
 from comfysoak.check.conversation.run import Run
 from comfysoak.check.conversation.runs import Runs
@@ -124,8 +124,8 @@ def _loading(first: Run, second: Run, difference_s: float) -> str:
 
 def _memory(runs: Runs, first: Run | None, second: Run | None, trouble: Trouble | None) -> Row:
     last = second or first
-    before, after = free_memory(runs.stats), free_memory(None if last is None else last.after)
-    free = f"free: {before} before, {after} after" if before and after else "the server tells no figures of memory"
+    told = memory_free(runs.stats, None if last is None else last.after)
+    free = told or "the server tells no figures of memory"
     if trouble is not None and trouble.row_id == MEMORY:
         return failed(MEMORY, f"{trouble.row.seen}; {free}", trouble.row.remedy, code=trouble.row.code)
     if first is None or trouble is not None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from comfysoak.check.checking import Checking, failed, ok, skipped, warning
 from comfysoak.check.conversation.access import Access
-from comfysoak.check.conversation.figures import counted, free_memory, node, seconds, size, some
+from comfysoak.check.conversation.figures import counted, memory_free, node, seconds, size, some
 from comfysoak.check.conversation.graphs import graph_as_sent
 from comfysoak.check.conversation.run import Fetched, Run
 from comfysoak.check.conversation.runs import Runs
@@ -170,7 +170,8 @@ def folders(runs: Sequence[Run], trouble: Trouble | None) -> Row:
 
 def _folder(name: str, files: Sequence[Fetched], runs: int) -> str:
     each = sum(one.size_bytes for one in files) / runs
-    return f"{name}/ grows by {size(each)} ({counted(round(len(files) / runs), 'file')}) with each prompt, {size(each * 1000)} with 1000"
+    number = counted(round(len(files) / runs), "file")
+    return f"{name}/ grows by {size(each)} ({number}) with each prompt, {size(each * 1000)} with 1000"
 
 
 def _queue(checking: Checking, runs: Runs) -> Row:
@@ -202,13 +203,13 @@ def queue_back(before: Queue | None, now: Queue, ours: Sequence[str]) -> Row:
 def _left(checking: Checking, runs: Runs) -> Row:
     with Access.of(checking).client() as client:
         try:
-            now = free_memory(client.system_stats())
+            now = client.system_stats()
         except TargetError:
             now = None
-    return left(runs.made, free_memory(runs.stats), now)
+    return left(runs.made, memory_free(runs.stats, now))
 
 
-def left(runs: Sequence[Run], before: str | None, now: str | None) -> Row:
+def left(runs: Sequence[Run], free: str | None) -> Row:
     """History without ours; what stays is told."""
     remembered = [run.row.id for run in runs if not run.is_forgotten]
     files = [one.name for run in runs for one in run.outputs if one.file is not None and one.missing is None]
@@ -218,7 +219,7 @@ def left(runs: Sequence[Run], before: str | None, now: str | None) -> Row:
         if files
         else ""
     )
-    memory = f"; memory free: {now}, {before} before (loaded models stay)" if before and now else ""
+    memory = f"; {free} (loaded models stay)" if free else ""
     if remembered:
         seen = f"{len(remembered)} of our {len(runs)} entries stay in history: they could not be deleted{stay}{memory}"
         remedy = f'POST /history {{"delete": ["{remembered[0]}"]}}; look whether something between refuses that route.'

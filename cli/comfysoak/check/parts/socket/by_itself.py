@@ -104,8 +104,8 @@ def _of_gateway(version: str | None, *, is_old: bool) -> Row:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
     if (numbers and numbers < _OWN_IDS_SINCE) or (not numbers and is_old):
         seen = (
-            f"the gateway ({version or 'of the old layout'}) uses its user's id as clientId for all of the user's requests:"
-            " of several at once all but one wait without an end"
+            f"the gateway ({version or 'of the old layout'}) uses its user's id as clientId for all requests of that"
+            " user: of several at once all but one wait without an end"
         )
         remedy = "Update the gateway to 0.9 or later; until then, one request at a time for each user."
         return warning(IDS, seen, remedy, code=Code.WS_ZOMBIE)
@@ -141,8 +141,8 @@ def _pinged(end: End | None, open_s: float, idle_s: float, pong_s: float | None,
     if end is not None:
         seen = f"cut after {seconds(open_s)} in which nothing was sent: code {end.code} {end.reason}".rstrip()
         remedy = (
-            "Raise the idle timeout of the proxy in between (nginx: proxy_read_timeout 3600s; HAProxy: timeout tunnel 1h)"
-            " beyond the longest time a node works without a word: the platform sends no pings."
+            "Raise the idle timeout of the proxy in between (nginx: proxy_read_timeout 3600s; HAProxy: timeout tunnel"
+            " 1h) beyond the longest time a node works without a word: the platform sends no pings."
         )
         return failed(PING, seen, remedy, code=Code.WS_IDLE_CUT)
     if pong_s is None:
@@ -223,6 +223,7 @@ def held(holding: Holding, hold_s: float) -> Row:
         return failed(HOLD, seen, CATALOGUE[Code.WS_ZOMBIE].remedy, code=Code.WS_ZOMBIE)
     told = f"{counted(holding.pings, 'ping')}, the slowest answered after {seconds(holding.longest_pong_s)}"
     if holding.unanswered:
-        seen = f"open for {seconds(hold_s)}; {holding.unanswered} pings were not answered in {seconds(PONG_WITHIN_S)}; {told}"
+        late = f"{counted(holding.unanswered, 'ping')} not answered within {seconds(PONG_WITHIN_S)}"
+        seen = f"open for {seconds(hold_s)}; {late}; {told}"
         return warning(HOLD, seen, CATALOGUE[Code.LOOP_BLOCKED].remedy, code=Code.LOOP_BLOCKED)
     return ok(HOLD, f"open for {seconds(hold_s)}; {told}; {counted(holding.statuses, 'status', 'statuses')}")

@@ -134,7 +134,10 @@ def private(runs: Sequence[Run]) -> Row:
     return ok(PRIVATE, seen)
 
 
-_SHARED: Final = "Have each client use a clientId of its own (a UUID), and look for a proxy that changes clientId or copies messages."
+_SHARED: Final = (
+    "Have each client use a clientId of its own (a UUID), and look for a proxy that changes clientId or copies"
+    " messages."
+)
 
 
 def _leaked(runs: Sequence[Run]) -> Iterator[str]:
@@ -156,7 +159,7 @@ def _kinds(counter: Counter[str]) -> str:
 
 
 def recovery(run: Run) -> Row:
-    """Our own network failed in mid run: did history have the result?"""
+    """Our own network failed in mid run: whether history had the result."""
     if run.reopened is None:
         return skipped(RECOVERY, "the run had ended before it could be dropped")
     at = next((told.message.node for told in reversed(run.told) if isinstance(told.message, Executing)), None)
@@ -227,8 +230,8 @@ def _beyond_limits(own: str, size_bytes: int) -> Row:
         clients = "4 MiB (aiohttp, which the platform uses)"
     seen = f"{own}: a client with a default limit of {clients} closes the socket at it, with 1009, in mid run"
     remedy = (
-        "Set a higher limit in clients (websockets: max_size=None, aiohttp: max_msg_size=0), or send less by the socket:"
-        " SaveImage in the place of SaveImageWebsocket, --preview-method none."
+        "Set a higher limit in clients (websockets: max_size=None, aiohttp: max_msg_size=0), or send less by the"
+        " socket: SaveImage in the place of SaveImageWebsocket, --preview-method none."
     )
     return warning(SIZE, seen, remedy, code=Code.WS_TOO_BIG)
 
