@@ -129,7 +129,7 @@ def _constant(places: tuple[Place, ...], value: Any) -> Choice:
     return Choice(places, lambda _rng, _index: value, varies=False)
 
 
-_OWN_KEYS: Final = {
+OWN_KEYS: Final = {  # where the key of a mapping is empty or null
     "prompt": "text",
     "negative_prompt": "text",
     "width": "width",
@@ -153,7 +153,7 @@ def _mapped(graph: Graph, vary: Vary, mapping: NodeMapping, limits: Limits) -> I
 
 
 def _mapped_place(graph: Graph, mapping: NodeMapping, node_id: str) -> Place:
-    key = mapping.key or _OWN_KEYS.get(mapping.type or "")
+    key = mapping.key or OWN_KEYS.get(mapping.type or "")
     named = f"the mapping of type {mapping.type!r}"
     if not key:
         raise ScenarioError(f"{named} has no key", 'Write the input it goes into: "key": "seed"')

@@ -9,6 +9,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -60,6 +61,13 @@ class Transport:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def abort(self) -> None:
+        """End the request that another thread waits for: it raises TargetError there."""
+        waiting = self._connection.sock if self._connection is not None else None
+        if waiting is not None:
+            with suppress(OSError):  # it may have ended by itself meanwhile
+                waiting.shutdown(socket.SHUT_RDWR)
 
     def request(self, method: str, path: str, body: bytes | None = None, *, max_bytes: int = MAX_BYTES) -> Answer:
         """One request, and its whole answer, whatever its status.

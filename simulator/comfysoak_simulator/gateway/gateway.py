@@ -312,7 +312,9 @@ class Gateway:
         self._owners[name] = person.id
         self._stored_bytes += len(picture.data)
         while self._stored_bytes > MOST_STORED_BYTES and len(self._stored) > 1:
-            self._stored_bytes -= len(self._stored.popitem(last=False)[1].data)
+            oldest, gone = self._stored.popitem(last=False)
+            self._stored_bytes -= len(gone.data)
+            del self._owners[oldest]
         return name
 
 

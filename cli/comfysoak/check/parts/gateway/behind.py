@@ -1,0 +1,148 @@
+"""The ComfyUI behind the gateway: what it has of our prompts, known by a mark in their text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+
+from comfysoak.check.checking import Checking
+from comfysoak_core.comfyui.answers import Damaged
+from comfysoak_core.comfyui.history import OutputFile
+from comfysoak_core.comfyui.transport import Transport
+from comfysoak_core.errors import TargetError
+from comfysoak_core.gateway.sighting import Sighting, Whereabouts, sighting_of
+from comfysoak_core.gateway.traces import Trace, parse_history_page, parse_queue_page
+from comfysoak_core.recording.redaction import hide_value_of
+
+TIMEOUT_S: Final = 5.0
+_ENTRIES: Final = 64  # of /history: what may have ended since the check began
+_PAGE_BYTES: Final = 256 * 1024 * 1024
+
+
+class Behind:
+    """One ComfyUI, asked in the ways that change nothing, except that our own prompts are taken out of its history."""
+
+    def __init__(self, url: str, api_key_variable: str | None) -> None:
+        headers: dict[str, str] = {}
+        if api_key_variable is not None:
+            hide_value_of(api_key_variable)
+            headers["Authorization"] = f"Bearer {os.environ.get(api_key_variable, '')}"
+        self.url = url
+        self._transport = Transport(url, timeout_s=TIMEOUT_S, headers=headers)
+        self._traces: tuple[Trace, ...] = ()
+        self.ours: dict[str, Trace] = {}  # by id, as last seen
+        self._seen: set[str] = set()  # marks that were found in it
+        self.before = frozenset(trace.prompt_id for trace in self._look() or ())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def sight(self, mark: str) -> Sighting:
+        """Where the prompt with this mark is."""
+        traces = self._look()
+        if traces is None:
+            return Sighting(silent=(self.url,))
+        found = [trace for trace in traces if holds(trace.graph, mark)]
+        best = min(found, key=lambda trace: (trace.entry is None, trace.number), default=None)
+        if best is not None:
+            self._seen.add(mark)
+            self.ours[best.prompt_id] = best
+        return sighting_of(self.url, best, gone=best is None and mark in self._seen)
+
+    def strangers(self) -> tuple[Trace, ...]:
+        """The prompts that have come since the check began and do not hold a mark of ours, as last looked."""
+        return tuple(
+            trace for trace in self._traces if trace.prompt_id not in self.before and trace.prompt_id not in self.ours
+        )
+
+    def picture(self, file: OutputFile) -> bytes | None:
+        """A file it has put out."""
+        from urllib.parse import urlencode
+
+        query = urlencode({"filename": file.filename, "subfolder": file.subfolder, "type": file.type})
+        try:
+            answer = self._transport.request("GET", f"/view?{query}", max_bytes=_PAGE_BYTES)
+        except TargetError:
+            return None
+        return answer.body if answer.status == 200 else None
+
+    def inputs_of(self, node_class: str) -> Mapping[str, Any] | None:
+        """What it says of a node class."""
+        from urllib.parse import quote
+
+        try:
+            answer = self._transport.request("GET", f"/object_info/{quote(node_class, safe='')}")
+            found = orjson.loads(answer.body) if answer.status == 200 else None
+        except (TargetError, ValueError):
+            return None
+        described = found.get(node_class) if isinstance(found, dict) else None
+        return described if isinstance(described, dict) else None
+
+    def stop_ours(self) -> None:
+        """Interrupt what of ours still runs: the gateway answers then.
+
+        What waits is left there: a gateway never learns that a waiting prompt is gone, and holds its socket for ever.
+        """
+        self._look()
+        for trace in self._traces:
+            if trace.prompt_id in self.ours and trace.runs:
+                self._post("/interrupt", {"prompt_id": trace.prompt_id})
+
+    def forget_ours(self) -> tuple[str, ...]:
+        """Take our prompts out of its history; the ids of those that it still has, wherever."""
+        ended = [trace.prompt_id for trace in self.ours.values() if trace.entry is not None]
+        if ended:
+            self._post("/history", {"delete": ended})
+        self._look()
+        return tuple(trace.prompt_id for trace in self._traces if trace.prompt_id in self.ours)
+
+    def _post(self, path: str, document: Mapping[str, Any]) -> None:
+        with suppress(TargetError):  # what is left is told by who looks afterwards
+            self._transport.request("POST", path, orjson.dumps(document))
+
+    def _look(self) -> tuple[Trace, ...] | None:
+        """Queue and history now; the queue first: what ends between the questions is in the history then."""
+        found: dict[str, Trace] = {}
+        try:
+            for path, parse in (("/queue", parse_queue_page), (f"/history?max_items={_ENTRIES}", parse_history_page)):
+                answer = self._transport.request("GET", path, max_bytes=_PAGE_BYTES)
+                traces = parse(answer.status, answer.body)
+                if isinstance(traces, Damaged):
+                    return None
+                found |= {trace.prompt_id: trace for trace in traces}
+        except TargetError:
+            return None
+        self._traces = tuple(found.values())
+        for prompt_id in self.ours.keys() & found.keys():
+            self.ours[prompt_id] = found[prompt_id]
+        return self._traces
+
+
+def behind_of(checking: Checking) -> Behind | None:
+    """The ComfyUI that this check is about, where it answers."""
+    known = checking.known
+    if known.base_url is None or not known.answers:
+        return None
+    return Behind(known.base_url, checking.settings.api_key_variable)
+
+
+def holds(graph: Mapping[str, Any], mark: str) -> bool:
+    """Whether some input has the mark in its text."""
+    return any(isinstance(value, str) and mark in value for value in _values(graph))
+
+
+def is_known(sighting: Sighting) -> bool:
+    """Whether the prompt came to the server."""
+    return sighting.whereabouts is not Whereabouts.UNKNOWN
+
+
+def _values(graph: Mapping[str, Any]) -> Iterable[object]:
+    for node in graph.values():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        if isinstance(inputs, dict):
+            yield from inputs.values()

@@ -1,0 +1,165 @@
+"""Changing one value of the gateway's configuration, and putting it back: also when the check is interrupted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from comfysoak.check.parts.gateway.door import Door, Who, said, status_of
+from comfysoak.check.parts.gateway.owed import Owed, Value, drop, keep, kept, path_of
+
+_TRIES: Final = 3  # a gateway may be busy just then; it must not stay changed for that
+
+
+class NotPossibleError(Exception):
+    """Nothing was changed, and why: words, and what to do."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.remedy = remedy
+
+
+@dataclass(slots=True)
+class Change:
+    """One value that was changed. `differing`: keys that are not as they were afterwards; None: not put back yet."""
+
+    key: str
+    was: Value
+    now: Value
+    read_back: object = None
+    also_changed: tuple[str, ...] = ()
+    differing: tuple[str, ...] | None = None
+    trouble: str = ""  # what the gateway said to the change
+    left: str = ""  # what it said to putting it back, where that failed
+
+    @property
+    def is_back(self) -> bool:
+        """Whether all is as it was."""
+        return self.differing == ()
+
+
+@contextmanager
+def changed(door: Door, read: str, update: str, key: str, now: Value) -> Iterator[Change]:
+    """`key` is `now` within the block, and what it was after it. NotPossibleError before anything is changed."""
+    before = _read(door, read)
+    was = before.get(key)
+    if type(was) is not type(now) or not isinstance(was, int):
+        raise NotPossibleError(f"{key} is {was!r} there, which is nothing to try a change with")
+    if (unfaithful := written_differently(before)) is not None:
+        raise NotPossibleError(*unfaithful)
+    path = path_of(door.url, os.environ)
+    owed = Owed(door.url, read, update, key, was, now, os.getpid())
+    _keep(owed, path)
+    change = Change(key, was, now)
+    try:
+        change.trouble = _apply(door, update, {**before, key: now})
+        after = door.read(Who.ADMIN, read)
+        if isinstance(after, Mapping):
+            change.read_back = after.get(key)
+            change.also_changed = different(before, after, but=key)
+        yield change
+    finally:
+        _put_back(door, owed, change, path, before)
+
+
+def _put_back(door: Door, owed: Owed, change: Change, path: Path, before: Mapping[str, Any]) -> None:
+    """As it was before. A signal that comes in the midst of it ends the check, but not this."""
+    try:
+        _write_back(door, owed, change, path, before)
+    except KeyboardInterrupt:
+        _write_back(door, owed, change, path, before)
+        raise
+
+
+def _write_back(door: Door, owed: Owed, change: Change, path: Path, before: Mapping[str, Any]) -> None:
+    for _ in range(_TRIES):
+        change.left = _written(door, owed, before)
+        if not change.left:
+            break
+    after = door.read(Who.ADMIN, owed.read)
+    if not isinstance(after, Mapping):
+        change.left = change.left or said(after)
+        return
+    change.differing = different(before, after)
+    if owed.key not in change.differing:
+        drop(path)
+
+
+def put_back_of_earlier(door: Door) -> str | None:
+    """What a check that was killed had left changed, put back now: told in words; None: there was nothing."""
+    path = path_of(door.url, os.environ)
+    owed = kept(path)
+    if owed is None or owed.gateway != door.url or not owed.is_orphaned:
+        return None
+    now = door.read(Who.ADMIN, owed.read)
+    what = f"{owed.key}, which an earlier check that was killed had set to {owed.now}"
+    if not isinstance(now, Mapping):
+        return f"{what}, is still to be put back to {owed.was}: that takes an administrator's token"
+    if now.get(owed.key) != owed.now:
+        drop(path)
+        return None  # somebody has set it since
+    trouble = _written(door, owed, now)
+    after = door.read(Who.ADMIN, owed.read)
+    if not trouble and isinstance(after, Mapping) and after.get(owed.key) == owed.was:
+        drop(path)
+        return f"{what}, was put back to {owed.was}"
+    return f"{what}, could not be put back to {owed.was}: {trouble or 'it reads otherwise'}"
+
+
+def written_differently(document: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What an update would store otherwise than it is, so that nothing could be put back exactly; None: nothing."""
+    for key, value in document.items():
+        if key.endswith("COMFYUI_BASE_URL") and isinstance(value, str) and value != value.strip("/"):
+            why = f"{key} has a slash at its end, which any update takes away: it could not be put back exactly"
+            return why, f"Set {key}={value.strip('/')}"
+    for key in ("IMAGE_SIZE", "IMAGE_STEPS"):
+        if key in document and document[key] is None:
+            return f"{key} has no value, and an update takes none", f"Set {key}."
+    return None
+
+
+def different(before: Mapping[str, Any], after: Mapping[str, Any], but: str | None = None) -> tuple[str, ...]:
+    """The keys that differ, in order."""
+    keys = sorted(before.keys() | after.keys())
+    missing = object()
+    return tuple(key for key in keys if key != but and before.get(key, missing) != after.get(key, missing))
+
+
+def _read(door: Door, path: str) -> Mapping[str, Any]:
+    found = door.read(Who.ADMIN, path)
+    if not isinstance(found, Mapping):
+        raise NotPossibleError(f"its configuration cannot be read: {said(found)}")
+    return found
+
+
+def _keep(owed: Owed, path: Path) -> None:
+    try:
+        keep(owed, path)
+    except FileExistsError:
+        raise NotPossibleError(
+            f"another check changes it just now, or has left it changed: {path} says what",
+            f"Look there, then: rm {path}",
+        ) from None
+    except OSError as error:
+        raise NotPossibleError(
+            f"what must be put back cannot be written down at {path} ({error.strerror}), so nothing was changed",
+            "Set XDG_STATE_HOME to a folder that can be written.",
+        ) from None
+
+
+def _apply(door: Door, update: str, document: Mapping[str, Any]) -> str:
+    """Post it; what went wrong, empty: nothing."""
+    answer = door.ask(Who.ADMIN, "POST", update, dict(document))
+    return "" if status_of(answer) == 200 else said(answer)
+
+
+def _written(door: Door, owed: Owed, base: Mapping[str, Any]) -> str:
+    """Post the value as it was, within what else stands there now; what went wrong, empty: nothing."""
+    now = door.read(Who.ADMIN, owed.read)
+    current = now if isinstance(now, Mapping) else base
+    return _apply(door, owed.update, {**current, owed.key: owed.was})

@@ -1,0 +1,118 @@
+"""Asking the gateway: with the token of a user, of an administrator, of one who may not, a wrong one, or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self
+
+import orjson
+
+from comfysoak.check.settings import GatewayAccess
+from comfysoak_core.comfyui.json_text import bounded, document_or_none
+from comfysoak_core.comfyui.transport import Answer, Transport
+from comfysoak_core.errors import TargetError
+
+TIMEOUT_S: Final = 10.0
+PICTURE_BYTES: Final = 256 * 1024 * 1024
+_WRONG_TOKEN: Final = "sk-comfysoak-check-a-token-of-nobody"  # noqa: S105  # of nobody
+
+
+class Who(StrEnum):
+    """Whose token is sent."""
+
+    USER = "the token"
+    ADMIN = "the administrator's token"
+    FORBIDDEN = "the token of one who may not"
+    WRONG = "a wrong token"
+    NOBODY = "no token"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """There was no answer, and why: words, and what to do."""
+
+    why: str
+    remedy: str
+
+
+class Door:
+    """One gateway, asked one thing after the other. Nothing here raises for what a gateway does."""
+
+    def __init__(self, access: GatewayAccess) -> None:
+        self.access = access
+        self.url = access.url.rstrip("/")
+        self._open: dict[Who, Transport] = {}
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is open."""
+        for transport in self._open.values():
+            transport.close()
+
+    def has(self, who: Who) -> bool:
+        """Whether there is such a token."""
+        return self.token(who) is not None
+
+    def token(self, who: Who) -> str | None:
+        """The token of somebody; an administrator's is the user's where no other is named."""
+        access = self.access
+        variable = {
+            Who.USER: access.token_variable,
+            Who.ADMIN: access.admin_token_variable or access.token_variable,
+            Who.FORBIDDEN: access.forbidden_token_variable,
+        }.get(who)
+        if who is Who.WRONG:
+            return _WRONG_TOKEN
+        return os.environ.get(variable) or None if variable is not None else None
+
+    def transport(self, who: Who, timeout_s: float) -> Transport:
+        """A connection of one's own, for a request that may take long."""
+        return Transport(self.url, timeout_s=timeout_s, headers=self.access.api.headers(self.token(who)))
+
+    def ask(self, who: Who, method: str, path: str, document: object = None) -> Answer | Silence:
+        """One request; `document` is sent as JSON."""
+        body = None if document is None else orjson.dumps(document)
+        return asked(lambda: self._kept(who).request(method, path, body, max_bytes=PICTURE_BYTES))
+
+    def read(self, who: Who, path: str) -> Mapping[str, Any] | Answer | Silence:
+        """An object of JSON from a route; else the answer that is none."""
+        answer = self.ask(who, "GET", path)
+        document = document_or_none(answer.body) if isinstance(answer, Answer) and answer.status == 200 else None
+        return document if isinstance(document, dict) else answer
+
+    def _kept(self, who: Who) -> Transport:
+        if who not in self._open:
+            self._open[who] = self.transport(who, TIMEOUT_S)
+        return self._open[who]
+
+
+def asked(ask: Callable[[], Answer]) -> Answer | Silence:
+    """The answer; what kept it away in its place."""
+    try:
+        return ask()
+    except TargetError as error:
+        return Silence(error.problems[0].what, error.problems[0].remedy)
+
+
+def said(answer: Answer | Silence) -> str:
+    """An answer in a few words: its status, and the detail it names."""
+    if isinstance(answer, Silence):
+        return answer.why
+    document = document_or_none(answer.body)
+    detail = document.get("detail", document.get("error")) if isinstance(document, dict) else None
+    detail = detail.get("message") if isinstance(detail, dict) else detail
+    return f"{answer.status} {bounded(detail, 120)!r}" if isinstance(detail, str) else str(answer)
+
+
+def status_of(answer: Answer | Silence) -> int:
+    """Its status; 0: there was no answer."""
+    return answer.status if isinstance(answer, Answer) else 0
