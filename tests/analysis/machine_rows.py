@@ -55,6 +55,7 @@ class Soak:
     seed: int = 1
     tables: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
+    text: str = ""  # in each prompt
 
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
@@ -190,6 +191,11 @@ class Soak:
             text=["loaded completely; 2048.00 MB loaded, full load: True"] * len(names), **common,
         )  # fmt: skip
 
+    def _graph(self) -> dict[str, Any]:
+        nodes = graph("portrait-sdxl")
+        nodes["7"]["inputs"]["text"] = self.text
+        return nodes
+
     def open(self, directory: Path) -> Run:
         """Written, and opened."""
         end_ns = START_NS + round(self.seconds * NS_PER_S)
@@ -199,7 +205,7 @@ class Soak:
         )
         plan = Plan(
             name="soak", seed=1, servers=tuple(server(number) for number in range(self.servers)),
-            workloads=tuple(Workload(name=name, graph=graph("portrait-sdxl"), deadline_s=120.0) for name in WORKFLOWS),
+            workloads=tuple(Workload(name=name, graph=self._graph(), deadline_s=120.0) for name in WORKFLOWS),
             stages=(Stage(duration_s=self.seconds, users=Line.level(1)),),
         )  # fmt: skip
         run = RunFile(

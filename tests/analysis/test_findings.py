@@ -82,6 +82,8 @@ def test_cuda_errors_in_a_row_are_a_poisoned_process(directory: Path, broken: in
         assert "4 prompts in a row" in findings["CUDA_POISONED"].evidence
     lost = Event(at_ns=START_NS + 99 * S, source="sampler", kind="gpu_lost", subject="GPU-0", code="GPU_LOST")
     assert "CUDA_POISONED" not in with_rows(directory / "lost", *errors, lost)
+    late = Event(at_ns=START_NS + 300 * S, source="sampler", kind="gpu_lost", subject="GPU-0", code="GPU_LOST")
+    assert ("CUDA_POISONED" in with_rows(directory / "late", *errors, late)) == is_poisoned
 
 
 def test_a_single_drop_points_to_the_network(directory: Path) -> None:

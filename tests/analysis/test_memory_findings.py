@@ -13,7 +13,7 @@ from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.memory import history_bloat, latency_drift, oom_sticky, ram_leak, vram_leak
 from comfysoak_analysis.findings.rising import Series, rise_of
 from comfysoak_analysis.gpu_state import GpuStates
-from tests.analysis.machine_rows import MIB, Soak, gpu, server
+from tests.analysis.machine_rows import MIB, Of, Soak, gpu, server
 from tests.analysis.planted import GIB
 
 Shape = Callable[[np.ndarray], np.ndarray]
@@ -173,40 +173,102 @@ def test_a_model_that_is_read_is_no_leak_of_ram(directory: Path) -> None:
     assert found(soak, directory, ram_leak.find) is None
 
 
-def _with_history(each_bytes: float, most: float) -> Soak:
-    """A prompt every two seconds for eight hours; what it leaves behind ends with `most` of them."""
-    soak = Soak(hours=8.0)
-    soak.rss(lambda at: 4 * GIB + each_bytes * np.minimum(at // 2, most), step_s=30)
-    return soak.queue(lambda at: at * 0, step_s=30, history_length=lambda at: np.minimum(at // 2, 10_000))
+LONG = "x" * 60_000  # so long a text takes about 68 KiB to keep
+HOURS = 8.0
+
+
+def _with_history(rss: Of, *, every_s: float = 4.0, text: str = LONG) -> Soak:
+    """A prompt every so many seconds for eight hours; `rss` of how many came."""
+    soak = Soak(hours=HOURS, text=text)
+    soak.rss(lambda at: 4 * GIB + rss(at // every_s), step_s=30)
+    return soak.queue(lambda at: at * 0, step_s=30, history_length=lambda at: np.minimum(at // every_s, 10_000))
+
+
+def _both(soak: Soak, directory: Path) -> tuple[Finding | None, Finding | None]:
+    """What is told of a leak, and of history."""
+    run = soak.open(directory / "run")
+    states = GpuStates(run)
+    return next(iter(ram_leak.find(run, states)), None), next(iter(history_bloat.find(run, states)), None)
 
 
 def test_growth_that_ends_when_history_is_full_is_its_bloat(directory: Path) -> None:
     """It keeps ten thousand prompts."""
-    run = _with_history(12_000, 10_000).open(directory / "run")
-    states = GpuStates(run)
-    finding = sure(next(iter(history_bloat.find(run, states)), None))
-    assert "11.7 KiB each" in finding.evidence
-    assert "It stopped when history was full." in finding.evidence
-    assert list(ram_leak.find(run, states)) == []
+    leak, bloat = _both(_with_history(lambda came: 66_000 * np.minimum(came, 10_000), every_s=2), directory)
+    assert leak is None
+    assert "64.5 KiB each" in sure(bloat).evidence
+    assert "It keeps 10,000 prompts: about 629 MiB. It stopped when history was full." in sure(bloat).evidence
+    assert sure(bloat).certainty is Certainty.LIKELY
 
 
 def test_growth_that_goes_on_when_history_is_full_is_a_leak(directory: Path) -> None:
     """The same slope, and history does not explain it."""
-    run = _with_history(12_000, np.inf).open(directory / "run")
-    states = GpuStates(run)
-    assert list(history_bloat.find(run, states)) == []
-    finding = sure(next(iter(ram_leak.find(run, states)), None))
-    assert "does not explain it" in finding.evidence
+    leak, bloat = _both(_with_history(lambda came: 66_000 * came, every_s=2), directory)
+    assert bloat is None
+    assert "while its history was full, which does not explain it" in sure(leak).evidence
 
 
 def test_growth_of_many_times_a_prompt_is_no_history(directory: Path) -> None:
     """What is kept of a prompt is some times its JSON, not a picture."""
-    soak = (
-        Soak().rss(lambda at: 4 * GIB + MIB * (at // 10)).queue(lambda at: at * 0, history_length=lambda at: at // 10)
-    )
-    run = soak.open(directory / "run")
-    assert list(history_bloat.find(run, GpuStates(run))) == []
-    sure(next(iter(ram_leak.find(run, GpuStates(run))), None))
+    leak, bloat = _both(_with_history(lambda came: MIB * came / 4, text=""), directory)
+    assert bloat is None
+    assert "less the most that its history of 7,196 prompts can take" in sure(leak).evidence
+
+
+@pytest.mark.parametrize("times", [0.7, 1.0, 1.25])
+def test_the_history_of_usual_workflows_is_no_finding(directory: Path, times: float) -> None:
+    """Ten thousand of them take some hundred MiB, and then no more."""
+    assert _both(_with_history(lambda came: times * 10_700 * came, text=""), directory) == (None, None)
+
+
+def test_a_history_that_there_is_no_room_for_is_told_however_small(directory: Path) -> None:
+    """The limit of the container is reached before history is full."""
+    soak = _with_history(lambda came: 10_700 * came, text="")
+    at = soak.every(10)
+    soak.add("containers", at_ns=soak.ns(at), host="gpu-1", server=server(), read_cost_ns=1, memory_limit_bytes=8 * GIB,
+             memory_used_bytes=8 * GIB - 20 * MIB, memory_file_bytes=0)  # fmt: skip
+    leak, bloat = _both(soak, directory)
+    assert leak is None
+    assert "Before that the limit of its container is reached." in sure(bloat).evidence
+
+
+def test_a_leak_beside_a_large_history_is_told_with_it(directory: Path) -> None:
+    """History takes its share, and what it cannot explain is a leak."""
+    leak, bloat = _both(_with_history(lambda came: 66_000 * came + 400 * MIB * came / 7200), directory)
+    assert "see RAM_LEAK" in sure(bloat).evidence
+    assert "less the most that its history" in sure(leak).evidence
+
+
+def test_a_history_that_is_cleared_hides_no_leak(directory: Path) -> None:
+    """The next prompts are kept where the cleared ones were."""
+    soak = Soak(hours=HOURS).rss(lambda at: 4 * GIB + 90 * MIB * at / (HOURS * 3600), step_s=30)
+    soak.queue(lambda at: at * 0, step_s=30, history_length=lambda at: (at // 2) % 500)
+    leak, _ = _both(soak, directory)
+    assert "its history of 4" in sure(leak).evidence
+
+
+def test_prompts_that_ended_are_history_where_nobody_read_how_long_it_is(directory: Path) -> None:
+    """What they take is no leak."""
+    soak = Soak(hours=2.0, text="x" * 8_000).prompts(every_s=1.0)
+    assert _both(soak.rss(lambda at: 4 * GIB + 18_000 * at), directory) == (None, None)
+
+
+def _restarted(rss: Of, every_s: float, hours: float) -> Soak:
+    """Memory as a function of how long the server has been up, which is started anew now and then."""
+    soak = Soak(hours=hours).rss(lambda at: 3 * GIB + rss(at % every_s), step_s=2)
+    for at_s in np.arange(every_s, hours * 3600, every_s):
+        soak.event(float(at_s), "server_restarted", server=server(), subject="queue")
+    return soak
+
+
+def test_a_server_that_fills_its_caches_after_each_start_does_not_leak(directory: Path) -> None:
+    """How a process begins is left out, whenever it was started."""
+    soak = _restarted(lambda up: 200 * MIB * (1 - np.exp(-up / 150)), 1500.0, 0.83)
+    assert found(soak, directory, ram_leak.find) is None
+
+
+def test_a_leak_that_ends_with_its_process_again_and_again_is_one(directory: Path) -> None:
+    """The kernel kills it, and the next one leaks."""
+    sure(found(_restarted(lambda up: 200 * MIB * up / 7200, 7200.0, HOURS), directory, ram_leak.find))
 
 
 # --- OOM_STICKY ---

@@ -18,6 +18,7 @@ from comfysoak_analysis.statistics.trend import Trend, trend
 
 SKIPPED = 0.2  # of the time, at the start: caches fill, allocators reserve
 CHANCE = 0.01  # of one false alarm in all that is tested together
+STANDS_OUT, EASIER = 10.0, 5.0  # times the noise; ranks alone cannot tell of few independent points how far they rose
 FEWEST = 5
 LATE, SLOWED_TO = 0.7, 0.6  # from there on a plateau is below that share of the whole slope
 SURE = 9.0  # how much better a plateau must fit, in units of the noise of one independent point
@@ -69,11 +70,14 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     seconds, values = series.seconds[known], series.values[known]
     strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
     slope = slope_of(series)
-    if slope is None or slope.low_per_s <= 0 or _chance(slope, seconds, values, independent=series.independent) > limit:
+    if slope is None or slope.low_per_s <= 0:
         return None
-    found = Rise(series, slope, float(seconds.min()), float(seconds.max()))
     late = seconds >= seconds.min() + SKIPPED * np.ptp(seconds)
     levels = levelled(seconds[late], values[late], strata[late], slope.slope_per_s)
+    limit *= EASIER if _stands_out(*levels, slope.slope_per_s) else 1.0
+    if _chance(slope, seconds, values, independent=series.independent) > limit:
+        return None
+    found = Rise(series, slope, float(seconds.min()), float(seconds.max()))
     if found.total < least or not _goes_on(*levels) or _was_given_back(*levels, slope.slope_per_s):
         return None
     return found
@@ -116,6 +120,12 @@ def levelled(seconds: Floats, values: Floats, strata: np.ndarray, slope: float) 
 def _codes(strata: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in strata], dtype=np.int64)
+
+
+def _stands_out(seconds: Floats, levels: Floats, slope: float) -> bool:
+    """Whether it rose by many times the noise around it."""
+    noise = float(np.std(levels - slope * seconds)) if levels.size else 0.0
+    return slope * float(np.ptp(seconds)) > STANDS_OUT * noise
 
 
 def _goes_on(seconds: Floats, levels: Floats) -> bool:

@@ -1,23 +1,37 @@
-"""The memory of each server's process over time: what RAM_LEAK and HISTORY_BLOAT look at."""
+"""The memory of each server's process over time, and what of it keeping prompts takes: for RAM_LEAK and HISTORY_BLOAT.
+
+ComfyUI keeps up to 10,000 whole prompts: the objects of Python that its JSON is parsed into, and what came of it. How
+much that is can only be estimated, since allocators round up and leave holes.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Buckets
-from comfysoak_analysis.findings.leaks import settled_series
-from comfysoak_analysis.findings.rising import Series
-from comfysoak_analysis.findings.windows import centres_s, load_levels, low_points, starts_label, together
+from comfysoak_analysis.buckets import Buckets, Grid
+from comfysoak_analysis.findings.leaks import lately, settled_series
+from comfysoak_analysis.findings.rising import SKIPPED, Series
+from comfysoak_analysis.findings.windows import (
+    centres_s,
+    load_levels,
+    low_points,
+    moments_in_buckets,
+    starts_label,
+    together,
+)
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.server_processes import serving
 from comfysoak_analysis.statistics.series import Floats
 
 HISTORY_MOST = 10_000  # entries that ComfyUI keeps
+ENTRY_BYTES = 4096  # outputs, status and messages that are kept beside the prompt
+MOST_TIMES = 1.3  # the estimate, what an entry may take: more than that is not history
+FULL_SHARE = 0.15  # of the run, that history must be full for to show what happens then
 _NEARLY = 0.995
 
 
@@ -29,12 +43,18 @@ class ServerMemory:
     rss: Buckets
     process: np.ndarray  # a number for each process it was
     history: Floats  # entries, held between two readings; NaN where it is not known
+    kept: Floats  # the most entries until then, of each process: what is cleared is used again for the next ones
 
     @property
     def is_full(self) -> np.ndarray:
         """Where history was at its cap: there it cannot explain a rise."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.history >= _NEARLY * HISTORY_MOST)
+
+    @property
+    def was_full(self) -> bool:
+        """Whether that was long enough to show what happens then."""
+        return bool(self.is_full.mean() >= FULL_SHARE)
 
 
 def server_memories(run: Run) -> tuple[ServerMemory, ...]:
@@ -51,11 +71,15 @@ def _server_memories(run: Run) -> tuple[ServerMemory, ...]:
     for server in sorted({one.server or "" for one in known}):
         parts = [one.memory_track() for one in known if one.server == server]
         length = histories[server]["history_length"].mean if server in histories else None
-        found.append(_joined(server, parts, length))
+        found.append(_joined(run, server, sorted(parts, key=_first), length))
     return tuple(found)
 
 
-def _joined(server: str, parts: list[Buckets], length: Floats | None) -> ServerMemory:
+def _first(part: Buckets) -> int:
+    return int(np.isfinite(part.low).argmax())
+
+
+def _joined(run: Run, server: str, parts: list[Buckets], length: Floats | None) -> ServerMemory:
     """Processes that were one server one after the other, as one track."""
     grid = parts[0].grid
     mean, low, high = (np.full(grid.count, np.nan) for _ in range(3))
@@ -64,8 +88,24 @@ def _joined(server: str, parts: list[Buckets], length: Floats | None) -> ServerM
         here = np.isfinite(part.low)
         mean[here], low[here], high[here] = part.mean[here], part.low[here], part.high[here]
         process[here] = number
-    history = np.full(grid.count, np.nan) if length is None else _held(length)
-    return ServerMemory(server, Buckets(grid, mean, low, high), process, history)
+    process = np.maximum.accumulate(process)  # also where none was seen
+    history, kept = np.full(grid.count, np.nan), np.zeros(grid.count)
+    told = _ended(run, server, grid) if length is None or not np.isfinite(length).any() else length
+    for number in np.unique(process):
+        here = process == number
+        lengths = _held(told[here])  # no reading is held over a restart
+        kept[here] = np.maximum.accumulate(np.nan_to_num(lengths))
+        if told is length:
+            history[here] = lengths
+        else:
+            kept[here] = np.minimum(kept[here] - kept[here][0], HISTORY_MOST)
+    return ServerMemory(server, Buckets(grid, mean, low, high), process, history, kept)
+
+
+def _ended(run: Run, server: str, grid: Grid) -> Floats:
+    """How many prompts of ours had ended there: as many are kept where nobody read how long its history was."""
+    ended = run.prompts.loc[run.prompts["server"] == server, "done_at"].dropna()
+    return np.cumsum(moments_in_buckets(run, ended.to_numpy(), grid)).astype(float)
 
 
 def _held(values: Floats) -> Floats:
@@ -74,16 +114,27 @@ def _held(values: Floats) -> Floats:
     return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)
 
 
-def running_series(run: Run, states: GpuStates, memory: ServerMemory, chosen: np.ndarray | None = None) -> Series:
+def running_series(run: Run, states: GpuStates, memory: ServerMemory) -> Series:
     """Low points of resident memory, apart for each process, the models it has read so far, and the load.
 
-    A model stays in memory after it has left the GPU: what counts is which were ever loaded since the start.
+    A model stays in memory after it has left the GPU: what counts is which were ever loaded since the start. How each
+    process begins is left out.
     """
     grid = memory.rss.grid
     read = _read_so_far(run, states, memory.server, centres_s(grid))
-    labels = together(memory.process, starts_label(run, memory.server, grid), read, load_levels(run))
-    lows = memory.rss.low if chosen is None else np.where(chosen, memory.rss.low, np.nan)
-    return low_points(memory.server, grid, lows, labels)
+    lives = together(memory.process, starts_label(run, memory.server, grid))
+    lows = np.where(_begins(lives), np.nan, memory.rss.low)
+    return low_points(memory.server, grid, lows, together(lives, read, load_levels(run)))
+
+
+def _begins(lives: np.ndarray) -> np.ndarray:
+    """Where a process that was started within the run fills its caches: as long as a fifth of the longest life."""
+    firsts = np.flatnonzero(np.diff(lives, prepend=lives[:1]))
+    ages = (
+        np.arange(lives.size) - np.concatenate([[0], firsts])[np.searchsorted(firsts, np.arange(lives.size), "right")]
+    )
+    began_later = np.arange(lives.size) >= firsts.min(initial=lives.size)
+    return np.asarray(began_later & (ages < SKIPPED * (ages.max(initial=0) + 1)))
 
 
 def settled(run: Run, memory: ServerMemory) -> Series | None:
@@ -103,7 +154,8 @@ def _read_so_far(run: Run, states: GpuStates, server: str, at_s: Floats) -> np.n
 def kept_bytes(run: Run) -> float | None:
     """What a prompt takes in the memory of a server that keeps it, by the weights of the mix; None: no graph is known.
 
-    As the objects of Python it is parsed into: seven times the JSON of a usual workflow, once that of a long text.
+    As the objects of Python it is parsed into (seven times the JSON of a usual workflow, once that of a long text), and
+    what is kept beside it.
     """
     return run.once(_kept_bytes)
 
@@ -113,12 +165,54 @@ def _kept_bytes(run: Run) -> float | None:
     weight = sum(one.weight for one in workloads)
     if not workloads or weight <= 0:
         return None
-    return sum(one.weight * _deep_bytes(json.loads(json.dumps(one.graph))) for one in workloads) / weight
+    sizes = (one.weight * _deep_bytes(json.loads(json.dumps(one.graph)), set()) for one in workloads)
+    return sum(sizes) / weight + ENTRY_BYTES
 
 
-def _deep_bytes(value: object) -> int:
-    """The size of parsed JSON with all it holds."""
+def _deep_bytes(value: object, seen: set[int]) -> int:
+    """The size of parsed JSON with all it holds; equal keys are one object."""
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
     held = sys.getsizeof(value)
     if isinstance(value, dict):
-        return held + sum(_deep_bytes(key) + _deep_bytes(part) for key, part in value.items())
-    return held + sum(map(_deep_bytes, value)) if isinstance(value, list) else held
+        return held + sum(_deep_bytes(key, seen) + _deep_bytes(part, seen) for key, part in value.items())
+    return held + sum(_deep_bytes(part, seen) for part in value) if isinstance(value, list) else held
+
+
+def beyond_history(run: Run, memory: ServerMemory) -> ServerMemory:
+    """The same memory less the most that its history can explain."""
+    return _less(memory, MOST_TIMES * (kept_bytes(run) or 0.0) * memory.kept)
+
+
+def while_full(memory: ServerMemory) -> ServerMemory:
+    """The same memory, known only where history was full."""
+    return _less(memory, np.where(memory.is_full, 0.0, np.nan))
+
+
+def while_filling(memory: ServerMemory) -> ServerMemory:
+    """The same memory, known only where the length of history was known, and not at its cap."""
+    return _less(memory, np.where(np.isfinite(memory.history) & ~memory.is_full, 0.0, np.nan))
+
+
+def _less(memory: ServerMemory, share: Floats) -> ServerMemory:
+    rss = memory.rss
+    return replace(memory, rss=replace(rss, mean=rss.mean - share, low=rss.low - share, high=rss.high - share))
+
+
+def room(run: Run, memory: ServerMemory) -> tuple[float, str]:
+    """How much more it may take (NaN: not known): to its container's limit, else what its host has left."""
+    columns = ("memory_limit_bytes", "memory_used_bytes", "memory_file_bytes")
+    container = run.tracks("containers", columns, by="server").get(memory.server)
+    if container is not None and np.isfinite(container[columns[0]].low).any():
+        limit, used, cache = (_last(container[name]) for name in columns)
+        return max(limit - used + (cache if np.isfinite(cache) else 0.0), 0.0), "the limit of its container"
+    homes = {one.host for one in serving(run) if one.server == memory.server}
+    hosts = run.tracks("host", ("memory_available_bytes",), by="host")
+    free = [_last(track["memory_available_bytes"]) for host, track in hosts.items() if host in homes]
+    return (min(free) if free else float("nan")), "the end of its host's memory"
+
+
+def _last(track: Buckets) -> float:
+    late = lately(track.mean)
+    return float(np.median(late)) if late.size else float("nan")

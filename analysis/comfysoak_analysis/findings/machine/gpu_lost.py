@@ -19,13 +19,25 @@ XID_FALLEN_OFF_THE_BUS = 79
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding."""
-    events = event_rows(run)
-    events = events[(events["code"] == Code.GPU_LOST.value) | (events["kind"] == "gpu_lost")]
-    xids = _told_by_exporters(run)
-    parts = [rows[["id", "moment", "server"]].astype({"server": "object"}) for rows in (events, xids) if not rows.empty]
-    if parts:
-        rows = pd.concat(parts, ignore_index=True)
+    events, xids = _told_by_driver(run), _told_by_exporters(run)
+    rows = _losses(events, xids)
+    if not rows.empty:
         yield finding(Code.GPU_LOST, rows, _words(events, xids), states, chart="states")
+
+
+def losses(run: Run) -> pd.DataFrame:
+    """When (`moment`) which GPU (`id`, its uuid) was told to be lost."""
+    return _losses(_told_by_driver(run), _told_by_exporters(run))
+
+
+def _losses(events: pd.DataFrame, xids: pd.DataFrame) -> pd.DataFrame:
+    parts = [rows[["id", "moment", "server"]].astype({"server": "object"}) for rows in (events, xids) if not rows.empty]
+    return pd.concat(parts, ignore_index=True) if parts else xids
+
+
+def _told_by_driver(run: Run) -> pd.DataFrame:
+    events = event_rows(run)
+    return events[(events["code"] == Code.GPU_LOST.value) | (events["kind"] == "gpu_lost")]
 
 
 def _told_by_exporters(run: Run) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""RAM_LEAK: the memory of a server's process rises and rises, and its history does not explain it.
+"""RAM_LEAK: the memory of a server's process rises and rises, by more than its history can explain.
+
+What keeping prompts takes at the most is left out, so a leak is told whatever history does; a smaller one of so much a
+prompt hides in it until history is full.
 
 Files in the system's cache are not in it. Models that stay in memory are: a rise is one only while the same models have
 been read. With caches that give way to pressure memory fills up to a plateau; that it goes on to the end is asked for.
@@ -6,46 +9,51 @@ been read. With caches that give way to pressure memory fills up to a plateau; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from comfysoak_analysis.buckets import Buckets
 from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.leaks import (
+    MIB,
     SUBJECTS_TOLD,
     hours_left,
-    lately,
     leak_rows,
     leak_words,
     least_bytes,
     others_words,
 )
-from comfysoak_analysis.findings.memory.history_bloat import bloats
 from comfysoak_analysis.findings.rising import Rise, Series, rises
-from comfysoak_analysis.findings.server_memory import ServerMemory, running_series, server_memories, settled
+from comfysoak_analysis.findings.server_memory import (
+    MOST_TIMES,
+    ServerMemory,
+    beyond_history,
+    kept_bytes,
+    room,
+    running_series,
+    server_memories,
+    settled,
+    while_full,
+)
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.server_processes import serving
 from comfysoak_core.codes import Code
 
 _UNLESS = "A cache is still filling up that will stop later; `settle` stages would tell."
-_UNLESS_HISTORY = "Prompts kept in history take it, whose length is not known."
+_UNLESS_HISTORY = "Prompts kept in history take it: how many these are, or how large, is not known."
 _UNLESS_SETTLED = "The server's allocator keeps what it was given back: a restart between two settles would tell."
 
 
 def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, the worst server first."""
-    explained = {one.memory.server for one in bloats(run, states)}
-    tested, after_settles = tested_series(run, states)
-    found = [rise for rise in rises(tested, least_bytes(run)) if rise.series.subject not in explained]
+    found, after_settles = leaking(run, states)
     if not found:
         return
     memories = {one.server: one for one in server_memories(run)}
     said = [_words(run, rise, memories[rise.series.subject], settles=after_settles) for rise in found]
     worst = memories[found[0].series.subject]
-    history_known = bool(np.isfinite(worst.history).any())
+    history_known = bool(np.isfinite(worst.history).any()) and kept_bytes(run) is not None
     unless = _UNLESS_SETTLED if after_settles else _UNLESS if history_known else _UNLESS_HISTORY
     yield finding(
         Code.RAM_LEAK, leak_rows(run, found, [rise.series.subject for rise in found]),
@@ -54,9 +62,26 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     )  # fmt: skip
 
 
-def tested_series(run: Run, states: GpuStates) -> tuple[list[Series], bool]:
-    """The memory of each server as it is tested, by its address; and whether that is what was left after settles."""
+def leaking(run: Run, states: GpuStates) -> tuple[list[Rise], bool]:
+    """The servers whose memory rises beyond what history explains; and whether that is what was left after settles.
+
+    Where history was full for long that part is tested by itself, too: there it explains nothing.
+    """
     memories = server_memories(run)
+    tested, after_settles = _series(run, states, [beyond_history(run, one) for one in memories])
+    full, as_well = _series(run, states, [while_full(one) for one in memories if one.was_full])
+    found: dict[str, Rise] = {}
+    for rise in rises(tested + (full if as_well == after_settles else []), least_bytes(run)):
+        found.setdefault(rise.series.subject, rise)
+    return list(found.values()), after_settles
+
+
+def tested_series(run: Run, states: GpuStates) -> tuple[list[Series], bool]:
+    """The memory of each server, history and all, by its address; and whether that is what was left after settles."""
+    return _series(run, states, server_memories(run))
+
+
+def _series(run: Run, states: GpuStates, memories: Sequence[ServerMemory]) -> tuple[list[Series], bool]:
     after_settles = [one for memory in memories if (one := settled(run, memory)) is not None]
     return after_settles or [running_series(run, states, memory) for memory in memories], bool(after_settles)
 
@@ -65,26 +90,11 @@ def _words(run: Run, rise: Rise, memory: ServerMemory, *, settles: bool) -> str:
     by = "by its resident memory with the same models read"
     if settles:
         by = f"by its resident memory after each of {rise.series.values.size:,} settles"
-    room, until = _room(run, memory)
-    said = leak_words(rise, by, hours_left(rise, room), until)
-    if memory.is_full.any():
-        said += " Its history was full meanwhile, and does not explain it."
-    return said
-
-
-def _room(run: Run, memory: ServerMemory) -> tuple[float, str]:
-    """How much more it may take: to its container's limit, else what its host has left."""
-    columns = ("memory_limit_bytes", "memory_used_bytes", "memory_file_bytes")
-    container = run.tracks("containers", columns, by="server").get(memory.server)
-    if container is not None and np.isfinite(container[columns[0]].low).any():
-        limit, used, cache = (_last(container[name]) for name in columns)
-        return max(limit - used + (cache if np.isfinite(cache) else 0.0), 0.0), "the limit of its container"
-    homes = {one.host for one in serving(run) if one.server == memory.server}
-    hosts = run.tracks("host", ("memory_available_bytes",), by="host")
-    free = [_last(track["memory_available_bytes"]) for host, track in hosts.items() if host in homes]
-    return (min(free) if free else float("nan")), "the end of its host's memory"
-
-
-def _last(track: Buckets) -> float:
-    late = lately(track.mean)
-    return float(np.median(late)) if late.size else float("nan")
+    most = float(memory.kept.max(initial=0.0))
+    taken = MOST_TIMES * (kept_bytes(run) or 0.0) * most
+    if memory.is_full[memory.rss.grid.index(np.array([rise.began_s]))].all():
+        by += ", while its history was full, which does not explain it"
+    elif taken > 0:
+        by += f", less the most that its history of {most:,.0f} prompts can take ({taken / MIB:,.0f} MiB)"
+    space, until = room(run, memory)
+    return leak_words(rise, by, hours_left(rise, space), until)
