@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.planted.world import GIB, MIB, Load, Machine, Workflow, World
+from benchmarks.planted.world import GIB, HISTORY_AT_MOST, HISTORY_LEAST, MIB, Load, Machine, Workflow, World
 
 _GPUS = (
     ("NVIDIA L4", 24, 72.0, 1.9),
@@ -44,6 +44,7 @@ def draw(seed: int, name: str, **changes: Any) -> World:
         load=changes.pop("load", None) or draw_load(numbers, workflows, servers),
         watchers=int(changes.pop("watchers", numbers.integers(2, 9))),
         noise=float(numbers.uniform(0.015, 0.05)),
+        kept_factor=float(numbers.uniform(HISTORY_LEAST, HISTORY_AT_MOST)),
     )
     for field, value in changes.items():
         setattr(world, field, value)

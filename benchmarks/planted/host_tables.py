@@ -7,33 +7,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.planted import history
 from benchmarks.planted.columns import lasting, ns, share, together, whole
 from benchmarks.planted.course import NEVER, Course
 from benchmarks.planted.gpu_tables import Gpu, lagged, readings
-from benchmarks.planted.world import GIB, MIB, World
+from benchmarks.planted.world import GIB, HISTORY_AT_MOST, MIB, World
 
 Batch = dict[str, Any]
 Array = NDArray[Any]
 
 
 def rss(world: World, course: Course, index: int, at: Array) -> Array:
-    """The memory of the server's process."""
-    machine, numbers = world.machines[index], world.random
-    found = np.full(len(at), float(machine.rss_bytes))
-    lives = [life for life in course.lives if life.server == index and life.begun < NEVER]
-    first = sorted(life.begun for life in lives if life.is_first)
-    found += np.searchsorted(np.array(first), at) * 0.0 + 0.35 * GIB * np.minimum(
-        np.searchsorted(np.array(first), at), 4
-    )
-    found += 0.12 * GIB * (1 - np.exp(-np.maximum(at, 0) / 150))
-    found += world.cache_bytes * (1 - np.exp(-np.maximum(at, 0) / world.cache_s))
-    found += _wandering(numbers, len(at)) * 3 * MIB
+    """The memory of the server's process: what it read and caches, its history, garbage, and what leaks.
+
+    All of it is gone with the process.
+    """
+    begun = history.started(world, course, index, at)
+    age = np.maximum(at - begun, 0)
+    lives = [life for life in course.lives if life.server == index]
+    first = np.sort([life.begun for life in lives if life.is_first and life.begun < NEVER])
     done = np.sort([life.ended for life in lives if life.ended < NEVER])
+    read = np.searchsorted(first, at) - np.searchsorted(first, begun)
+    kept = history.taken(world, course, index, at)
+    found: Array = float(world.machines[index].rss_bytes) + 0.35 * GIB * np.minimum(read, 4)
+    found += 0.12 * GIB * (1 - np.exp(-age / 150))
+    found += world.cache_bytes * (1 - np.exp(-age / world.cache_s))
+    found += _wandering(world.random, len(at)) * 3 * MIB
     found += (np.searchsorted(done, at) % 23) * 0.4 * MIB  # until garbage is collected
-    found += np.searchsorted(done, at) * world.script.rss_a_prompt.get(index, 0.0)
-    for server, extra in world.script.rss:
+    found += kept
+    for server, leaked in world.script.rss:
         if server == index:
-            found += extra(at)
+            found += leaked(at) - leaked(begun)
+    if index in world.script.hidden:
+        found += (HISTORY_AT_MOST / world.kept_factor - 1) * kept
     for one in world.script.outages:
         if one.server == index:
             back = course.end + 1 if one.back_s is None else one.back_s

@@ -42,14 +42,11 @@ def _leak(code: Code, size: str, put: Callable[[World], None]) -> Planting:
         "load": _load,
         "gpu": 3,
     }
-    brings = (
-        {Code.HISTORY_BLOAT: "over days of even load history grows with time as well"} if code is Code.RAM_LEAK else {}
-    )
-    return Planting(code, size, put, fields, brings)
+    return Planting(code, size, put, fields)
 
 
 LEAKS: Final[dict[str, Planting]] = {
     "VRAM, with settles": _leak(Code.VRAM_LEAK, "5 MiB/h over 72 h, a settle each 90 min", _vram_settled),
     "VRAM, without": _leak(Code.VRAM_LEAK, "5 MiB/h over 72 h, sawtooth memory", _vram),
-    "RAM": _leak(Code.RAM_LEAK, "5 MiB/h over 72 h", _ram),
+    "RAM": _leak(Code.RAM_LEAK, "5 MiB/h over 72 h, beside a history that fills", _ram),
 }

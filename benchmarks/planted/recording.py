@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.planted import gpu_tables, host_tables, load_tables, server_tables, socket_tables
 from benchmarks.planted.columns import START_NS, together
-from benchmarks.planted.course import CLASSES, CPU, DECODE, SAVE, Course, play
+from benchmarks.planted.course import Course, play
+from benchmarks.planted.graphs import graph_of
 from benchmarks.planted.world import Workflow, World
 from benchmarks.planted.writing import write
 from comfysoak_core.clock import NS_PER_S
@@ -156,33 +157,12 @@ def _workload(world: World, flow: Workflow, more: dict[str, Any]) -> Workload:
         return Workload(name=flow.name, images=images, weight=flow.weight, deadline_s=flow.deadline_s)
     return Workload(
         name=flow.name,
-        graph=graph(flow, text="x" * world.script.prompt_bytes or "a lighthouse"),
+        graph=graph_of(world, flow),
         weight=flow.weight,
         deadline_s=flow.deadline_s,
         think_s=world.load.think_s,
         **more,
     )
-
-
-def graph(flow: Workflow, *, text: str) -> dict[str, Any]:
-    """A text-to-image workflow in API format."""
-    picture = [CPU, 0] if flow.cpu_s else [DECODE, 0]
-    nodes: dict[str, Any] = {
-        "3": {
-            "class_type": CLASSES["3"],
-            "inputs": {"seed": 1, "steps": flow.steps, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal",
-                       "denoise": 1.0, "model": ["4", 0], "positive": ["6", 0], "negative": ["6", 0],
-                       "latent_image": ["5", 0]},
-        },
-        "4": {"class_type": CLASSES["4"], "inputs": {"ckpt_name": f"{flow.name}.safetensors"}},
-        "5": {"class_type": CLASSES["5"], "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
-        "6": {"class_type": CLASSES["6"], "inputs": {"text": text, "clip": ["4", 1]}},
-        DECODE: {"class_type": CLASSES[DECODE], "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
-        SAVE: {"class_type": CLASSES[SAVE], "inputs": {"filename_prefix": "soak", "images": picture}},
-    }  # fmt: skip
-    if flow.cpu_s:
-        nodes[CPU] = {"class_type": CLASSES[CPU], "inputs": {"images": [DECODE, 0]}}
-    return nodes
 
 
 def _ns(seconds: float) -> int:

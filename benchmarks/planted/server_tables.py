@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.planted import history
 from benchmarks.planted.columns import chosen, lasting, ns, share, together, whole
 from benchmarks.planted.course import NEVER, Course, Life
 from benchmarks.planted.gpu_tables import Gpu, readings
@@ -49,7 +50,7 @@ def _server_of(world: World, course: Course, names: Names, index: int) -> Batch:
     queue = _Queue(lives, names)
     running, pending, running_id, age, oldest = queue.at(at + answer)
     told = ~down
-    history = _history(lives, at, since) * (1.0 - down)
+    kept = history.length(world, course, index, at) * (1.0 - down)
     every = np.zeros(len(at), dtype=bool)
     every[:: max(1, round(10 / world.every_s))] = True
     used = Gpu(world, course, index).held(at)
@@ -69,7 +70,7 @@ def _server_of(world: World, course: Course, names: Names, index: int) -> Batch:
             [name if up else None for name, up in zip(running_id, told, strict=True)], pa.string()
         ),
         "highest_number": share(queue.highest(at, since) * blank),
-        "history_length": whole(np.where(every, history, np.nan) * blank),
+        "history_length": whole(np.where(every, kept, np.nan) * blank),
         "stats_answer_ns": lasting((numbers.exponential(0.001, len(at)) + 0.002) * blank),
         "vram_total_bytes": whole(machine.vram_bytes * blank),
         "vram_free_bytes": whole(free * blank),
@@ -122,15 +123,6 @@ class _Queue:
         last = np.searchsorted(times, at, side="right") - 1
         found = np.where(last >= 0, numbers[np.maximum(last, 0)], np.nan)
         return np.where(times[np.maximum(last, 0)] >= since, found, np.nan)
-
-
-def _history(lives: list[Life], at: Array, since: Array) -> Array:
-    """How many entries its history has: nothing from before its last start."""
-    done = np.sort([life.ended for life in lives if life.ended < NEVER])
-    upto = np.searchsorted(done, at, side="right")
-    before = np.searchsorted(done, np.where(np.isfinite(since), since, -1.0), side="right")
-    length: Array = np.minimum(upto - before, 10_000).astype(np.float64)
-    return length
 
 
 def server_log(world: World, course: Course) -> Batch | None:

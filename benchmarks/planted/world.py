@@ -19,6 +19,7 @@ GIB = 1024**3
 MIB = 1024**2
 Seconds = NDArray[np.float64]
 OfTime = Callable[[Seconds], Seconds]  # moments -> bytes, or a factor, at each
+HISTORY_LEAST, HISTORY_AT_MOST = 0.7, 1.3  # of what keeping a prompt takes by its JSON: allocators differ
 Stage = Literal["unsent", "refused", "deleted", "node", "end", "cached", "slow", "left"]
 
 
@@ -207,7 +208,7 @@ class Script:
     speed: list[Callable[[int, float, str], float]] = field(default_factory=list)  # times the work of (server, at, of)
     vram: list[tuple[int, OfTime]] = field(default_factory=list)  # beside what is loaded
     rss: list[tuple[int, OfTime]] = field(default_factory=list)
-    rss_a_prompt: dict[int, float] = field(default_factory=dict)  # kept with its history
+    hidden: set[int] = field(default_factory=set)  # servers that leak so much a prompt besides as history could hide
     prompt_bytes: int = 0  # of text in each prompt; 0: a few words
     partial: dict[str, float] = field(default_factory=dict)  # model -> share that fits
     tiled: set[str] = field(default_factory=set)  # workflows whose decoding goes on in tiles
@@ -242,6 +243,7 @@ class World:
     dynamic: bool = False  # weights are staged, VRAM fills up and stays full
     cache_bytes: int = 0  # RAM that a cache fills up
     cache_s: float = 600.0
+    kept_factor: float = 1.0  # of what keeping a prompt takes by its JSON
     power_cap: bool = False  # short touches of the power limit, as at full load
     noise: float = 0.03  # of the time a step takes, from prompt to prompt
     kind: str = ""

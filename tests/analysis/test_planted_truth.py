@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.planted import history
 from benchmarks.planted.cases import Case, planted
 from benchmarks.planted.course import NEVER, play
+from benchmarks.planted.graphs import kept_bytes
+from benchmarks.planted.host_tables import rss
 from benchmarks.planted.judging import try_case
 from benchmarks.planted.plantings.catalogue import NOT_PLANTED, PLANTINGS
 from benchmarks.planted.recording import tables
 from benchmarks.planted.seeds import FINAL, seed_of
+from benchmarks.planted.world import MIB, Outage
 from comfysoak_core.codes import Code
 
 SALT = "tests"  # neither the seeds of the table in the manual, nor those of rehearsals
-CODES = (Code.WS_IDLE_CUT, Code.LOOP_BLOCKED, Code.NODE_HANG, Code.VRAM_LEAK, Code.MODEL_THRASH, Code.THROTTLED)
+CODES = (
+    Code.WS_IDLE_CUT, Code.LOOP_BLOCKED, Code.NODE_HANG, Code.VRAM_LEAK, Code.RAM_LEAK, Code.HISTORY_BLOAT,
+    Code.MODEL_THRASH, Code.THROTTLED,
+)  # fmt: skip
 KINDS = (0, 1, 4, 6, 8)  # sawtooth memory, mix shift, noisy neighbour, a cache that fills, fleet
 
 
@@ -58,6 +66,23 @@ def test_the_queue_that_was_polled_is_the_queue_that_was_simulated() -> None:
     lives = [life for life in course.lives if life.accepted < NEVER]
     inside_s = sum(min(life.gone, course.end) - life.accepted for life in lives)
     assert waiting.mean() == pytest.approx(inside_s / course.end, rel=0.05)
+
+
+def test_the_memory_of_a_planted_server_grows_with_its_history_until_that_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By what its prompts take, and no more beyond the cap; all of it is gone with the process."""
+    world = planted(Case("code", "HISTORY_BLOAT", 0, SALT)).world
+    course = play(world)
+    at = np.array([0.0, 0.5, 1.0]) * course.end
+    each = kept_bytes(world, world.workflows[0])
+    assert history.taken(world, course, 0, at) == pytest.approx(history.length(world, course, 0, at) * each, rel=0.02)
+    rose = np.diff(rss(world, course, 0, at[1:]))
+    assert rose == pytest.approx(np.diff(history.taken(world, course, 0, at[1:])), abs=30 * MIB)
+    monkeypatch.setattr(history, "MOST", 300)
+    assert list(history.length(world, course, 0, at)) == [0.0, 300.0, 300.0]
+    world.script.outages.append(Outage(0, at[1] - 20, at[1] - 10))
+    assert history.length(world, course, 0, at[1:2]) < 20
 
 
 def test_a_seed_gives_the_same_recording_every_time() -> None:
