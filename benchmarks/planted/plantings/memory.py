@@ -29,9 +29,9 @@ def _oom(world: World) -> None:
 
 
 def _oom_sticky(world: World) -> None:
-    """What stays lifts the settled baseline (the CUDA context and what the server always holds) by 11 to 15 %."""
-    baseline = world.machines[0].idle_bytes
-    world.script.fates.append(_oom_fate(world.moment(0.35, 0.65), baseline * world.between(0.115, 0.15)))
+    """What stays lifts the settled baseline (the CUDA context and what the server always holds) by a tenth and more."""
+    least = max(0.1 * world.machines[0].idle_bytes, 64 * MIB)
+    world.script.fates.append(_oom_fate(world.moment(0.35, 0.65), least * world.between(1.15, 1.5)))
 
 
 def _rises(world: World, most: float) -> tuple[int, float]:
@@ -88,7 +88,8 @@ def _degrade(world: World) -> None:
 MEMORY: Final = (
     Planting(Code.OOM, "1 or 2 prompts out of memory, the next success reloads its model", _oom,
              brings={Code.MODEL_THRASH: "models are loaded again after it"}),
-    Planting(Code.OOM_STICKY, "settled baseline 111.5 to 115 % of before (rule: 110 %)", _oom_sticky,
+    Planting(Code.OOM_STICKY, "1.15 to 1.5 times what the rule asks for: a tenth of the settled baseline, and 64 MiB",
+             _oom_sticky,
              {"settle": (240.0, 30.0), "measured_s": 3600.0, **_RARELY},
              {Code.OOM: "it begins with one",
               Code.VRAM_LEAK: "the settled baseline is higher afterwards, and stays so"}),
