@@ -18,6 +18,7 @@ from comfysoak_analysis.text import bounded, for_script
 from comfysoak_analysis.tiles import number_text, seconds_text, share_text, size_text
 from comfysoak_analysis.view import View
 from comfysoak_core.comfyui.vary import Range
+from comfysoak_core.guide import address_of
 from comfysoak_core.scenario.workload import Workload
 
 PLOTLY = style.ASSETS / "plotly-basic.min.js"
@@ -50,6 +51,7 @@ def page(template: str, data: dict[str, Any], **context: object) -> str:
 def _environment() -> Environment:
     environment = style.environment()
     environment.filters |= {
+        "guide": address_of,
         "unescape": html.unescape,  # chart labels are escaped for plotly; here autoescape does it
         "seconds": seconds_text,
         "number": number_text,
