@@ -164,7 +164,11 @@ def _cycle(graph: Graph, nodes: list[str]) -> Iterator[Fault]:
     for index, node_id in enumerate(nodes):
         told = what if index == 0 else f"{label(graph, node_id)} is part of a cycle: {way}"
         yield Fault(
-            FaultKind.LINK, node_id, "", told, "Take one of these links out in the editor, and export it again."
+            FaultKind.LINK,
+            node_id,
+            "",
+            told,
+            "Open the circle: take one of these links out in the editor, and export it again.",
         )
 
 
@@ -217,9 +221,12 @@ class _Judge:
         source, slot = value
         if not isinstance(source, str) or source not in self.graph:
             near = difflib.get_close_matches(str(source), list(self.graph), 1)
-            nodes = f"The nearest is {near[0]}." if near else f"Nodes are: {', '.join(list(self.graph)[:20])}."
-            hint = "Ids in links are strings." if not isinstance(source, str) and str(source) in self.graph else nodes
-            return f"{spec.name} takes from node {shown}, which is not there", f"{hint} Or export the workflow again."
+            other = f"the nearest is {near[0]}" if near else f"there are: {', '.join(list(self.graph)[:20])}"
+            hint = f"Name a node that is there in the place of {excerpt(str(source), 40)} ({other})"
+            if not isinstance(source, str) and str(source) in self.graph:
+                hint = f'Write the id as a string: "{source}"'
+            what = f"{spec.name} takes from node {excerpt(str(source), 40)}, which is not there"
+            return what, f"{hint}, or export the workflow again."
         given = self.classes.get(self.graph[source]["class_type"])
         if given is None:
             return "", ""

@@ -90,7 +90,8 @@ class NodeClass:
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Types of the outputs, in order; a list of choices counts as COMBO."""
-        return tuple(kind if isinstance(kind, str) else _COMBO for kind in self.info.get("output") or ())
+        told = self.info.get("output")
+        return tuple(kind if isinstance(kind, str) else _COMBO for kind in told) if isinstance(told, list) else ()
 
     @cached_property
     def is_output(self) -> bool:
@@ -145,7 +146,8 @@ def _spread(specs: Iterator[Input], held: Mapping[str, Json], depth: int) -> Ite
 
 def _of_choice(spec: Input, held: Mapping[str, Json], depth: int) -> Iterator[Input]:
     """The chosen option's inputs, and the choice itself as one of a list; one that chose nothing has no inputs."""
-    options = [option for option in spec.settings.get("options") or () if isinstance(option, dict)]
+    told = spec.settings.get("options")
+    options = [option for option in told if isinstance(option, dict)] if isinstance(told, list) else []
     yield Input(spec.name, spec.declared, spec.required, tuple(option.get("key") for option in options), False)  # noqa: FBT003  # a field
     chosen = next((option for option in options if option.get("key") == held.get(spec.name)), None)
     inner = chosen.get("inputs") if chosen is not None else None
@@ -157,7 +159,8 @@ def _of_template(spec: Input, _held: Mapping[str, Json], _depth: int) -> Iterato
     """As many inputs as the template allows; the first `min` of them required, where the template is."""
     template = spec.settings.get("template")
     template = template if isinstance(template, dict) else {}
-    inner = next(_declared(template.get("input") or {}, ""), None)
+    told = template.get("input")
+    inner = next(_declared(told, ""), None) if isinstance(told, dict) else None
     least, most = template.get("min"), template.get("max")
     names = template.get("names")
     if not isinstance(names, list):

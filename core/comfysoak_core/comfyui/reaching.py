@@ -78,7 +78,8 @@ def place_of(url: str) -> Place | Trouble:
         remedy = "Take the quotes away: `docker run --env-file` and Kubernetes pass them on as part of the value."
         return Trouble("its value has quotes around it", remedy)
     if url != url.strip() or not url.isprintable() or " " in url:
-        return Trouble("it holds spaces or line breaks", f"Write it like {EXAMPLE}")
+        bare = "".join(url.split())
+        return Trouble("it holds spaces or line breaks", f"Write it without spaces and line breaks: {_shown(bare)}")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -100,6 +101,12 @@ def place_of(url: str) -> Place | Trouble:
     path = parts.path.rstrip("/")
     place = f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}{path}"
     return Place(place, parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
+
+
+def _shown(url: str) -> str:
+    """What is printable of it, without credentials."""
+    head, sign, _ = url.partition("://")
+    return "".join(letter for letter in (f"{head}://{_bare(url)}" if sign else _bare(url)) if letter.isprintable())
 
 
 def _bare(url: str) -> str:
@@ -129,8 +136,8 @@ def _unknown_name(place: Place, error: socket.gaierror) -> Trouble:
     if "." not in name:
         return Trouble(
             seen,
-            f"If {name} is a service of Docker Compose, its name means something only in their common network: is it up "
-            f"(docker compose ps {name}), and does whoever asks share its network? From the host publish its port (in "
+            f"If {name} is a service of Docker Compose, its name means something only in their common network: is it "
+            f"up (docker compose ps {name}), and is whoever asks in its network? From the host publish its port (in "
             f'compose.yaml, ports: ["{place.port}:8188"]), and ask http://localhost:{place.port}.',
         )
     return Trouble(seen, f"Check its spelling, and your DNS: getent hosts {name}")
@@ -155,7 +162,10 @@ def connected(place: Place, timeout_s: float = TIMEOUT_S) -> float | Trouble:
 def _refused(place: Place) -> Trouble:
     seen = f"{place.url} refuses connections: nothing listens on port {place.port} of {place.host}"
     if place.is_loopback:
-        remedy = "Start the server, or check host and port. In a container this is the container itself."
+        remedy = (
+            "Start the server, or check host and port. In a container this is the container itself: name another as "
+            f"http://SERVICE:{place.port} in a common network, the host as http://host.docker.internal:{place.port}."
+        )
     else:
         remedy = (
             "Start the server, or check host and port. ComfyUI listens to others only with --listen 0.0.0.0; of a "
