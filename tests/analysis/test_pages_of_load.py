@@ -22,7 +22,7 @@ def test_saturation_is_a_picture_with_words_for_who_cannot_see_it(directory: Pat
     text = page(served(directory, [step(users) for users in USERS]))
     assert "The knee lies at" in text
     assert text.count('<svg viewBox="0 0 520.0 230.0" role="img"') == 2
-    assert '<desc id="saturation-1-words">Throughput over load: 1 users: ' in text
+    assert '<desc id="saturation-1-words">Throughput over load: 1 user: ' in text
 
 
 def test_a_detected_warm_up_is_named_in_the_charts_and_said(directory: Path) -> None:

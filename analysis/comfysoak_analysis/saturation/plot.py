@@ -57,12 +57,18 @@ def plot(steps: tuple[Step, ...], law: Scalability, unit: str) -> Plot:
     return Plot(unit, (_throughput(steps, law, top_load, unit), _latency(steps, law, top_load, unit)))
 
 
+def load_text(load: float, unit: str) -> str:
+    """`8 users`, `1 user`, `2.5 prompts at the target`."""
+    told = f"{load:.3g}"
+    return f"{told} {unit if told != '1' else unit.replace('users', 'user').replace('prompts', 'prompt')}"
+
+
 def _throughput(steps: tuple[Step, ...], law: Scalability, top_load: float, unit: str) -> Panel:
     loads = np.linspace(steps[0].load, top_load, CURVE_POINTS)
     fitted = 60 * law.at(loads)
     x, y, x_ticks, y_ticks = _scales(top_load, max(*(60 * step.per_s for step in steps), float(fitted.max())))
     dots = tuple(
-        ("success", x(step.load), y(60 * step.per_s), f"{step.load:.3g} {unit}: {60 * step.per_s:.3g} a minute")
+        ("success", x(step.load), y(60 * step.per_s), f"{load_text(step.load, unit)}: {60 * step.per_s:.3g} a minute")
         for step in steps
     )
     return Panel(
@@ -87,7 +93,7 @@ def _latency(steps: tuple[Step, ...], law: Scalability, top_load: float, unit: s
     ):
         lines.append((colour, _points(x, y, loads, values)))
         dots += [
-            (colour, x(load), y(value), f"{load:.3g} {unit}: {name} {value:.3g} s")
+            (colour, x(load), y(value), f"{load_text(load, unit)}: {name} {value:.3g} s")
             for load, value in zip(loads.tolist(), values.tolist(), strict=True)
         ]
     words = "Latency over load: " + "; ".join(dot[3] for dot in dots) + "."

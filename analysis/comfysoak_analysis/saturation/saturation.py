@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.saturation.plot import Plot, plot
+from comfysoak_analysis.saturation.plot import Plot, load_text, plot
 from comfysoak_analysis.saturation.steps import Step, load_steps
 from comfysoak_analysis.statistics.rates import Interval
 from comfysoak_analysis.statistics.scalability import FEWEST_LOADS, Scalability, scalability
@@ -103,26 +103,22 @@ def _sentences(
     best = max(steps, key=lambda step: step.per_s)
     if knee is not None and law.knee is not None:
         yield (
-            f"The knee lies at {_load(law.knee, unit)} (95 % interval {knee.low:.3g} to {knee.high:.3g}): throughput "
-            f"peaks there at {60 * law.peak:,.3g} prompts a minute, and falls beyond it."
+            f"The knee lies at {load_text(law.knee, unit)} (95 % interval {knee.low:.3g} to {knee.high:.3g}): "
+            f"throughput peaks there at {60 * law.peak:,.3g} prompts a minute, and falls beyond it."
         )
     else:
         yield (
-            f"A knee, beyond which throughput falls, was not observed up to {_load(steps[-1].load, unit)}. The most "
-            f"was {60 * best.per_s:,.3g} prompts a minute, at {best.load:.3g}; {_growth(steps)}"
+            f"A knee, beyond which throughput falls, was not observed up to {load_text(steps[-1].load, unit)}. The "
+            f"most was {60 * best.per_s:,.3g} prompts a minute, at {best.load:.3g}; {_growth(steps)}"
         )
-    least = f"that of {_load(steps[0].load, unit)}"
+    least = f"that of {load_text(steps[0].load, unit)}"
     if climbs is None:
         yield f"Median latency stayed within {CLIMBS:g} times {least} all the way."
     else:
         yield (
             f"Median latency climbs over {CLIMBS:g} times {least} ({steps[0].p50_s:.3g} s) between {calm:.3g} and "
-            f"{_load(climbs, unit)}."
+            f"{load_text(climbs, unit)}."
         )
-
-
-def _load(load: float, unit: str) -> str:
-    return f"{load:.3g} {unit}" if load != 1 else f"1 {unit}".replace("users", "user").replace("prompts", "prompt")
 
 
 def _growth(steps: tuple[Step, ...]) -> str:
