@@ -22,10 +22,12 @@ from comfysoak.check.conversation.fetching import count_problem, fetched
 from comfysoak.check.conversation.figures import counted
 from comfysoak.check.conversation.run import Asked, Run
 from comfysoak.check.conversation.server_log import Entry, added, read_log, worker_died
-from comfysoak.check.conversation.taking_back import forget, take_back
+from comfysoak.check.conversation.taking_back import STOPS_WITHIN_S, forget, take_back
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.comfyui.answers import Damaged, Queue, SystemStats
 from comfysoak_core.comfyui.asking import Need, Patience, Step
+from comfysoak_core.comfyui.ending import WENT_WELL
+from comfysoak_core.comfyui.history import HistoryEntry, NoEntry
 from comfysoak_core.comfyui.life import PromptLife
 from comfysoak_core.comfyui.messages import Message, Status
 from comfysoak_core.errors import TargetError
@@ -74,6 +76,7 @@ class Conversation:
         self._sent = False
         self._reopened: str | None = None
         self._died: str | None = None
+        self._history_problem: str | None = None
         self._nodes: dict[str, NodeRun] = {}
 
     def run(self) -> Run:
@@ -214,12 +217,17 @@ class Conversation:
         if step.need is Need.SEND:
             self._send(life)
         elif step.need is Need.ASK_HISTORY:
-            life.history(self._answer(lambda: self._client.history(life.server_id)), self._now())
+            self._ask_history(life)
         elif step.need is Need.ASK_QUEUE:
             life.queue(self._answer(self._client.queue), self._now())
             self._look_for_the_worker(life)
         else:
             life.tick(self._now())
+
+    def _ask_history(self, life: PromptLife) -> None:
+        answer: HistoryEntry | NoEntry | Damaged = self._answer(lambda: self._client.history(life.server_id))
+        self._history_problem = _problem_of(answer)
+        life.history(answer, self._now())
 
     def _send(self, life: PromptLife) -> None:
         """POST /prompt on a connection of its own: one that was kept may just have been closed by a proxy."""
@@ -270,6 +278,7 @@ class Conversation:
             cached=life.heard.cached or frozenset(),
             before=before.stats,
             queue_before=before.queue,
+            history_problem=self._history_problem if row.outcome in WENT_WELL else None,
             worker_died=self._died,
             no_socket=self._no_socket,
             socket_end=self._ear.end if self._ear is not None else None,
@@ -292,7 +301,7 @@ class Conversation:
         stuck = False
         if run.row.outcome in {Outcome.TIMEOUT, Outcome.ABORTED, Outcome.FAILED, Outcome.LOST}:
             at_deadline = self._asked_or_none(self._client.queue)
-            stuck = not take_back(self._client, self._prompt_id)
+            stuck = not take_back(self._client, self._prompt_id, STOPS_WITHIN_S if self._died is None else 0.0)
         forgotten = forget(self._client, self._prompt_id)
         self._sent = False  # more cannot be done about it
         return replace(
@@ -321,6 +330,15 @@ class Conversation:
 
     def _now(self) -> int:
         return self._checking.steady_ns()
+
+
+def _problem_of(answer: HistoryEntry | NoEntry | Damaged) -> str | None:
+    """Why this answer is no entry."""
+    if isinstance(answer, HistoryEntry):
+        return None
+    if isinstance(answer, NoEntry):
+        return "it has no entry of the prompt"
+    return f"{answer.status} {answer.excerpt}".strip() if answer.status else answer.reason
 
 
 def _is_refusal(error: TargetError) -> bool:

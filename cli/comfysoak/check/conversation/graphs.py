@@ -33,6 +33,12 @@ def graph_as_sent(known: Known, variables: Mapping[str, Given]) -> Graph | None:
     return graph
 
 
+def mapped_models(known: Known, variables: Mapping[str, Given]) -> frozenset[str]:
+    """The paths (`4.ckpt_name`) of models that the platform's settings choose, not the workflow."""
+    chosen = tuple(mapping for mapping in known.mappings or () if mapping.type == "model")
+    return frozenset(path for path, _ in _fixed(chosen, variables))
+
+
 def _fixed(mappings: tuple[NodeMapping, ...], variables: Mapping[str, Given]) -> Iterator[tuple[str, str]]:
     model = variables.get(MODEL_VARIABLE)
     for mapping in mappings:

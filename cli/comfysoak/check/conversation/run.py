@@ -59,6 +59,7 @@ class Run:
     after: SystemStats | None = None
     queue_before: Queue | None = None
     queue_at_deadline: Queue | None = None  # where it had one
+    history_problem: str | None = None  # why GET /history/{id} did not have its entry, when it was asked last
     worker_died: str | None = None
     no_socket: str | None = None  # why there was none
     socket_end: End | None = None

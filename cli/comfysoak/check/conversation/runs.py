@@ -51,7 +51,7 @@ class Runs:
             return "the server does not answer"
         if known.workflow is None:
             return "there is no workflow that can be read"
-        return None if known.is_sendable else "the workflow is not fit to be sent: see Configuration"
+        return None if known.is_sendable else "the workflow is not fit to be sent: see what failed before"
 
     @property
     def made(self) -> list[Run]:

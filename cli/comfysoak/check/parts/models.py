@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from comfysoak.check.checking import Checking, failed, ok, skipped, warning
 from comfysoak.check.conversation.access import Access
 from comfysoak.check.conversation.figures import counted, memory_free, seconds, some
-from comfysoak.check.conversation.graphs import graph_as_sent
+from comfysoak.check.conversation.graphs import graph_as_sent, mapped_models
 from comfysoak.check.conversation.run import Run
 from comfysoak.check.conversation.runs import Runs
 from comfysoak.check.conversation.trouble import LOAD, MEMORY, Trouble, trouble_of
 from comfysoak.check.model_files import ModelFile, embedding_is_listed, embeddings, model_files
-from comfysoak.check.row import Row
+from comfysoak.check.row import Row, State
 from comfysoak_core.codes import CATALOGUE, Code
 from comfysoak_core.errors import TargetError
 from comfysoak_probes.log.lines import LogKind
@@ -24,7 +24,9 @@ def look(checking: Checking) -> Iterator[Row]:
     """The rows of models."""
     graph = graph_as_sent(checking.known, checking.settings.variables)
     models = () if graph is None else model_files(graph, checking.known.object_info)
-    yield _listed(checking, models)
+    listed = _listed(checking)
+    checking.known.is_sendable = checking.known.is_sendable and listed.state is not State.FAILED
+    yield listed
     runs = Runs.of(checking)
     if runs.obstacle is not None:
         yield skipped(LOAD, runs.obstacle)
@@ -37,13 +39,16 @@ def look(checking: Checking) -> Iterator[Row]:
     yield _memory(runs, first, second, trouble)
 
 
-def _listed(checking: Checking, models: tuple[ModelFile, ...]) -> Row:
+def _listed(checking: Checking) -> Row:
+    """Models that the platform's settings choose are looked at where its mapping is (nodes.model)."""
     known = checking.known
     if not known.answers:
         return skipped(LISTED, "the server does not answer")
     graph = graph_as_sent(known, checking.settings.variables)
     if graph is None:
         return skipped(LISTED, "there is no workflow that can be read")
+    mapped = mapped_models(known, checking.settings.variables)
+    models = model_files(graph, known.object_info, mapped)
     unlisted = [model for model in models if not model.is_listed]
     if unlisted:
         return _unlisted(unlisted)
@@ -53,14 +58,17 @@ def _listed(checking: Checking, models: tuple[ModelFile, ...]) -> Row:
         seen = f"the server has no embedding {some(absent)}; it leaves them out, and says so in its log only"
         return warning(LISTED, seen, "Put them into models/embeddings of ComfyUI, or take them out of the prompt.")
     if not models:
-        return ok(LISTED, "the workflow names no model file")
+        chosen = "the one model is chosen by the mapping: see nodes.model" if mapped else "the workflow names no model"
+        return ok(LISTED, chosen)
     return ok(LISTED, f"{counted(len(models), 'model file')}: {some([model.name for model in models], 6)}")
 
 
 def _unlisted(models: list[ModelFile]) -> Row:
     first = models[0]
-    told = [f"{model.place}: {model.name} is none of the {len(model.choices or ())} files listed" for model in models]
-    near = f", or write one of {some(list(first.nearest), 5)}" if first.nearest else ""
+    told = [
+        f"{model.place}: {model.name} is none of the {counted(len(model.choices), 'file')} listed" for model in models
+    ]
+    near = f", or write one of {some(first.nearest, 5)}" if first.nearest else ""
     remedy = (
         f"Put the file into the folder of models that {first.node_class} reads, and reload the list (GET /object_info)"
         f"{near}."

@@ -195,7 +195,7 @@ def queue_back(before: Queue | None, now: Queue, ours: Sequence[str]) -> Row:
     was = f"{before.remaining} before" if before is not None else "not read before"
     if left:
         seen = f"{counted(len(left), 'prompt')} of ours still there and not to be taken back: {some(left)}"
-        return failed(QUEUE, seen, CATALOGUE[Code.NODE_HANG].remedy, code=Code.NODE_HANG)
+        return failed(QUEUE, seen, "Restart the server: nothing that is queued runs before it.")
     others = f", {now.remaining} of others" if now.remaining else ""
     return ok(QUEUE, f"{counted(now.remaining, 'prompt')} now, {was}; none of ours{others}")
 

@@ -9,7 +9,7 @@ from comfysoak.check.conversation.run import Run
 from comfysoak.check.conversation.runs import Runs
 from comfysoak.check.conversation.trouble import trouble_of
 from comfysoak.check.parts.socket.by_itself import client_ids, connects, holds, pings
-from comfysoak.check.parts.socket.of_runs import images, is_jammed, order, private, recovery, sizes
+from comfysoak.check.parts.socket.of_runs import images, is_jammed, is_lost, order, private, recovery, sizes
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
 
@@ -46,7 +46,10 @@ def _of_runs(runs: Runs) -> Iterator[Row]:
 
 
 def _recovery(runs: Runs) -> Row:
-    first, dropped = runs.first(), runs.dropped()
+    first = runs.first()
+    if first is not None and first.history_problem is not None:
+        return skipped("socket.recovery", "history cannot be read: see socket.images")
+    dropped = runs.dropped()
     if dropped is not None:
         return recovery(dropped)
     trouble = None if first is None else trouble_of(first)
@@ -54,4 +57,5 @@ def _recovery(runs: Runs) -> Row:
 
 
 def _large(runs: Runs) -> Run | None:
-    return None if is_jammed(runs.workflow_runs) else runs.large()
+    lost = [run for run in runs.workflow_runs if is_lost(run)]
+    return None if lost or is_jammed(runs.workflow_runs) else runs.large()

@@ -57,18 +57,21 @@ def order(runs: Sequence[Run], again: Run | None, trouble: Trouble | None) -> Ro
     return ok(ORDER, told)
 
 
+def is_lost(run: Run) -> bool:
+    """Whether its socket was not told of its end, though we did not cut it."""
+    return run.row.end_source == "history" and run.reopened is None and run.no_socket is None
+
+
 def _lost(run: Run) -> Row | None:
     """The end was not told on its socket; history had it."""
-    if run.row.end_source != "history":
+    if not is_lost(run):
         return None
     end = run.socket_end
     if end is not None and not end.ours:
         seen = f"{run.asked.name}: its socket ended in mid run, code {end.code} {end.reason}".rstrip()
         return failed(ORDER, seen, CATALOGUE[Code.WS_ABNORMAL].remedy, code=Code.WS_ABNORMAL)
     own = run.own
-    since_ns = own[-1].at_ns if own else run.row.sent_ns or 0
-    others_told = any(isinstance(one.message, Status) and one.at_ns > since_ns for one in run.elsewhere)
-    own_told = any(isinstance(one.message, Status) and one.at_ns > since_ns for one in run.told)
+    own_told, others_told = _heard_the_end(run, run.told), _heard_the_end(run, run.elsewhere)
     last = f"the last message about it was {own[-1].message.kind}" if own else "not one message about it came"
     seen = f"{run.asked.name}: {last}, executing null never came; history had its end"
     if own_told:
@@ -80,6 +83,15 @@ def _lost(run: Run) -> Row | None:
     return failed(ORDER, f"{seen}; {besides}", _REMEDIES.get(code, CATALOGUE[code].remedy), code=code)
 
 
+def _heard_the_end(run: Run, told: Sequence[Told]) -> bool:
+    """Whether this socket was told that the queue got shorter: a prompt gives three statuses, the last at its end."""
+    own = run.own
+    since_ns = own[-1].at_ns if own else run.row.sent_ns or 0
+    statuses = sum(isinstance(one.message, Status) and one.at_ns > since_ns for one in told)
+    return statuses >= (1 if own else _STATUSES)
+
+
+_STATUSES: Final = 3  # queued, taken by the worker, ended
 _REMEDIES: Final = {
     Code.LOST_TERMINAL: (
         f"The platform waits for executing null without a limit: {_BETWEEN} Until then, give requests a deadline."
@@ -99,6 +111,9 @@ def images(run: Run, trouble: Trouble | None) -> Row:
     """History names the outputs, and /view has them."""
     if trouble is not None:
         return skipped(IMAGES, trouble.why)
+    if run.history_problem is not None:
+        remedy = "Let GET /history/{id} through to ComfyUI: the platform takes its pictures from there alone."
+        return failed(IMAGES, f"history cannot be read: {run.history_problem}", remedy, code=Code.OUTPUT_MISSING)
     missing = [one for one in run.outputs if one.missing is not None]
     if missing:
         seen = f"{len(missing)} of {counted(len(run.outputs), 'file')} cannot be fetched: {missing[0].missing}"
@@ -187,6 +202,8 @@ def sizes(runs: Sequence[Run], large: Run | None, *, lacks_nodes: bool) -> Row:
     own = f"the largest message of the workflow was {_spelled(largest)}" if largest is not None else ""
     if largest is not None and largest.size_bytes > SMALL_LIMIT:
         return _beyond_limits(own, largest.size_bytes)
+    if any(is_lost(run) for run in runs):
+        return skipped(SIZE, "messages get lost in any run: see socket.order")
     if large is None:
         why = "the server has no ImageAddNoise or SaveImageWebsocket" if lacks_nodes else "nothing can be run now"
         tried = f"one over 1 MiB was not tried: {why}"
