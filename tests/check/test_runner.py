@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -110,6 +111,13 @@ def test_what_a_part_lets_slip_is_hidden(parts: dict[Part, Look], monkeypatch: p
     assert row.remedy == f"export A_TOKEN=... for {HIDDEN}"
 
 
+def test_what_a_server_says_is_one_line_that_every_output_can_hold(parts: dict[Part, Look]) -> None:
+    """No line break, nothing that steers a terminal, no half of a character."""
+    parts[Part.MODELS] = lambda _: iter([failed(id_, "a\nb\x1b[2J\ud800\u202ec", "do\nit") for id_ in _MODELS])
+    row = next(row for row in runner.check(_checking()) if row.kind.part is Part.MODELS)
+    assert (row.seen, row.remedy) == ("a b [2J c", "do it")
+
+
 def test_the_parts_there_are_tell_all_rows_of_a_sound_server(stand: Stand) -> None:
     """The real parts, against a server of either version: each row once, in order, none failed."""
     checking = Checking(stand.settings(), say=lambda _: None, steady_ns=steady_ns)
@@ -118,15 +126,17 @@ def test_the_parts_there_are_tell_all_rows_of_a_sound_server(stand: Stand) -> No
     assert [(row.kind.id, row.seen) for row in rows if row.state in {State.FAILED, State.WARNING}] == []
 
 
-def test_looking_loads_neither_data_frames_nor_locust(stand: Stand) -> None:
+def test_looking_loads_neither_data_frames_nor_locust(platform: Stand, tmp_path: Path) -> None:
     """A check starts fast: what only reports and load need stays out."""
     code = (
         "import sys; from comfysoak.check.telling import Telling, check_and_tell;"
         "from comfysoak.check.settings import Given, Settings; from pathlib import Path;"
-        f"check_and_tell(Settings(base_url=Given({stand.url!r}, 'here'), idle_s=0.0),"
+        f"check_and_tell(Settings(base_url=Given({platform.url!r}, 'here'), idle_s=0.0),"
         "Telling(Path('a.xml'), Path('a.html'), Path('a.md'), quiet=True));"
         "heavy = {'pandas', 'pyarrow', 'plotly', 'scipy', 'gevent', 'locust', 'aiohttp'} & set(sys.modules);"
-        "sys.exit(', '.join(sorted(heavy)))"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr

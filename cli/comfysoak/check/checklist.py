@@ -80,7 +80,8 @@ _CONFIGURATION: Final = Section(
             "Confirm environment variables are properly loaded",
             _leaf(
                 "Verify COMFYUI_BASE_URL is accessible",
-                *("variables.set", "variables.known", "url.form", "url.name", "url.tcp", "url.http", "url.websocket"),
+                *("variables.set", "variables.values", "variables.known"),
+                *("url.form", "url.name", "url.tcp", "url.http", "url.websocket"),
             ),
             _leaf(
                 "Check COMFYUI_WORKFLOW is properly formatted",
@@ -90,6 +91,7 @@ _CONFIGURATION: Final = Section(
             _leaf(
                 "Validate COMFYUI_WORKFLOW_NODES structure",
                 *("nodes.form", "nodes.ids", "nodes.keys", "nodes.prompt", "nodes.seed"),
+                also=("nodes.model",),
             ),
         ),
         _over(

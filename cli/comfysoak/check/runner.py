@@ -14,6 +14,7 @@ from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.redaction import HIDDEN, hide, known_secrets, redact
+from comfysoak_core.terminal import printable
 
 _PARTS: Final = "comfysoak.check.parts"
 _REPORT_IT: Final = "Nothing for you to mend: please report it with what stands there. The other parts went on."
@@ -26,12 +27,13 @@ def check(checking: Checking) -> Iterator[Row]:
 
 
 def _timed(rows: Iterator[Row], checking: Checking) -> Iterator[Row]:
-    """With how long each took, and without secrets, should one have come so far."""
+    """With how long each took, on one line each, and without secrets, should one have come so far."""
     began_ns = checking.steady_ns()
     for row in rows:
         ended_ns = checking.steady_ns()
         took_s = row.took_s if row.took_s is not None else (ended_ns - began_ns) / NS_PER_S
-        yield replace(row, seen=redact(row.seen), remedy=_without_secrets(row.remedy), took_s=took_s)
+        seen, remedy = printable(redact(row.seen)), printable(_without_secrets(row.remedy))
+        yield replace(row, seen=seen, remedy=remedy, took_s=took_s)
         began_ns = checking.steady_ns()
 
 

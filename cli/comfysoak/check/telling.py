@@ -23,6 +23,7 @@ from comfysoak.telling import leave_stdout
 from comfysoak_core.clock import NS_PER_S, steady_ns
 from comfysoak_core.errors import ExitCode, UsageError
 from comfysoak_core.recording.redaction import redact
+from comfysoak_core.terminal import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def check_and_tell(settings: Settings, telling: Telling) -> Account:
     interrupted = _looked_through(checking, rows)
     account = Account(
         rows=tuple(rows.taken),
-        target=redact(checking.known.base_url or (settings.base_url.value if settings.base_url else "")),
-        gateway=redact(settings.gateway.url) if settings.gateway is not None else "",
+        target=_shown(checking.known.base_url or (settings.base_url.value if settings.base_url else "")),
+        gateway=_shown(settings.gateway.url if settings.gateway is not None else ""),
         comfyui_version=checking.known.version or "",
         began_at=began_at,
         took_s=(steady_ns() - began_ns) / NS_PER_S,
@@ -100,6 +101,10 @@ def check_and_tell(settings: Settings, telling: Telling) -> Account:
         _on_stdout(lambda: print(as_text(account), flush=True))
     _annotate(account, sys.stderr if telling.as_json else sys.stdout)
     return account
+
+
+def _shown(address: str) -> str:
+    return printable(redact(address))
 
 
 def _looked_through(checking: Checking, rows: _Rows) -> ExitCode | None:

@@ -48,14 +48,9 @@ def row_of(row: Row) -> dict[str, Any]:
         "part": row.kind.part.value,
         "title": row.kind.title,
         "state": row.state.value,
-        "seen": _well_formed(row.seen),
-        "remedy": _well_formed(row.remedy) or None,
+        "seen": row.seen,
+        "remedy": row.remedy or None,
         "code": row.code.value if row.code is not None else None,
         "guide": place_of(row.kind.id),
         "took_s": None if row.took_s is None else round(row.took_s, 3),
     }
-
-
-def _well_formed(text: str) -> str:
-    """Without halves of characters, which JSON cannot hold."""
-    return text.encode("utf-8", "replace").decode()
