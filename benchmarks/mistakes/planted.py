@@ -684,7 +684,7 @@ GATEWAY: Final = (
         "a model that is not there is set",
         "gateway",
         _gateway(model="nobody_has_this.safetensors"),
-        "gateway.generates gateway.config models.listed gateway.models gateway.stored",
+        "nodes.model gateway.generates gateway.config models.listed gateway.models gateway.stored",
         "IMAGE_GENERATION_MODEL|nobody_has_this|model",
         "gateway.generates gateway.stored models.listed gateway.failure",
     ),

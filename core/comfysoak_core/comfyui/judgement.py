@@ -231,7 +231,7 @@ class _Judge:
         if given is None:
             return "", ""
         count = len(given.outputs)
-        if type(slot) is not int or not -count <= slot < count:
+        if not isinstance(slot, int) or not -count <= slot < count:
             outputs = ", ".join(f"{number} {kind}" for number, kind in enumerate(given.outputs[:10])) or "none"
             what = f"{spec.name} takes output {excerpt(_json(slot), 20)} of {label(self.graph, source)}"
             return f"{what}, which has {count}", f"Its outputs are: {outputs}."

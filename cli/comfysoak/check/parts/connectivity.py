@@ -38,8 +38,12 @@ def look(checking: Checking) -> Iterator[Row]:
     else:
         checking.say("asking for its queue")
         with Access.of(checking).client(TIMEOUT_S) as client:
-            yield _running(client)
-            yield _from_here(checking, client)
+            running = _running(client)
+            yield running
+            if running.state is State.FAILED:
+                yield skipped("service.from_here", "it answers, and not as it should: see service.running")
+            else:
+                yield _from_here(checking, client)
     from_gateway = _from_gateway(checking)
     yield from_gateway
     reaches = {State.OK: True, State.FAILED: False}.get(from_gateway.state)
@@ -57,7 +61,11 @@ def _running(client: ComfyClient) -> Row:
 
 
 def _failed(id_: str, problem: Problem) -> Row:
-    return failed(id_, problem.what, problem.remedy or "Look into the log of the server.")
+    """What went wrong with a question that any ComfyUI answers."""
+    remedy = "Look into the log of the server, and of a proxy before it."
+    if "413" in problem.what:
+        remedy = "A proxy limits the size of bodies: raise its limit (nginx: client_max_body_size 100m)."
+    return failed(id_, problem.what, remedy)
 
 
 def running_row(stats: SystemStats, queue: Queue, remaining: int) -> Row:
@@ -152,8 +160,8 @@ def from_gateway_row(url: str, status: int, words: str, *, is_silent: bool) -> R
         return failed(
             id_,
             f"the gateway does not reach {url}",
-            "Correct COMFYUI_BASE_URL as the gateway sees it: in Docker Compose http://SERVICE:8188 in a common network,"
-            " not localhost. Values stored at its first start win over its environment (ENABLE_PERSISTENT_CONFIG).",
+            "Correct COMFYUI_BASE_URL as the gateway sees it: http://SERVICE:8188 in a common network of Docker "
+            "Compose, not localhost. Values stored at its first start win over its environment (ENABLE_PERSISTENT_CONFIG).",
             code=Code.SERVER_DOWN,
         )
     if is_silent:
@@ -229,10 +237,10 @@ def containers_row(views: Views) -> Row:
     if remote is not None and views.gateway_is_deceived:
         return warning(
             id_,
-            f"the gateway asks {remote.url}, and reaches nothing: {remote.host} is the machine, or the container, that "
-            "it runs in itself",
-            f"Name ComfyUI as the gateway sees it: http://SERVICE:{remote.port} in a common network of Docker Compose, or "
-            f"http://host.docker.internal:{remote.port} for the host.",
+            f"the gateway asks {remote.url}, and reaches nothing: {remote.host} is the machine, or the container, "
+            "that it runs in itself",
+            f"Name ComfyUI as the gateway sees it: http://SERVICE:{remote.port} in a common network of Docker Compose, "
+            f"or http://host.docker.internal:{remote.port} for the host.",
         )
     if target is not None and target.is_loopback and not views.answers:
         return skipped(id_, f"no ComfyUI answers at {target.url}: what was said of that tells of containers, too")

@@ -161,8 +161,8 @@ class _Subject:
         classes = {name: NodeClass(name, info) for name, info in known.object_info.items()}
         why = "" if known.answers else "the server does not answer, so the inputs of its classes are not known"
         yield skipped("nodes.keys", why) if why else mapped.keys_row(targets, graph, classes)
-        yield mapped.prompt_row(targets, graph)
-        yield mapped.seed_row(targets, graph, classes, old_gateway=self.is_old)
+        yield mapped.prompt_row(document, targets, graph, classes)
+        yield mapped.seed_row(document, targets, graph, classes, old_gateway=self.is_old)
         model = self._model()
         value, source = (model.value, model.source) if model is not None else (None, "")
         yield skipped("nodes.model", why) if why else mapped.model_row(targets, graph, classes, value, source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from comfysoak.check.checking import failed, ok, skipped, warning
 from comfysoak.check.parts.configuration.mapping import TYPES, Target, joined
@@ -123,10 +123,25 @@ def _written_twice(targets: Sequence[Target]) -> Iterator[tuple[str, str]]:
             yield f"{what} {target.node_id}.{target.key}: the later one wins", "Keep one of them."
 
 
-def prompt_row(targets: Sequence[Target], graph: Graph) -> Row:
+def _arriving(
+    kind: str, document: Sequence[Any], targets: Sequence[Target], graph: Graph, classes: Classes
+) -> tuple[list[Target], str]:
+    """Where a type arrives; where it is mapped and arrives nowhere, which row says why."""
+    entries = [item for item in document if isinstance(item, dict) and item.get("type") == kind]
+    named = any(item.get("node_ids", []) != [] for item in entries)
+    known = [target for target in targets if target.mapping.type == kind and target.node_id in graph]
+    arriving = [target for target in known if not any(_wrong_key(target, graph, classes))]
+    if arriving or not named:
+        return arriving, ""
+    return [], "it is mapped, and its keys are wrong: see nodes.keys" if known else "its ids are wrong: see nodes.ids"
+
+
+def prompt_row(document: Sequence[Any], targets: Sequence[Target], graph: Graph, classes: Classes) -> Row:
     """nodes.prompt."""
     id_ = "nodes.prompt"
-    mapped = [target for target in targets if target.mapping.type == "prompt" and target.node_id in graph]
+    mapped, why_not = _arriving("prompt", document, targets, graph, classes)
+    if why_not:
+        return skipped(id_, why_not)
     if not mapped:
         seen = "no prompt is mapped: every picture is made from what stands in the workflow, whatever users ask for"
         return failed(id_, seen, f'Map it by its node_ids: {{"type": "prompt", "key": {_text_place(graph)}}}.')
@@ -172,10 +187,14 @@ def _only_negative(graph: Graph) -> frozenset[str]:
     return frozenset(upstream(graph, outputs) - positive)
 
 
-def seed_row(targets: Sequence[Target], graph: Graph, classes: Classes, *, old_gateway: bool) -> Row:
+def seed_row(
+    document: Sequence[Any], targets: Sequence[Target], graph: Graph, classes: Classes, *, old_gateway: bool
+) -> Row:
     """nodes.seed."""
     id_ = "nodes.seed"
-    mapped = [target for target in targets if target.mapping.type == "seed" and target.node_id in graph and target.key]
+    mapped, why_not = _arriving("seed", document, targets, graph, classes)
+    if why_not:
+        return skipped(id_, why_not)
     if not mapped:
         places = [place for place in seed_places(graph) if place.node_id in graph]
         how = ""
