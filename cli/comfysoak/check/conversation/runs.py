@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from random import SystemRandom
 from typing import Any, Final
@@ -17,8 +18,10 @@ from comfysoak_core.comfyui.answers import Queue, SystemStats
 from comfysoak_core.comfyui.expected import expected_outputs, sampled_outputs
 from comfysoak_core.comfyui.messages import Executing, Message
 from comfysoak_core.comfyui.shape import Graph, GraphShape
+from comfysoak_core.comfyui.uncached import uncached
 from comfysoak_core.comfyui.variation import applied
 from comfysoak_core.errors import TargetError
+from comfysoak_core.rows import Outcome
 
 _SEED_MOST: Final = 2**32 - 1
 
@@ -68,12 +71,24 @@ class Runs:
         return self._once("first", lambda: self._run("first run"))
 
     def second(self) -> Run | None:
-        """With other seeds again: warm."""
-        return self._after(self.first(), "second", lambda: self._run("second run"))
+        """With other seeds again: warm. Where nothing is a seed, the first once more: from the cache."""
+        first = self.first()
+        return self._after(
+            first, "second", lambda: self._run("second run") if _varies(first) else self._repeated(first)
+        )
+
+    def warm(self) -> Run | None:
+        """A run after the first that did its work, whether or not there are seeds."""
+        second = self.second()
+        if second is None or second.row.outcome != Outcome.CACHED:
+            return second
+        return self._after(second, "warm", lambda: self._run("run with the cache defeated", defeat=True))
 
     def again(self) -> Run | None:
         """The second once more, with the same seeds: from the cache."""
         second = self.second()
+        if second is None or second.row.outcome == Outcome.CACHED:
+            return second
         return self._after(second, "again", lambda: self._repeated(second))
 
     def dropped(self) -> Run | None:
@@ -123,12 +138,16 @@ class Runs:
     def _after(self, before: Run | None, name: str, make: Callable[[], Run | None]) -> Run | None:
         return None if before is None or not before.went_well else self._once(name, make)
 
-    def _run(self, name: str, cut_at: Callable[[Message], bool] | None = None) -> Run | None:
+    def _run(self, name: str, cut_at: Callable[[Message], bool] | None = None, *, defeat: bool = False) -> Run | None:
+        """With seeds of its own; where there are none (or with `defeat`), past the cache in another way."""
         graph = graph_as_sent(self._checking.known, self._checking.settings.variables)
         if graph is None:
             return None
         seeds = seeds_drawn(graph, self._checking.known, self._rng)
-        asked = asked_for(name, applied(graph, seeds), seeds)
+        varied = applied(graph, seeds)
+        if defeat or not seeds:
+            varied = uncached(varied, GraphShape.of(graph), str(uuid.uuid4()))
+        asked = asked_for(name, varied, seeds)
         return Conversation(self._checking, asked, cut_at=cut_at).run()
 
     def _repeated(self, run: Run | None) -> Run | None:
@@ -140,6 +159,10 @@ class Runs:
     def _run_large(self) -> Run:
         asked = asked_for("large message", noise_graph(self._rng.randint(0, _SEED_MOST)), {})
         return Conversation(self._checking, asked).run()
+
+
+def _varies(run: Run | None) -> bool:
+    return run is not None and bool(run.asked.seeds)
 
 
 def asked_for(name: str, graph: Graph, seeds: Mapping[str, Any] | None) -> Asked:

@@ -34,9 +34,9 @@ def look(checking: Checking) -> Iterator[Row]:
         return
     first = runs.first()
     trouble = None if first is None else trouble_of(first, frozenset(model.node_id for model in models))
-    second = runs.second()
-    yield _load(runs, first, second, trouble, models)
-    yield _memory(runs, first, second, trouble)
+    warm = runs.warm()
+    yield _load(runs, first, warm, trouble, models)
+    yield _memory(runs, first, warm, trouble)
 
 
 def _listed(checking: Checking) -> Row:
@@ -107,7 +107,7 @@ def told_of_load(first: Run, second: Run | None, was_unloaded: str | None) -> st
     unloaded = {None: "", "": "; models were unloaded before it"}.get(was_unloaded, f"; not unloaded: {was_unloaded}")
     if second is None or second_s is None:
         return f"the first run took {seconds(first_s)}{unloaded}; a second one was not made"
-    times = f"first run {seconds(first_s)}, second {seconds(second_s)}"
+    times = f"first run {seconds(first_s)}, then {seconds(second_s)}"
     if first.log is None:
         difference = f"{seconds(max(first_s - second_s, 0.0))} between them"
         return (

@@ -51,10 +51,12 @@ def _of_run(checking: Checking, runs: Runs, first: Run) -> Iterator[Row]:
     trouble = trouble_of(first, loaders)
     second = runs.second()
     yield succeeds(first, second, trouble)
-    yield nodes(second if second is not None and second.went_well else first, trouble)
+    warm = runs.warm()
+    yield nodes(warm if warm is not None and warm.went_well else first, trouble)
     yield repeat(second, trouble)
-    yield pictures([run for run in (first, second) if run is not None], trouble)
-    yield folders([run for run in (first, second) if run is not None], trouble)
+    fetched = [run for run in runs.workflow_runs if run.outputs]
+    yield pictures(fetched, trouble)
+    yield folders(fetched, trouble)
 
 
 def succeeds(first: Run, second: Run | None, trouble: Trouble | None) -> Row:
@@ -214,11 +216,9 @@ def left(runs: Sequence[Run], free: str | None) -> Row:
     remembered = [run.row.id for run in runs if not run.is_forgotten]
     files = [one.name for run in runs for one in run.outputs if one.file is not None and one.missing is None]
     files = list(dict.fromkeys(files))
-    stay = (
-        f"; {counted(len(files), 'file')} stay, as ComfyUI cannot delete them: {some(files, _FILES_NAMED)}"
-        if files
-        else ""
-    )
+    verb = "stays" if len(files) == 1 else "stay"
+    kept = f"{counted(len(files), 'file')} {verb}, as ComfyUI cannot delete them: {some(files, _FILES_NAMED)}"
+    stay = f"; {kept}" if files else ""
     memory = f"; {free} (loaded models stay)" if free else ""
     if remembered:
         seen = f"{len(remembered)} of our {len(runs)} entries stay in history: they could not be deleted{stay}{memory}"
