@@ -1,4 +1,4 @@
-"""A real Open WebUI for tests: started with an environment of its own, in front of a virtual ComfyUI, with its people."""
+"""A real Open WebUI for tests: started with an environment of its own, with an administrator and a user."""
 
 from __future__ import annotations
 

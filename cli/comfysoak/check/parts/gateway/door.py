@@ -15,8 +15,10 @@ from comfysoak.check.settings import GatewayAccess
 from comfysoak_core.comfyui.json_text import bounded, document_or_none
 from comfysoak_core.comfyui.transport import Answer, Transport
 from comfysoak_core.errors import TargetError
+from comfysoak_core.gateway.answers import Refusal, parse_generation
 
 TIMEOUT_S: Final = 10.0
+_OK: Final = 200
 PICTURE_BYTES: Final = 256 * 1024 * 1024
 _WRONG_TOKEN: Final = "sk-comfysoak-check-a-token-of-nobody"  # noqa: S105  # of nobody
 
@@ -86,7 +88,7 @@ class Door:
     def read(self, who: Who, path: str) -> Mapping[str, Any] | Answer | Silence:
         """An object of JSON from a route; else the answer that is none."""
         answer = self.ask(who, "GET", path)
-        document = document_or_none(answer.body) if isinstance(answer, Answer) and answer.status == 200 else None
+        document = document_or_none(answer.body) if isinstance(answer, Answer) and answer.status == _OK else None
         return document if isinstance(document, dict) else answer
 
     def _kept(self, who: Who) -> Transport:
@@ -107,10 +109,11 @@ def said(answer: Answer | Silence) -> str:
     """An answer in a few words: its status, and the detail it names."""
     if isinstance(answer, Silence):
         return answer.why
-    document = document_or_none(answer.body)
-    detail = document.get("detail", document.get("error")) if isinstance(document, dict) else None
-    detail = detail.get("message") if isinstance(detail, dict) else detail
-    return f"{answer.status} {bounded(detail, 120)!r}" if isinstance(detail, str) else str(answer)
+    if answer.status == _OK:
+        return str(answer)
+    told = parse_generation("[].url", answer.status, answer.body)
+    detail = told.detail if isinstance(told, Refusal) and "html" not in answer.content_type else ""
+    return f"{answer.status} {bounded(detail, 120)!r}" if detail else str(answer)
 
 
 def status_of(answer: Answer | Silence) -> int:

@@ -27,6 +27,7 @@ from comfysoak_core.gateway.sighting import Sighting, Whereabouts
 from comfysoak_core.gateway.traces import Trace
 
 AFTER_END_S: Final = 15.0  # a gateway that has not answered so long after ComfyUI's end never will
+_LONG_AFTER_NS: Final = 2**63 - 1  # whatever the server's clock says
 _LOOK_EVERY_S: Final = 1.0
 
 
@@ -40,6 +41,7 @@ class Generation:
     came: Generated | Refusal | None  # what the answer says
     sighting: Sighting | None  # None: no ComfyUI could be asked
     took_s: float
+    was_over: bool = False  # it was given up because ComfyUI had ended it long before
 
     @property
     def hangs(self) -> bool:
@@ -94,8 +96,9 @@ def generated(
     body = body_of(api, marked)
     began_ns = steady_ns()
     sent = _Sent(lambda: transport.request("POST", api.path, body, max_bytes=256 * 1024 * 1024))
+    was_over = False
     try:
-        _wait(sent, mark, behind, began_ns + int(deadline_s * NS_PER_S), steady_ns)
+        was_over = _wait(sent, mark, behind, began_ns + int(deadline_s * NS_PER_S), steady_ns)
     finally:
         answer = None if sent.thread.is_alive() else sent.answer
         if sent.thread.is_alive():
@@ -104,22 +107,23 @@ def generated(
             transport.close()
     took_s = (steady_ns() - began_ns) / NS_PER_S
     came = parse_generation(api.pictures, answer.status, answer.body) if isinstance(answer, Answer) else None
-    return Generation(marked, mark, answer, came, None if behind is None else behind.sight(mark), took_s)
+    return Generation(marked, mark, answer, came, None if behind is None else behind.sight(mark), took_s, was_over)
 
 
-def _wait(sent: _Sent, mark: str, behind: Behind | None, deadline_ns: int, steady_ns: Callable[[], int]) -> None:
-    """Until it is answered, is too late, or ComfyUI has ended it so long ago that nobody waits for an answer."""
+def _wait(sent: _Sent, mark: str, behind: Behind | None, deadline_ns: int, steady_ns: Callable[[], int]) -> bool:
+    """Until it is answered, is too late, or ComfyUI has ended it so long ago that no answer comes: True then."""
     over_since_ns: int | None = None
     while (left_s := (deadline_ns - steady_ns()) / NS_PER_S) > 0:
         sent.thread.join(min(_LOOK_EVERY_S, left_s))
         if not sent.thread.is_alive():
-            return
+            return False
         if behind is None:
             continue
         is_over = behind.sight(mark).whereabouts in {Whereabouts.ENDED, Whereabouts.GONE}
         over_since_ns = (over_since_ns or steady_ns()) if is_over else None
         if over_since_ns is not None and steady_ns() - over_since_ns > AFTER_END_S * NS_PER_S:
-            return
+            return True
+    return False
 
 
 def ending_of(generation: Generation, wanted: int, *, is_well: bool | None) -> Ending:
@@ -132,4 +136,5 @@ def ending_of(generation: Generation, wanted: int, *, is_well: bool | None) -> E
     if isinstance(generation.answer, Silence):
         why = generation.answer.why
         return ending_of_refused_connection(why) if "refuses connections" in why else ending_of_break(why, sighting)
-    return ending_of_silence(generation.took_s, is_well=is_well, sighting=sighting, at_ns=time.time_ns())
+    at_ns = _LONG_AFTER_NS if generation.was_over else time.time_ns()
+    return ending_of_silence(generation.took_s, is_well=is_well, sighting=sighting, at_ns=at_ns)

@@ -21,6 +21,15 @@ NAME_AN_ADMIN = (
     "needs an administrator's token: export COMFYSOAK_GATEWAY_ADMIN_TOKEN=..., or name another variable with "
     "--admin-token-variable"
 )
+_REMEDIES = {  # of answers whose cause ComfyUI does not know
+    400: (
+        "The log of the gateway says why. Usual causes: it cannot reach COMFYUI_BASE_URL; ComfyUI refuses its "
+        "workflow, its mapping, or the model in IMAGE_GENERATION_MODEL."
+    ),
+    403: "Switch image generation on (ENABLE_IMAGE_GENERATION=true), and allow it for this user.",
+    502: "The proxy before the gateway gets no answer of it: look at its upstream.",
+    504: "A proxy before the gateway gives up too early: raise its read timeout beyond what a picture takes.",
+}
 _NAME_THE_API = "Name its shape: --api open-webui (0.5 and newer), open-webui-old (up to 0.4) or openai."
 
 
@@ -112,8 +121,8 @@ def models_row(answer: Answer | Silence, route: str) -> Row:
         return ok(id_, f"{route} answers 200 with {len(names)} models{shown}")
     if answer.status == 400:
         remedy = (
-            "Does it reach its ComfyUI (see service.from_gateway)? Is the node of type `model` in the workflow, and has "
-            "every entry of COMFYUI_WORKFLOW_NODES a `type`?"
+            "Does it reach its ComfyUI (see service.from_gateway)? Is the node of type `model` in the workflow, and "
+            "has every entry of COMFYUI_WORKFLOW_NODES a `type`?"
         )
         return failed(id_, f"{route} answers {said(answer)}", remedy)
     return failed(id_, f"{route} answers {said(answer)}", _NAME_THE_API)
@@ -125,7 +134,9 @@ def failure_of_generation(id_: str, ending: Ending, status: int) -> Row:
     where = f" in node {ending.node_id} ({ending.node_class})" if ending.node_id else ""
     told = f"The gateway answered {status}" if status else "The gateway gave no answer"
     kind = f"{ending.error_type}: " if ending.error_type and not ending.error_type.startswith("HTTP ") else ""
-    return failed(id_, f"{told}: {kind}{ending.error_message or code}{where}", CATALOGUE[code].remedy, code=code)
+    what = f"{told}: {kind}{ending.error_message or code}{where}"
+    remedy = _REMEDIES.get(status, CATALOGUE[code].remedy) if code is Code.SUBMIT_ERROR else CATALOGUE[code].remedy
+    return failed(id_, what, remedy, code=code)
 
 
 def fields_row(found: Iterable[Arrival], wished: str, told: frozenset[str], ignored: str) -> Row:
@@ -138,7 +149,7 @@ def fields_row(found: Iterable[Arrival], wished: str, told: frozenset[str], igno
     unmapped = [one for one in arrivals if one.way is Way.NOT_MAPPED and one.place and one.field not in told]
     if unmapped:
         names = " and ".join(one.field for one in unmapped)
-        what = f"{names} {'are' if len(unmapped) > 1 else 'is'} not mapped: what users ask for is ignored"
+        what = f"{names} {'are' if len(unmapped) > 1 else 'is'} not mapped: what is asked for is ignored"
         return warning(id_, what, " ".join(_entry(one) for one in unmapped))
     arrived = [one for one in arrivals if one.way is Way.ARRIVED]
     if not arrived:

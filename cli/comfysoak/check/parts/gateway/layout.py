@@ -31,6 +31,7 @@ class Layout:
     repeats_pictures: bool = False  # each once for every node that has put something out
     takes_from: frozenset[str] | None = None  # classes whose pictures it hands over; None: not known
     pictures_are_public: bool = False
+    forbids_nobody: bool = False  # it looks neither at its switch nor at permissions when it makes pictures
     stores_what_is_written: bool = False  # an update makes values of the environment stored ones
 
 
@@ -60,6 +61,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         ignores_size=True,
         repeats_pictures=True,
         pictures_are_public=True,
+        forbids_nobody=True,
         stores_what_is_written=True,
     ),
 }

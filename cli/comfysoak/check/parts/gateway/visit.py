@@ -199,14 +199,14 @@ class Visit:
         return [*found, seed_arrival(graph, second, self.mappings, self.inputs_of)]
 
     def told_elsewhere(self) -> frozenset[str]:
-        """Fields whose key is no input in the mapping of the environment too: nodes.keys complains about them."""
+        """Fields that rows of the mapping complain about: a wrong key that the environment has too, no seed."""
         own = self.checking.known.mappings
         if own is None:
-            return frozenset()
+            return frozenset()  # and nothing was said of a seed either
         theirs = self.mappings if self.mappings is not None else own
-        same = {mapping.type for mapping in own if mapping in theirs}
+        same = {mapping.type or "" for mapping in own if mapping in theirs}
         wrong = {one.field for one in self.arrived() if one.way is Way.NO_INPUT}
-        return frozenset(wrong & {kind for kind in same if kind})
+        return frozenset({"seed"} if "seed" not in {mapping.type for mapping in theirs} else ()) | (wrong & same)
 
     # --- what ComfyUI knows of its classes ----------------------------------------------------------------------
 
