@@ -1,19 +1,46 @@
-"""Reading ahead: what the report needs of the large tables of samples and nodes, while loads of models are looked for.
+"""Reading ahead: what the report needs whatever is found, while the main thread looks for model loads and findings.
 
-Arrow and numpy let go of the interpreter while they work, so this takes the second core. Memory is least then, too.
+Arrow and numpy let go of the interpreter while they work, so this takes the second core. What both ask for is made
+once (`Run.once`), and who comes second waits for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Thread
+from typing import Any
 
 from comfysoak_analysis import measures
+from comfysoak_analysis.correlation import statements
+from comfysoak_analysis.figures import gpu_states, prompts
+from comfysoak_analysis.findings import whose
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.model_states import groups_by_model_state
+from comfysoak_analysis.reliability import reliability
 from comfysoak_analysis.tracks import TOGETHER
 from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_core.errors import ComfySoakError
+
+_OF_ALL: tuple[Callable[[Run], Any], ...] = (
+    lambda run: run.server_log,
+    watched_gpus,
+    lambda run: run.tracks("gpu_slow", TOGETHER["gpu_slow", "uuid"]),
+    measures.gpus,
+    gpu_states.states,
+)
+_OF_LOAD: tuple[Callable[[Run], Any], ...] = (
+    lambda run: run.sessions,
+    measures.whole,
+    *(partial(measures.groups_by, column=column) for column in ("workflow", "phase", "server")),
+    prompts.latency,
+    prompts.service,
+    whose.gpus,
+    groups_by_model_state,
+    statements,
+    reliability,
+)
 
 
 @contextmanager
@@ -30,12 +57,7 @@ def reading_ahead(run: Run) -> Iterator[None]:
 def _read(run: Run) -> None:
     """In the order in which it will be asked for."""
     try:
-        watched_gpus(run)
-        run.tracks("gpu_slow", TOGETHER["gpu_slow", "uuid"])
-        measures.gpus(run)
-        if not run.is_watching:
-            measures.whole(run)
-            for column in ("workflow", "phase", "server"):
-                measures.groups_by(run, column)
+        for needed in (*_OF_ALL, *(_OF_LOAD if not run.is_watching else ())):
+            needed(run)
     except ComfySoakError:
         return  # a damaged file: whoever asks for it says so

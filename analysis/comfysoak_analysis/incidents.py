@@ -18,10 +18,13 @@ from pathlib import Path
 
 import orjson
 import pandas as pd
+import pyarrow as pa
 
 from comfysoak_analysis.allocating import trim
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.columns import columns_of
+from comfysoak_analysis.frames.lean import Chosen
 from comfysoak_analysis.sheet import FILES, LOG, MOST_ROWS, Sheet, csv_of, log_of, nearest, of_subjects
 from comfysoak_analysis.verdict import Doubt, Verdict, Weight
 from comfysoak_core.clock import NS_PER_S
@@ -115,13 +118,24 @@ def _fill_sheet(
     run: Run, sheet: Sheet, findings: Sequence[Finding], made: Mapping[Code, Path], servers: frozenset[str]
 ) -> Iterator[tuple[Code, dict[str, int]]]:
     """Write one file of each folder; gives how many rows it has, and of how many."""
-    table = run.recording.between(sheet.table, _wanted(run, sheet, findings))
+    table = _around(run, sheet, findings)
     for finding in findings:
         rows = of_subjects(sheet.within(table, spans_of(finding)), finding.subjects, servers)
         if rows.num_rows:
             kept = nearest(rows, sheet.by, moments_of(finding), MOST_ROWS)
             (made[finding.code] / sheet.name).write_bytes(csv_of(kept))
             yield finding.code, {"rows": kept.num_rows, "of": rows.num_rows}
+
+
+def _around(run: Run, sheet: Sheet, findings: Sequence[Finding]) -> pa.Table:
+    """The rows that were there around the moments of any finding."""
+    spans = [span for finding in findings for span in spans_of(finding)]
+    seen = (sheet.by,) if sheet.lasts is None else (sheet.by, sheet.lasts)
+    there = Chosen(tuple(columns_of(sheet.table)), seen, lambda rows: pa.array(sheet.was_there(rows, spans)))
+    reader = run.reader(sheet.table)
+    for group in reader.groups(near=_wanted(run, sheet, findings)):
+        there.add(group)
+    return there.rows(reader)
 
 
 def _wanted(run: Run, sheet: Sheet, findings: Sequence[Finding]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.measures import Group, groups_of, measured_s
-from comfysoak_analysis.model_loads import ModelLoad
+from comfysoak_analysis.model_loads import ModelLoad, model_loads
 
 COLD, WARM, CACHED = "cold", "warm", "cached"
 _STATES = (COLD, WARM, CACHED)
@@ -34,10 +34,14 @@ def model_states(prompts: pd.DataFrame, loads: Iterable[ModelLoad]) -> pd.Catego
     return pd.Categorical.from_codes(states, categories=pd.Index(_STATES, dtype="str"))
 
 
-def groups_by_model_state(run: Run, loads: Iterable[ModelLoad]) -> tuple[Group, ...]:
+def groups_by_model_state(run: Run) -> tuple[Group, ...]:
     """The figures of the prompts that waited for a model and of those that did not; nothing where only one kind was."""
+    return run.once(_groups_by_model_state)
+
+
+def _groups_by_model_state(run: Run) -> tuple[Group, ...]:
     prompts = run.prompts
-    states = model_states(prompts, loads).set_categories([COLD, WARM])
+    states = model_states(prompts, model_loads(run)).set_categories([COLD, WARM])
     timed = prompts["timed"].to_numpy(dtype=bool)
     if not all((timed & (states.codes == code)).any() for code in range(2)):
         return ()

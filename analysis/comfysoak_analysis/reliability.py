@@ -81,6 +81,14 @@ _AWAY = (Code.SERVER_DOWN.value, Code.SERVER_RESTARTED.value)
 
 def reliability(run: Run, servers: Collection[str] | None = None) -> Reliability:
     """Of all servers, or of these."""
+    return run.once(_of_all) if servers is None else _of(run, servers)
+
+
+def _of_all(run: Run) -> Reliability:
+    return _of(run, None)
+
+
+def _of(run: Run, servers: Collection[str] | None) -> Reliability:
     prompts = run.prompts
     chosen = (prompts["measured"] & (prompts["server"].isin(list(servers)) if servers is not None else True)).to_numpy()
     failures = tuple(

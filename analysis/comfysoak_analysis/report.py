@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comfysoak_analysis.ahead import reading_ahead
 from comfysoak_analysis.compare.blocks import documents as documents_of_sides
+from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.frames import Run, open_run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.incidents import with_incidents
@@ -20,7 +22,7 @@ from comfysoak_analysis.junit import junit
 from comfysoak_analysis.page import render
 from comfysoak_analysis.summary import summary
 from comfysoak_analysis.verdict import Verdict
-from comfysoak_analysis.view import view_of
+from comfysoak_analysis.view import charts_of, view_of
 from comfysoak_core.errors import RecordingError
 
 REPORT, SUMMARY, JUNIT, VERDICT = "report.html", "summary.md", "junit.xml", "verdict.json"
@@ -35,8 +37,12 @@ def build(run_dir: Path) -> Verdict:
     run = open_run(run_dir)
     with reading_ahead(run):
         states = GpuStates(run)
-        verdict = with_incidents(run, judge(run, states))
-        files = _files(run, verdict, states, live=False)
+        judged = judge(run, states)
+        with ThreadPoolExecutor(1, "incidents") as aside:
+            written = aside.submit(with_incidents, run, judged)
+            charts = charts_of(run, judged, states)
+        verdict = written.result()
+        files = _files(run, verdict, states, charts, live=False)
     for name, content in sorted(
         files.items(), key=lambda file: len(file[1])
     ):  # a full disk has room for the small ones
@@ -58,12 +64,12 @@ def documents(run: Run, *, live: bool = False) -> tuple[Verdict, dict[str, bytes
     with reading_ahead(run):
         states = GpuStates(run)
         verdict = judge(run, states, live=live)
-        return verdict, _files(run, verdict, states, live=live)
+        return verdict, _files(run, verdict, states, charts_of(run, verdict, states), live=live)
 
 
-def _files(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> dict[str, bytes]:
+def _files(run: Run, verdict: Verdict, states: GpuStates, charts: tuple[Chart, ...], *, live: bool) -> dict[str, bytes]:
     return {
-        REPORT: render(view_of(run, verdict, states, live=live)).encode("utf-8", "replace"),
+        REPORT: render(view_of(run, verdict, states, charts, live=live)).encode("utf-8", "replace"),
         SUMMARY: summary(run, verdict).encode("utf-8", "replace"),
         JUNIT: junit(verdict),
         VERDICT: verdict.to_json(),

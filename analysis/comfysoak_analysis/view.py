@@ -151,13 +151,12 @@ class View:
     rules: tuple[Rule, ...]
 
 
-def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> View:
-    """Everything the page says about `run`."""
+def view_of(run: Run, verdict: Verdict, states: GpuStates, charts: tuple[Chart, ...], *, live: bool) -> View:
+    """Everything the page says about `run`; `charts`: see `charts_of`."""
     headline, mark = _HEADLINES[verdict.conclusion]
     headline = watched.headline(run) if run.is_watching else headline
     plan = run.plan
     end_ns = max(run.end_ns or 0, (run.start_ns or 0) + NS_PER_S)
-    charts = charts_of(run, verdict, states)
     machines_of_a_run = () if run.is_watching else charts_of_machines(run)
     return View(
         run=bounded(verdict.run, 120),
@@ -185,10 +184,10 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, *, live: bool) -> Vie
         picture=picture(charts, run.duration_s),
         machine_charts=machines_of_a_run,
         failures=tuple(_failure(run, row) for row in measures.failures(run)),
-        statements=() if run.is_watching else statements(run, states.loads),
+        statements=() if run.is_watching else statements(run),
         steady_words=run.steady_state.words if run.steady_state is not None else "",
         saturation=None if run.is_watching else saturation(run),
-        groups=tuple(_groups(run, states)),
+        groups=tuple(_groups(run)),
         economy=() if run.is_watching else economy(run, verdict.findings, states),
         nodes=tuple(_nodes(run)),
         loads=figures_by_model(states.loads)[:MOST_MODELS],
@@ -321,12 +320,12 @@ def _failure(run: Run, row: FailureRow) -> FailureView:
     )
 
 
-def _groups(run: Run, states: GpuStates) -> Iterator[tuple[str, tuple[Group, ...]]]:
+def _groups(run: Run) -> Iterator[tuple[str, tuple[Group, ...]]]:
     for column in ("workflow", "phase", "server"):
         groups = measures.groups_by(run, column)
         if groups and (len(groups) > 1 or column == "workflow"):
             yield f"By {column}", groups[:50]
-    by_state = groups_by_model_state(run, states.loads)
+    by_state = groups_by_model_state(run)
     if by_state:
         yield "By model state", by_state
 

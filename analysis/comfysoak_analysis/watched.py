@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.findings.evidence import counted
 from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.samples import Held, parts
 from comfysoak_analysis.server_processes import ServerProcess, server_processes
 from comfysoak_core.codes import Severity
 from comfysoak_core.scenario.quantities import format_duration
@@ -76,21 +78,48 @@ class Happened:
 
 def hosts(run: Run) -> tuple[HostFigures, ...]:
     """Each host that was watched, by name."""
-    return tuple(_host(str(name), rows) for name, rows in run.host.groupby("host"))
+    return run.once(_hosts)
 
 
-def _host(name: str, rows: pd.DataFrame) -> HostFigures:
-    pressures = rows[["cpu_pressure_ratio", "memory_pressure_ratio", "io_pressure_ratio"]]
+@dataclass(slots=True)
+class _Host:
+    """One host while its samples come in."""
+
+    samples: int
+    told: dict[str, Held]
+    memory: Held  # in use
+
+
+_PRESSURES = ("cpu_pressure_ratio", "memory_pressure_ratio", "io_pressure_ratio")
+_OF_HOSTS = ("cpu_count", "cpu_ratio", "memory_total_bytes", "memory_available_bytes", "disk_free_bytes", *_PRESSURES)
+
+
+def _hosts(run: Run) -> tuple[HostFigures, ...]:
+    found: dict[str, _Host] = {}
+    for part in parts(run.reader("host"), "host", "host", _OF_HOSTS):
+        if part.subject not in found:
+            found[part.subject] = _Host(0, {column: Held(0, 0) for column in _OF_HOSTS}, Held(0, 0))
+        one = found[part.subject]
+        one.samples += len(part.at_ns)
+        for column, values in part.values.items():
+            one.told[column].add(part.at_ns, values)
+        one.memory.add(part.at_ns, part.values["memory_total_bytes"] - part.values["memory_available_bytes"])
+    return tuple(_host(name, one) for name, one in sorted(found.items()))
+
+
+def _host(name: str, one: _Host) -> HostFigures:
+    cpu = one.told["cpu_ratio"]
+    pressures = [one.told[column].most for column in _PRESSURES]
     return HostFigures(
         host=name,
-        samples=len(rows),
-        cores=_most(rows["cpu_count"]),
-        cpu_mean=float(rows["cpu_ratio"].mean()),
-        cpu_most=_most(rows["cpu_ratio"]),
-        memory_most_bytes=_most(rows["memory_total_bytes"] - rows["memory_available_bytes"]),
-        memory_total_bytes=_most(rows["memory_total_bytes"]),
-        pressure_most=_most(pressures.max(axis=1)),
-        disk_free_bytes=float(rows["disk_free_bytes"].min()),
+        samples=one.samples,
+        cores=one.told["cpu_count"].most,
+        cpu_mean=cpu.total / cpu.count if cpu.count else math.nan,
+        cpu_most=cpu.most,
+        memory_most_bytes=one.memory.most,
+        memory_total_bytes=one.told["memory_total_bytes"].most,
+        pressure_most=float(np.fmax.reduce(pressures)),
+        disk_free_bytes=one.told["disk_free_bytes"].least,
     )
 
 
@@ -155,7 +184,7 @@ def what_was_watched(run: Run) -> str:
     """`2 GPUs, 1 host, 1 server`; empty where nothing was."""
     counts = (
         (run.gpu["uuid"].nunique() or run.gpu_slow["uuid"].nunique(), "GPU"),
-        (run.host["host"].nunique(), "host"),
+        (len(hosts(run)), "host"),
         (run.server["server"].nunique(), "server"),
         (run.containers["container"].nunique(), "container"),
     )

@@ -9,7 +9,6 @@ import pytest
 
 from comfysoak_analysis import Run, open_run
 from comfysoak_analysis.correlation import Kind, Statement, statements
-from comfysoak_analysis.gpu_state import GpuStates
 from tests.analysis.planted import plant
 
 MOMENTS = (60.0, 110.0, 190.0, 250.0, 330.0, 400.0, 470.0, 520.0, 560.0)
@@ -17,7 +16,7 @@ MOMENTS = (60.0, 110.0, 190.0, 250.0, 330.0, 400.0, 470.0, 520.0, 560.0)
 
 def said(run: Run) -> tuple[Statement, ...]:
     """All statements on a run."""
-    return statements(run, GpuStates(run).loads)
+    return statements(run)
 
 
 def test_failures_that_follow_full_memory_are_told_with_hits_and_what_chance_makes(directory: Path) -> None:

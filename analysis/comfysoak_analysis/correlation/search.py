@@ -7,7 +7,7 @@ for is corrected for together (Holm), and a weak effect is not told, however sur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from comfysoak_analysis.correlation import beside
 from comfysoak_analysis.correlation.beside import Moments, Servers
 from comfysoak_analysis.correlation.statement import Statement, of_lag, of_lift
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.model_loads import ModelLoad
+from comfysoak_analysis.model_loads import model_loads
 from comfysoak_analysis.statistics.comparison import holm
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.statistics.together import Lagged, Lift, lagged, lift
@@ -56,8 +56,12 @@ class _Tried:
         return of_lag(self.about, self.beside, self.found, p)
 
 
-def statements(run: Run, loads: Sequence[ModelLoad]) -> tuple[Statement, ...]:
+def statements(run: Run) -> tuple[Statement, ...]:
     """What can be said, the surest first; nothing of a run without prompts or without a watched GPU."""
+    return run.once(_statements)
+
+
+def _statements(run: Run) -> tuple[Statement, ...]:
     if run.prompts.empty or run.duration_s <= 0:
         return ()
     fine = {uuid: _fine(run, gpu.fine) for uuid, gpu in watched_gpus(run).items()}
@@ -71,7 +75,7 @@ def statements(run: Run, loads: Sequence[ModelLoad]) -> tuple[Statement, ...]:
         beside.ended(run, servers),
         beside.failures(run, servers),
         beside.drops(run, servers),
-        beside.loads(run, loads, servers),
+        beside.loads(run, model_loads(run), servers),
     )
     tried = [*_lifts(run, gpus, events), *_lags(run, gpus, events)]
     found = [one.statement(p) for one, p in zip(tried, holm([one.found.p for one in tried]), strict=True) if one.said]

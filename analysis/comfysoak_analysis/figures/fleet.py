@@ -86,12 +86,17 @@ def band(even: Sequence[Buckets], *, extremes: bool = True) -> Iterator[Series]:
 
 
 def over(rows: Floats, shares: tuple[float, ...]) -> Floats:
-    """Quantiles over the rows of each column, of those that are known; NaN where none is."""
-    found = np.full((len(shares), rows.shape[1]), np.nan)
-    known = ~np.isnan(rows).all(axis=0)
-    if known.any():
-        found[:, known] = np.nanquantile(rows[:, known], shares, axis=0)
-    return found
+    """Quantiles over the rows of each column, of those that are known; NaN where none is.
+
+    All columns at once: `np.nanquantile` takes them one by one, and they are many.
+    """
+    ordered = np.sort(rows, axis=0)  # NaN is last
+    number = (~np.isnan(rows)).sum(axis=0)
+    rank = np.maximum(number - 1, 0) * np.array(shares)[:, None]
+    below = np.floor(rank).astype(np.int64)
+    low, high = (np.take_along_axis(ordered, place, axis=0) for place in (below, np.ceil(rank).astype(np.int64)))
+    share, apart = rank - below, high - low
+    return np.where(share < 0.5, low + apart * share, high - apart * (1 - share))
 
 
 def _rows(parts: Iterable[Floats]) -> Floats:

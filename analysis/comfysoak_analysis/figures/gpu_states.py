@@ -59,6 +59,10 @@ KINDS = (
 
 def states(run: Run) -> Chart | None:
     """A row for each GPU and kind; None where nothing ever happened."""
+    return run.once(_states)
+
+
+def _states(run: Run) -> Chart | None:
     gpus = lineup(run)
     spans, dots = tuple(_all_spans(run, gpus)), tuple(_all_dots(run, gpus))
     marked = {row for one in spans for row in one.rows} | {str(row) for one in dots for row in one.y}

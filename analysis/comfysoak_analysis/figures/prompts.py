@@ -84,6 +84,10 @@ def _bars(grid: Grid, outcome: Outcome, values: Floats, *, of: str = "", fleet: 
 
 def latency(run: Run) -> Chart:
     """From due to ended."""
+    return run.once(_latency)
+
+
+def _latency(run: Run) -> Chart:
     return _times(
         run, "latency_s", "latency", "Latency", "From the moment a prompt was due to its end: what a user waits."
     )
@@ -91,6 +95,10 @@ def latency(run: Run) -> Chart:
 
 def service(run: Run) -> Chart:
     """From started to ended, as the server tells it."""
+    return run.once(_service)
+
+
+def _service(run: Run) -> Chart:
     return _times(
         run,
         "service_s",

@@ -154,7 +154,7 @@ class Run:
     @cached_property
     def notable(self) -> pd.DataFrame:
         """All columns of the prompts worth a look at each: not the expected outcome, or with a code."""
-        return leave_out(narrow.in_order_of_schedule(self.once(_warmed).notable, self.derive), self.steady_state)
+        return self.once(_notable)
 
     @property
     def unmeasured(self) -> pa.Table:
@@ -224,11 +224,7 @@ class Run:
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """WebSockets, see `lean_sessions`; `open_s` is how long each was open, `dropped`: nobody asked for its end."""
-        frame = narrow.lean_sessions(self.reader("sessions"))
-        frame["open_s"] = (frame["closed"].fillna(self.end) - frame["opened"]).dt.total_seconds().astype(np.float32)
-        frame["dropped"] = frame["opened"].notna() & frame["code"].notna()
-        trim()
-        return frame
+        return self.once(_sessions)
 
     @cached_property
     def gpu(self) -> pd.DataFrame:
@@ -290,7 +286,7 @@ class Run:
     @cached_property
     def server_log(self) -> pd.DataFrame:
         """Lines of servers' logs worth keeping."""
-        return narrow.log_lines(self.reader("server_log"))
+        return self.once(_server_log)
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -402,6 +398,21 @@ def _warmed(run: Run) -> _Prompts:
     trim()
     found = steady_state(rows, run.phases, run.plan)
     return _Prompts(leave_out(rows, found), found, *(one.rows(reader) for one in collected))
+
+
+def _notable(run: Run) -> pd.DataFrame:
+    return leave_out(narrow.in_order_of_schedule(run.once(_warmed).notable, run.derive), run.steady_state)
+
+
+def _sessions(run: Run) -> pd.DataFrame:
+    frame = narrow.lean_sessions(run.reader("sessions"))
+    frame["open_s"] = (frame["closed"].fillna(run.end) - frame["opened"]).dt.total_seconds().astype(np.float32)
+    frame["dropped"] = frame["opened"].notna() & frame["code"].notna()
+    return frame
+
+
+def _server_log(run: Run) -> pd.DataFrame:
+    return narrow.log_lines(run.reader("server_log"))
 
 
 def _narrow(frame: pd.DataFrame) -> pd.DataFrame:

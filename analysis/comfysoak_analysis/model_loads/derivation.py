@@ -77,10 +77,9 @@ def _model_loads(run: Run, by_server: Mapping[str, _Told], nodes: pd.DataFrame) 
 
 
 def _servers(run: Run) -> list[str]:
-    told = set(run.server_log.loc[run.server_log["kind"] == "model_requested", "server"])
-    if run.extent("nodes").rows:
-        told |= {str(server) for server in run.prompts["server"].dropna().unique()}
-    return sorted(told)
+    sent_to = run.prompts["server"].dropna().unique() if run.extent("nodes").rows else ()  # the log is read meanwhile
+    told = run.server_log.loc[run.server_log["kind"] == "model_requested", "server"]
+    return sorted({*told, *map(str, sent_to)})
 
 
 @dataclass(frozen=True, slots=True)

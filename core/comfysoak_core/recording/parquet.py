@@ -229,16 +229,17 @@ class Group:
         return pa.table({name: self._columns[name] for name in names})
 
 
-def read_groups(path: Path, row_type: type[Row]) -> Iterator[tuple[Group, int]]:
+def read_groups(path: Path, row_type: type[Row], near: Spans | None = None) -> Iterator[tuple[Group, int]]:
     """The row groups of one file, each with how many rows of the file come after it; read by several threads.
 
-    Raises as `read_parquet` does.
+    `near`: those alone that may have rows whose `ORDERED_BY` lies in these spans. Raises as `read_parquet` does.
     """
     with _telling_damage(path), _by_dictionaries(path) as file:
         left = file.metadata.num_rows
         for number in range(file.num_row_groups):
             left -= file.metadata.row_group(number).num_rows
-            yield Group(partial(_read_group, path, row_type, file, number)), left
+            if near is None or _may_have(file, number, row_type, near):
+                yield Group(partial(_read_group, path, row_type, file, number)), left
 
 
 def _read_group(path: Path, row_type: type[Row], file: pq.ParquetFile, number: int, names: list[str]) -> pa.Table:

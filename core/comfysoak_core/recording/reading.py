@@ -19,7 +19,7 @@ from comfysoak_core.rows import TABLES, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from comfysoak_core.recording.parquet import Group
+    from comfysoak_core.recording.parquet import Group, Spans
 
 _ATTEMPTS = 50
 _ATTEMPT_S = 0.05
@@ -130,13 +130,17 @@ class TableReader:
         rows = sum(file.rows for file in self._files) + int(self._newer.num_rows)
         return Extent(rows, min((one[0] for one in spans), default=0), max((one[1] for one in spans), default=0))
 
-    def groups(self) -> Iterator[Group]:
+    def groups(self, near: Iterable[tuple[int, int]] | None = None) -> Iterator[Group]:
         """All rows, a row group at a time; columns of each are read as they are asked for. Newer rows replace older.
+
+        `near`: what cannot have rows whose `ORDERED_BY` lies in these spans (first and last ns) may be left out.
 
         Sorted by `ORDERED_BY` within each group; groups follow each other in time but for an overlap. What is in the
         journal comes last. Raises RecordingError for a damaged or missing file.
         """
-        yield from (group for group, _, _ in self._groups())
+        from comfysoak_core.recording import parquet
+
+        yield from (group for group, _, _ in self._groups(None if near is None else parquet.merged(near)))
 
     def pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The named columns of each of `groups`, text that repeats as dictionaries."""
@@ -177,7 +181,7 @@ class TableReader:
 
         return parquet.arrow_schema(self._row_type).empty_table().select(columns)
 
-    def _groups(self) -> Iterator[tuple[Group, int | None, bool]]:
+    def _groups(self, near: Spans | None = None) -> Iterator[tuple[Group, int | None, bool]]:
         """Each group, the first moment of all later files (None: there is none), and whether its own file goes on."""
         from comfysoak_core.recording import parquet
 
@@ -189,12 +193,17 @@ class TableReader:
             next_ns = min(starts, default=None)
             path = self._layout.tables / file.name
             try:
+                if near is not None and not any(
+                    first <= file.last_ns and file.first_ns <= last for first, last in near
+                ):
+                    continue
                 if self._snapshot.replaces(file):
                     older = newer
                     newer = self._newest(path, older, [])[1]
                     yield parquet.Group(partial(self._kept, path, older)), next_ns, False
                 else:
-                    yield from ((group, next_ns, left > 0) for group, left in parquet.read_groups(path, row_type))
+                    groups = parquet.read_groups(path, row_type, near)
+                    yield from ((group, next_ns, left > 0) for group, left in groups)
             except FileNotFoundError as error:
                 raise _missing(self._layout, file) from error
         if newer.num_rows:
