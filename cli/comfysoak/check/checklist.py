@@ -80,8 +80,8 @@ _CONFIGURATION: Final = Section(
             "Confirm environment variables are properly loaded",
             _leaf(
                 "Verify COMFYUI_BASE_URL is accessible",
-                *("variables.set", "variables.values", "variables.known"),
-                *("url.form", "url.name", "url.tcp", "url.http", "url.websocket"),
+                *("variables.set", "url.form", "url.name", "url.tcp", "url.http", "url.websocket"),
+                also=("variables.values", "variables.known"),
             ),
             _leaf(
                 "Check COMFYUI_WORKFLOW is properly formatted",

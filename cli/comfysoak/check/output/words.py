@@ -47,8 +47,8 @@ def next_step(account: Account) -> str:
     if account.interrupted is not None:
         return "Call it again for the rows that are missing; what it had changed is put back."
     if failures := account.of(State.FAILED):
-        rest = " Others may come from it: mend it, and call this again." if len(failures) > 1 else ""
-        return f"Begin with {failures[0].kind.id}: {failures[0].remedy}{rest}"
+        others = " first, the others may come from it;" if len(failures) > 1 else ","
+        return f"Mend {failures[0].kind.id}{others} then call this again."
     if not account.judged:
         return "Name a ComfyUI: comfysoak check http://HOST:8188 --workflow my-workflow-api.json"
     return _further(account)
