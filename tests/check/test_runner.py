@@ -97,7 +97,7 @@ def test_a_part_at_work_tidies_up_when_the_check_is_closed(parts: dict[Part, Loo
     parts[Part.CONFIGURATION] = busy
     rows = runner.check(_checking())
     next(rows)
-    rows.close()  # type: ignore[attr-defined]  # a generator
+    rows.close()
     assert tidied == [True]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -20,7 +20,7 @@ _PARTS: Final = "comfysoak.check.parts"
 _REPORT_IT: Final = "Nothing for you to mend: please report it with what stands there. The other parts went on."
 
 
-def check(checking: Checking) -> Iterator[Row]:
+def check(checking: Checking) -> Generator[Row]:
     """All rows, part by part, each as soon as it is decided; close it to have a part that is at work tidy up."""
     for part in Part:
         yield from _timed(_looked_at(part, checking), checking)

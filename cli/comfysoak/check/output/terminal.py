@@ -127,8 +127,8 @@ class Sheet:
         if self._is_terminal and self._console.width < WIDE:
             grid.add_column(overflow="fold")
             heading = Text(title, style=style or "bold")
-            run_in = isinstance(seen, Text)  # all is said: nothing stands under it
-            grid.add_row("", head, Text.assemble(heading, ": ", seen) if run_in else Group(heading, seen))
+            run_in = Text.assemble(heading, ": ", seen) if isinstance(seen, Text) else Group(heading, seen)
+            grid.add_row("", head, run_in)
             return grid
         grid.add_column(width=_TITLE if self._is_terminal else _LONGEST_TITLE, overflow="fold")
         grid.add_column(overflow="fold")
