@@ -8,6 +8,8 @@
   let range = null; // null: the whole run, also while it grows
   let chosen = new Set(); // keys of subjects; none: all
   let following = false;
+  const FEW_DOTS = 100; // all are drawn
+  const silenced = new Set(); // "chart/line": switched off in a legend
   const byId = (id) => document.getElementById(id);
   const all = (selector) => [...document.querySelectorAll(selector)];
 
@@ -23,11 +25,13 @@
 
   const shownRange = () => range || whole;
   const at = (ms) => run.start_ms + ms;
-  const colour = (role) => getComputedStyle(document.documentElement).getPropertyValue("--" + role).trim() || "#888";
-  const faded = (hex, alpha) => {
-    const part = (place) => parseInt(hex.slice(place, place + 2), 16);
-    return `rgba(${part(1)},${part(3)},${part(5)},${alpha})`;
-  };
+  // Each question to the style sheet may lay out the whole page anew: each role is asked for once a colour scheme.
+  let colours = new Map();
+  function colour(role) {
+    if (!colours.has(role)) colours.set(role, getComputedStyle(document.documentElement).getPropertyValue("--" + role).trim() || "#888888");
+    return colours.get(role);
+  }
+  const faded = (hex, alpha) => hex + Math.round(alpha * 255).toString(16).padStart(2, "0"); // read faster than rgba(), which counts for thousands of dots
 
   // ---- what is selected -------------------------------------------------------------------------------------------
   // Of each kind what is shown; null: all. GPUs follow their server and servers their GPUs where hosts tell them apart.
@@ -53,26 +57,41 @@
     if (!only) return series.fleet || !series.of || !fleet;
     return series.of ? only.has(series.of) : !series.fleet || series === chart.series.find((one) => one.kind === "band");
   }
-  function kept(one) { // places of dots or spans that are about what is selected
-    const count = one.x.length;
-    if (!one.of || !chosen.size) return [...Array(count).keys()];
-    const away = new Set(Object.entries(one.of).flatMap(([key, places]) => (isIn(key) ? [] : places)));
-    return [...Array(count).keys()].filter((place) => !away.has(place));
+  function kept(one, chart) { // places of dots or spans that are about what is selected, and can be told apart at this zoom
+    const places = [...one.x.keys()];
+    if (!one.of || !chosen.size) return apart(one, chart, places);
+    const away = new Set(Object.entries(one.of).flatMap(([key, about]) => (isIn(key) ? [] : about)));
+    return apart(one, chart, places.filter((place) => !away.has(place)));
+  }
+  // Of dots that would cover each other but for a few pixels one is drawn, the highest; of spans all that last long enough to be seen.
+  const WIDE = 1100; // pixels of a chart on a desk; narrower ones draw more than they need
+  function apart(one, chart, places) {
+    if (places.length < FEW_DOTS) return places;
+    const [from, to] = shownRange(), cell = ((one.small ? 2 : one.lasting ? 1 : 4) / WIDE) * (chart.across ? 1 : to - from);
+    const high = one.small ? (Math.max(...one.y) * 2) / chart.height || 1 : 0, found = new Map();
+    for (const place of places) {
+      const key = `${Math.floor((at(one.x[place]) - from) / cell)} ${one.lasting ? one.rows[place] : one.small ? Math.floor(one.y[place] / high) : one.y[place]}`;
+      const before = found.get(key), size = one.lasting || one.y;
+      if (before === undefined || size[place] > size[before]) found.set(key, place);
+    }
+    return [...found.values()].sort((a, b) => a - b);
   }
 
   // ---- values ---------------------------------------------------------------------------------------------------------
-  const NOTHING = 65535;
+  const NOTHING = 65535, STEPS = 65534;
   function unpacked(values) { // see figures/packed.py; kept, since a chart is drawn again and again
     if (!values || Array.isArray(values)) return values;
     if (!values.read) {
       const text = atob(values.at);
-      values.read = Array.from({ length: text.length / 2 }, (_, place) => {
+      values.read = new Array(text.length / 2);
+      for (let place = 0; place < values.read.length; place++) {
         const number = text.charCodeAt(2 * place) + 256 * text.charCodeAt(2 * place + 1);
-        return number === NOTHING ? null : values.low + number * values.step;
-      });
+        values.read[place] = number === NOTHING ? null : values.low + number * values.step;
+      }
     }
     return values.read;
   }
+  const mostOf = (values) => (Array.isArray(values) ? Math.max(0, ...values) : values.low + STEPS * values.step); // of many GPUs without unpacking them
 
   // ---- charts ---------------------------------------------------------------------------------------------------------
   function tracesOf(chart) {
@@ -99,18 +118,19 @@
         hovertemplate: value, ...(one.kind === "area" ? { fill: "tozeroy", fillcolor: faded(hex, 0.12) } : {}) });
     }
     for (const one of chart.spans) {
-      const places = kept(one);
+      const places = kept(one, chart);
       traces.push({ type: "bar", orientation: "h", name: one.name, meta: one.name, base: places.map((place) => at(one.x[place])), x: places.map((place) => one.lasting[place]),
         y: places.map((place) => one.rows[place]), width: 0.5, text: places.map((place) => one.words[place]), textposition: "none",
         hovertemplate: "%{text}<extra></extra>", marker: { color: colour(one.colour), line: { width: 0 } } });
     }
     for (const one of chart.dots) {
-      const hex = colour(one.colour), places = kept(one);
+      const hex = colour(one.colour), places = kept(one, chart);
       traces.push({ type: "scatter", mode: "markers", name: one.name, meta: one.name, x: places.map((place) => x(one.x[place])), y: places.map((place) => one.y[place]),
-        text: places.map((place) => one.words[place]), cliponaxis: false,
+        text: places.map((place) => one.words[place]), cliponaxis: one.small, // else each dot is asked whether it is in sight
         hovertemplate: one.small ? `%{text}<br>%{y:${chart.decimals}} ${chart.unit}<extra></extra>` : `<b>${one.name}</b>  %{x|%H:%M:%S}<br>%{text}<extra></extra>`,
         marker: one.small ? { size: 4.5, color: faded(hex, 0.5), line: { width: 0 } } : { size: 10, symbol: one.symbol, color: faded(hex, 0.85), line: { width: 1.2, color: colour("card") } } });
     }
+    for (const trace of traces) if (silenced.has(`${chart.key}/${trace.meta}`)) trace.visible = false;
     return traces;
   }
 
@@ -136,11 +156,11 @@
     const font = { family: colour("sans"), size: 11.5, color: colour("quiet") };
     const strip = chart.rows.length > 0;
     const hover = chart.dots.some((one) => one.small) || strip ? "closest" : "x unified";
-    const axis = { fixedrange: true, gridcolor: colour("grid"), zerolinecolor: colour("line"), zerolinewidth: 1, ticks: "outside", ticklen: 7, tickcolor: "rgba(0,0,0,0)", tickfont: font, automargin: false };
+    const axis = { fixedrange: true, gridcolor: colour("grid"), zerolinecolor: colour("line"), zerolinewidth: 1, ticks: "outside", ticklen: 7, tickcolor: "rgba(0,0,0,0)", tickfont: font, automargin: false, ticklabeloverflow: "allow" };
     const first = chart.key === run.charts[0].key;
     const notes = run.phases.filter((phase) => phase.quiet && first).map((phase) => ({ text: phase.label, xref: "x", yref: "paper", x: at(phase.from), y: 1, xanchor: "left",
       yanchor: "bottom", showarrow: false, font: { ...font, size: 10.5 }, xshift: 2 }));
-    const across = { gridcolor: colour("grid"), tickfont: font, ticks: "", showline: true, linecolor: colour("line"), zeroline: false, tickangle: 0, showspikes: false };
+    const across = { gridcolor: colour("grid"), tickfont: font, ticks: "", showline: true, linecolor: colour("line"), zeroline: false, tickangle: 0, ticklabeloverflow: "allow", showspikes: false };
     return {
       height: chart.height, margin: { l: LEFT, r: RIGHT, t: first ? 20 : 10, b: days || chart.across ? 42 : 28 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font, showlegend: false, barmode: "stack", bargap: 0, hovermode: hover, hoverdistance: 24, dragmode: chart.across ? false : "zoom", shapes: shadesOf(chart), annotations: notes,
@@ -165,9 +185,7 @@
 
   function topOf(chart) {
     if (!chart.series.some((one) => one.colour === "capacity")) return 0;
-    let most = 0;
-    for (const one of chart.series) for (const y of unpacked(one.high) || unpacked(one.y)) if (y > most) most = y;
-    return most * 1.06;
+    return Math.max(0, ...chart.series.map((one) => mostOf(one.high || one.y))) * 1.06;
   }
 
   function draw(element) {
@@ -190,6 +208,7 @@
   }
 
   function redraw() {
+    colours = new Map();
     for (const [key, element] of drawn) {
       const chart = charts.get(key);
       if (!chart || !element.isConnected) { drawn.delete(key); continue; }
@@ -321,7 +340,11 @@
     const [from, to] = shownRange();
     const relaid = { "xaxis.range": [from, to], "xaxis.dtick": ticksOf([from, to]).dtick };
     const timed = [...drawn].filter(([key]) => !charts.get(key).across);
-    Promise.all(timed.map(([, element]) => Plotly.relayout(element, { ...relaid }))).finally(() => { following = false; });
+    const again = (key, element) => { // where dots were left out, others may now have room
+      const chart = charts.get(key);
+      return chart.dots.length || chart.spans.length ? Plotly.react(element, tracesOf(chart), layoutOf(chart)) : Plotly.relayout(element, { ...relaid });
+    };
+    Promise.all(timed.map(([key, element]) => again(key, element))).finally(() => { following = false; });
     for (const [key, element] of timed) placeMarks(element, charts.get(key));
     showKnobs();
     writeHash();
@@ -406,6 +429,7 @@
     for (const button of all(".legend button")) {
       const chart = charts.get(button.dataset.chart), name = chart?.legend[Number(button.dataset.name)];
       const series = chart?.series.filter((one) => one.name === name) || [];
+      button.setAttribute("aria-pressed", String(!silenced.has(`${button.dataset.chart}/${name}`)));
       button.hidden = series.length > 0 && !series.some((one) => isShown(one, chart));
     }
     redraw();
@@ -441,6 +465,7 @@
     if (!element) return;
     const visible = button.getAttribute("aria-pressed") !== "true", name = charts.get(button.dataset.chart).legend[Number(button.dataset.name)];
     button.setAttribute("aria-pressed", String(visible));
+    silenced[visible ? "delete" : "add"](`${button.dataset.chart}/${name}`);
     Plotly.restyle(element, { visible }, element.data.flatMap((trace, index) => (trace.meta === name ? [index] : [])));
   }
   function copy(button, text, fallback) {
@@ -472,8 +497,7 @@
   function dress() { // what the script adds to the page, again after each renewal
     byId("controls").hidden = false;
     all(".permalink").forEach((button) => { button.hidden = false; });
-    for (const box of all(".scroll")) {
-      if (box.scrollWidth <= box.clientWidth) continue;
+    for (const box of all(".scroll").filter((each) => each.scrollWidth > each.clientWidth)) { // all are measured before any is changed
       let heading = box;
       while (heading && !/^H[23]$/.test(heading.tagName)) heading = heading.previousElementSibling || heading.parentElement;
       Object.assign(box, { tabIndex: 0, role: "region", ariaLabel: heading?.textContent.trim() || "Table" });
