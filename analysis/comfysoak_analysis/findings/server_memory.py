@@ -89,17 +89,21 @@ def _joined(run: Run, server: str, parts: list[Buckets], length: Floats | None) 
         mean[here], low[here], high[here] = part.mean[here], part.low[here], part.high[here]
         process[here] = number
     process = np.maximum.accumulate(process)  # also where none was seen
-    history, kept = np.full(grid.count, np.nan), np.zeros(grid.count)
-    told = _ended(run, server, grid) if length is None or not np.isfinite(length).any() else length
-    for number in np.unique(process):
-        here = process == number
-        lengths = _held(told[here])  # no reading is held over a restart
-        kept[here] = np.maximum.accumulate(np.nan_to_num(lengths))
-        if told is length:
-            history[here] = lengths
-        else:
-            kept[here] = np.minimum(kept[here] - kept[here][0], HISTORY_MOST)
+    if length is None or not np.isfinite(length).any():
+        kept = np.minimum(_most_so_far(_ended(run, server, grid), process, from_zero=True), HISTORY_MOST)
+        return ServerMemory(server, Buckets(grid, mean, low, high), process, np.full(grid.count, np.nan), kept)
+    history = np.concatenate([_held(length[process == number]) for number in np.unique(process)])
+    kept = _most_so_far(np.nan_to_num(history), process)
     return ServerMemory(server, Buckets(grid, mean, low, high), process, history, kept)
+
+
+def _most_so_far(values: Floats, process: np.ndarray, *, from_zero: bool = False) -> Floats:
+    """The most until then, of each process; `from_zero`: less its first."""
+    found = np.zeros(values.size)
+    for number in np.unique(process):
+        most = np.maximum.accumulate(values[process == number])
+        found[process == number] = most - most[0] if from_zero else most
+    return found
 
 
 def _ended(run: Run, server: str, grid: Grid) -> Floats:
@@ -109,7 +113,7 @@ def _ended(run: Run, server: str, grid: Grid) -> Floats:
 
 
 def _held(values: Floats) -> Floats:
-    """The last known value, where there is none."""
+    """The last known value, where there is none: of one process, as no reading is held over a restart."""
     last = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(values.size), -1))
     return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)
 
@@ -129,12 +133,10 @@ def running_series(run: Run, states: GpuStates, memory: ServerMemory) -> Series:
 
 def _begins(lives: np.ndarray) -> np.ndarray:
     """Where a process that was started within the run fills its caches: as long as a fifth of the longest life."""
-    firsts = np.flatnonzero(np.diff(lives, prepend=lives[:1]))
-    ages = (
-        np.arange(lives.size) - np.concatenate([[0], firsts])[np.searchsorted(firsts, np.arange(lives.size), "right")]
-    )
-    began_later = np.arange(lives.size) >= firsts.min(initial=lives.size)
-    return np.asarray(began_later & (ages < SKIPPED * (ages.max(initial=0) + 1)))
+    places, starts = np.arange(lives.size), np.flatnonzero(np.diff(lives)) + 1
+    number = np.searchsorted(starts, places, side="right")
+    ages = places - np.concatenate([[0], starts])[number]
+    return np.asarray((number > 0) & (ages < SKIPPED * (ages.max(initial=0) + 1)))
 
 
 def settled(run: Run, memory: ServerMemory) -> Series | None:
