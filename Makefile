@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test test-gateway check bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -15,6 +15,9 @@ demo: $(VENV)/.run-installed  ## install, then the main job on the embedded simu
 
 test: $(VENV)/.dev-installed  ## install, then all tests
 	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+test-gateway: $(VENV)/.dev-installed  ## tests against a real Open WebUI, installed into .cache/open-webui (0.8 GB; FOLDER=DIR: there)
+	$(BIN)/python tests/gateway/open_webui.py $(if $(FOLDER),--folder $(FOLDER))
 
 check: $(VENV)/.dev-installed  ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ settings.register_profile("explore", settings.get_profile("comfysoak"), derandom
 settings.load_profile("comfysoak")
 
 DATA = Path(__file__).parent / "data"
-MAY_BE_SKIPPED = ("real", "gpu")
+MAY_BE_SKIPPED = ("real", "gpu", "gateway")
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "browser": None if CHROMIUM else "needs Chromium (Debian: apt-get install chromium)",
         "compiler": None if shutil.which("cc") else "needs a C compiler (Debian: apt-get install gcc libc6-dev)",
         "real": None if os.environ.get("COMFYUI_BASE_URL") else "needs a real ComfyUI: set COMFYUI_BASE_URL",
+        "gateway": None if os.environ.get("OPEN_WEBUI") else "needs a real Open WebUI: make test-gateway",
         "gpu": None if shutil.which("nvidia-smi") else "needs an NVIDIA GPU and its driver",
     }
     for item in items:

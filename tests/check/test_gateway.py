@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -150,7 +151,14 @@ def behind_slash(stand: Stand) -> None:
 def no_pictures(stand: Stand) -> None:
     """Whatever is stored is gone when it is asked for."""
     assert stand.gateway is not None
-    stand.gateway._keep = lambda _picture, _person: "gone"  # type: ignore[method-assign]  # storage that loses files
+    stand.gateway._stored = _Losing()
+
+
+class _Losing(OrderedDict[str, Any]):
+    """Storage that loses files."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Nothing is kept."""
 
 
 def two_outputs(stand: Stand) -> None:

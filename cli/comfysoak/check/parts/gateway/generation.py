@@ -130,7 +130,7 @@ def ending_of(generation: Generation, wanted: int, *, is_well: bool | None) -> E
     """How it ended, in the words of runs: the cause from ComfyUI where it knows one. `is_well`: its health route."""
     came, sighting = generation.came, generation.sighting
     if isinstance(came, Generated):
-        return ending_of_pictures(generation.count, min(wanted, generation.count or 1), None, None, sighting)
+        return ending_of_pictures(generation.count, generation.count or wanted, None, None, sighting)
     if isinstance(came, Refusal):
         return ending_of_refusal(came, sighting)
     if isinstance(generation.answer, Silence):
