@@ -301,7 +301,7 @@ class Conversation:
         stuck = False
         if run.row.outcome in {Outcome.TIMEOUT, Outcome.ABORTED, Outcome.FAILED, Outcome.LOST}:
             at_deadline = self._asked_or_none(self._client.queue)
-            stuck = not take_back(self._client, self._prompt_id, STOPS_WITHIN_S if self._died is None else 0.0)
+            stuck = not take_back(self._client, self._prompt_id, self._stops_within_s)
         forgotten = forget(self._client, self._prompt_id)
         self._sent = False  # more cannot be done about it
         return replace(
@@ -312,6 +312,11 @@ class Conversation:
             after=self._asked_or_none(self._client.system_stats),
             log=added(before.log, read_log(self._client)),
         )
+
+    @property
+    def _stops_within_s(self) -> float:
+        """How long an interrupt is waited for: not longer than the prompt was, and not at all where nothing runs."""
+        return 0.0 if self._died is not None else min(STOPS_WITHIN_S, self._checking.settings.deadline_s)
 
     def _leave_nothing(self) -> None:
         """The end of every way out: an interrupted check takes back what it has on the server."""

@@ -37,9 +37,8 @@ def _of_runs(runs: Runs) -> Iterator[Row]:
         why = runs.obstacle or "nothing was run"
         yield from (skipped(id_, why) for id_ in ("socket.order", "socket.images", "socket.private"))
         return
-    runs.second()
-    again = runs.again()
     trouble = trouble_of(first)
+    again = None if is_lost(first) else runs.again()
     yield order(runs.workflow_runs, again, trouble)
     yield images(first, trouble)
     yield private(runs.workflow_runs)
