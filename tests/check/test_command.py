@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -20,6 +21,8 @@ from urllib.request import urlopen
 import pytest
 from rich.cells import cell_len
 
+from comfysoak.check.ending import Interrupted, signals_raised
+from comfysoak.check.output.terminal import Progress
 from comfysoak.check.rows import KINDS, Part
 from comfysoak.main import run_command
 from comfysoak_core.errors import ExitCode
@@ -130,8 +133,8 @@ def test_a_reader_who_leaves_does_not_change_the_exit_code(folder: Path) -> None
     assert (process.wait(60), words) == (ExitCode.TARGET_NOT_READY, "")
 
 
-def _on_a_terminal(columns: int, *arguments: str, cwd: Path, **environment: str) -> str:
-    """What a terminal of so many columns is sent, stderr and stdout as they come."""
+def _on_a_terminal(columns: int, *arguments: str, cwd: Path, typed: bytes = b"", **environment: str) -> str:
+    """What a terminal of so many columns is sent, stderr and stdout as they come, and its own echo."""
     kept = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
@@ -140,6 +143,7 @@ def _on_a_terminal(columns: int, *arguments: str, cwd: Path, **environment: str)
         cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env={**kept, "TERM": "xterm-256color", **environment},
     )  # fmt: skip
     os.close(theirs)
+    os.write(ours, typed)
     said = b""
     while True:
         try:
@@ -172,6 +176,55 @@ def test_colour_can_be_switched_off(folder: Path) -> None:
     said = _on_a_terminal(120, _NOBODY, *_PLAIN, cwd=folder, NO_COLOR="1")
     assert not re.search(r"\x1b\[(3[0-9]|9[0-9]|38;)", said)
     assert "  failed " in said
+
+
+def test_failures_are_provoked_on_somebodys_word_alone(folder: Path) -> None:
+    """It says what it will do and to whom; without a yes nothing is asked of anybody."""
+    said = _on_a_terminal(100, "http://me:secret@127.0.0.1:9", "--errors", cwd=folder, typed=b"n\n")
+    assert "stops no server of yours" in said
+    assert "Provoke failures at http://[redacted]@127.0.0.1:9?" in said
+    assert Part.CONFIGURATION.value not in said
+
+
+def test_what_lasts_is_told_with_its_seconds() -> None:
+    """On one line that is rewritten; hostile words steer nothing; a row takes its place."""
+    stream, now_s = _Terminal(), [10.0]
+    progress = Progress(stream, clock=lambda: now_s[0])
+    progress.say("waiting\x1b[2J\nfor a model")
+    now_s[0] += 61.4
+    progress.tick()
+    progress.clear()
+    progress.tick()
+    progress.close()
+    waiting = "\r\x1b[K  … waiting [2J for a model"
+    assert stream.getvalue().replace(waiting, "W", 1) == f"W{waiting}  61 s\r\x1b[K"
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _signalled(tidied: list[bool], more: int) -> None:
+    """SIGTERM, and some more while it tidies up."""
+    with signals_raised():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            for _ in range(more):
+                signal.raise_signal(signal.SIGINT)
+            tidied.append(True)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_tidied", "code"), [(2, True, ExitCode.TERMINATED), (3, False, ExitCode.INTERRUPTED)]
+)
+def test_a_check_that_tidies_up_is_left_to_it(more: int, is_tidied: bool, code: ExitCode) -> None:
+    """The first signal raises where the check stands; the next two only say so; one more ends even that."""
+    tidied: list[bool] = []
+    with pytest.raises(Interrupted) as raised:
+        _signalled(tidied, more)
+    assert (bool(tidied), raised.value.code) == (is_tidied, code)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class _Rows:
 
     def end(self, account: Account) -> None:
         """All that came."""
-        self._progress.clear()
+        self._progress.close()
         if self._log is not None:
             self._log.ended(account)
         if self._sheet is not None:

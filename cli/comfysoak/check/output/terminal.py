@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import Final, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -24,6 +27,7 @@ from comfysoak_core.terminal import printable
 PLAIN_WIDTH: Final = 10_000  # a line stays one where no terminal folds it
 WIDE: Final = 110  # columns from which what was seen stands beside its title
 LONGEST: Final = 1_200  # characters of a text
+LASTS_S: Final = 2.0  # what takes longer is told with its seconds
 _COLOURS: Final = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red", State.SKIPPED: "dim"}
 _STATE: Final = max(len(state) for state in State)
 _TITLE: Final = 46
@@ -31,34 +35,64 @@ _LONGEST_TITLE: Final = max(len(kind.title) for kind in KINDS.values())
 
 
 class Progress:
-    """What is being done now, on one line of a terminal that the next one takes the place of."""
+    """What is being done now, on one line of a terminal that the next one takes the place of.
 
-    def __init__(self, stream: TextIO, *, quiet: bool = False) -> None:
+    What lasts is told with its seconds, by a thread of its own, so that nobody takes it for dead. `close` at the end.
+    """
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
-        self._is_shown = False
+        self._clock = clock
+        self._words = ""
+        self._since_s = 0.0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
         self._is_wanted = stream.isatty() and not quiet
+        if self._is_wanted:
+            threading.Thread(target=self._keep_telling, name="progress", daemon=True).start()
 
     def say(self, words: str) -> None:
         """Show it in the place of what was shown before."""
-        if self._is_wanted:
-            width = Console(file=self._stream).width
-            shown = Text(f"  … {printable(words)}")
-            shown.truncate(max(width - 1, 8), overflow="ellipsis")
-            self._write(f"\r\x1b[K{shown.plain}")
-            self._is_shown = True
+        with self._lock:
+            self._words, self._since_s = printable(words), self._clock()
+            self._show()
+
+    def tick(self) -> None:
+        """Show for how long it has been so."""
+        with self._lock:
+            self._show()
 
     def clear(self) -> None:
         """Make way for a line of something else."""
-        if self._is_shown:
-            self._write("\r\x1b[K")
-            self._is_shown = False
+        with self._lock:
+            if self._words:
+                self._write("\r\x1b[K")
+                self._words = ""
+
+    def close(self) -> None:
+        """Show no more."""
+        self.clear()
+        self._ended.set()
+
+    def _keep_telling(self) -> None:
+        while not self._ended.wait(1.0):
+            self.tick()
+
+    def _show(self) -> None:
+        if self._words:
+            lasted_s = self._clock() - self._since_s
+            after = f"  {lasted_s:.0f} s" if lasted_s >= LASTS_S else ""
+            shown = Text(f"  … {self._words}")
+            shown.truncate(max(Console(file=self._stream).width - 1 - len(after), 8), overflow="ellipsis")
+            self._write(f"\r\x1b[K{shown.plain}{after}")
 
     def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except OSError:  # nobody is there any more
-            self._is_wanted = False
+        if self._is_wanted:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except OSError:  # nobody is there any more
+                self._is_wanted = False
 
 
 class Sheet:
