@@ -101,16 +101,17 @@ def gateway_version(url: str) -> str | None:
 
 def _of_gateway(version: str | None, *, is_old: bool) -> Row:
     """Gateways before 0.9 use the user's id as clientId: of two requests of one user at once, one waits for ever."""
+    own = "two sockets at once, each known by its own id"
     numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
-    if (numbers and numbers < _OWN_IDS_SINCE) or (not numbers and is_old):
-        seen = (
-            f"the gateway ({version or 'of the old layout'}) uses its user's id as clientId for all requests of that"
-            " user: of several at once all but one wait without an end"
-        )
+    shares = (
+        "uses its user's id as clientId for all requests of that user: of several at once all but one wait for ever"
+    )
+    if numbers and numbers < _OWN_IDS_SINCE:
         remedy = "Update the gateway to 0.9 or later; until then, one request at a time for each user."
-        return warning(IDS, seen, remedy, code=Code.WS_ZOMBIE)
-    told = f"; the gateway ({version}) makes one for each request" if version else ""
-    return ok(IDS, f"two sockets at once, each known by its own id{told}")
+        return warning(IDS, f"the gateway ({version}) {shares}", remedy, code=Code.WS_ZOMBIE)
+    if not numbers and is_old:
+        return ok(IDS, f"{own}; the gateway tells no version, and one of the old layout {shares}")
+    return ok(IDS, f"{own}; the gateway ({version}) makes one for each request" if version else own)
 
 
 def pings(checking: Checking) -> Row:
