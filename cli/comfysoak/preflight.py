@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from random import Random
 
+from comfysoak_core.comfyui.answers import SystemStats
 from comfysoak_core.comfyui.client import ComfyClient
-from comfysoak_core.errors import ComfySoakError, ScenarioError, TargetError
+from comfysoak_core.comfyui.judgement import FaultKind, checks_newer_choices, judge
+from comfysoak_core.comfyui.known_classes import classes_of
+from comfysoak_core.comfyui.node_classes import NodeClass
+from comfysoak_core.comfyui.reaching import reached
+from comfysoak_core.comfyui.shape import Graph
+from comfysoak_core.comfyui.variation import Variation
+from comfysoak_core.comfyui.workflow import Workflow
+from comfysoak_core.errors import ComfySoakError, Problem, ScenarioError, TargetError
 from comfysoak_core.gateway.preflight import check_gateway
 from comfysoak_core.recording.redaction import hide_value_of
 from comfysoak_core.recording.run_file import ServerFacts
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.gateway import Gateway
 from comfysoak_core.scenario.plan import Plan
+from comfysoak_core.scenario.workload import Workload
 from comfysoak_load.process.room import Machine, Share, check_room
 
 TIMEOUT_S = 10.0
@@ -88,14 +98,15 @@ def servers_as_found(plan: Plan) -> tuple[ServerFacts, ...]:
         check_gateway(plan.gateway)
     found, down = [], []
     for server in plan.servers:
-        client = ComfyClient(server, timeout_s=TIMEOUT_S, headers=headers)
         try:
-            found.append(server_facts(client, server))
+            stats = reached(server, headers, TIMEOUT_S, by_socket=plan.gateway is None)
         except TargetError as error:
             down.append(error)
             found.append(ServerFacts(url=server))
             continue
-        check_nodes(client, plan, server)
+        found.append(facts_of(stats, server))
+        with ComfyClient(server, timeout_s=TIMEOUT_S, headers=headers) as client:
+            check_workflows(client, plan, server, stats.comfyui_version)
     may_be_down = plan.starts_cold or (plan.allow_down and len(down) < len(plan.servers))
     if down and not may_be_down:
         raise _not_ready(plan, down)
@@ -114,7 +125,11 @@ def _not_ready(plan: Plan, errors: Sequence[TargetError]) -> ComfySoakError:
 
 def server_facts(client: ComfyClient, server: str) -> ServerFacts:
     """A server's own account of itself; TargetError when it is no ComfyUI."""
-    stats = client.identify()
+    return facts_of(client.identify(), server)
+
+
+def facts_of(stats: SystemStats, server: str) -> ServerFacts:
+    """What a recording keeps of it."""
     return ServerFacts(
         url=server,
         comfyui_version=stats.comfyui_version,
@@ -126,18 +141,60 @@ def server_facts(client: ComfyClient, server: str) -> ServerFacts:
     )
 
 
-def check_nodes(client: ComfyClient, plan: Plan, server: str) -> None:
-    """Refuse a plan whose workflows name node classes this server does not have (TargetError)."""
-    wanted: dict[str, str] = {}
-    for workload in plan.workloads:
-        if workload.expected is Outcome.SUCCESS:
-            wanted |= {node["class_type"]: workload.name for node in workload.graph.values()}
+def check_workflows(client: ComfyClient, plan: Plan, server: str, version: str | None) -> None:
+    """Refuse a plan whose workflows this server would refuse (TargetError): its node classes, and their inputs."""
+    graphs = {load.name: _first_prompt(load) for load in plan.workloads if load.expected is Outcome.SUCCESS}
     if plan.canary is not None:
-        wanted |= {node["class_type"]: f"the canary, {plan.canary.name}" for node in plan.canary.graph.values()}
-    missing = {name: workflow for name, workflow in wanted.items() if client.object_info(name) is None}
+        graphs[f"the canary, {plan.canary.name}"] = plan.canary.graph
+    every = {f"{name}/{node_id}": node for name, graph in graphs.items() for node_id, node in graph.items()}
+    classes = classes_of(client, every)
+    missing = {
+        node["class_type"]: key.rpartition("/")[0] for key, node in every.items() if node["class_type"] in classes.lost
+    }
     if missing:
         names = ", ".join(f"{name} (in {workflow})" for name, workflow in sorted(missing.items()))
         raise TargetError(
             f"{server} does not know these node classes: {names}",
-            "Install the custom nodes they belong to, or give the workload `expect: rejected`.",
+            f"{classes.nearest_told()}Install the custom nodes they belong to, or give the workload"
+            " `expect: rejected`.",
+        )
+    if any(stage.replay is not None for stage in plan.stages):
+        return  # a trace has inputs of its own
+    known = {name: NodeClass(name, info) for name, info in classes.found.items()}
+    for load in plan.workloads:
+        if load.expected is Outcome.SUCCESS and load.graph:
+            _check_inputs(load, graphs[load.name], known, server, version)
+
+
+def _first_prompt(load: Workload) -> Graph:
+    """The graph of a prompt of this workload: what varies has a value that it may have."""
+    if not load.graph:
+        return {}
+    workflow = Workflow.from_graph(load.graph, name=load.name, wrong=True)
+    return Variation(workflow, load.vary).draw(Random(0)).graph
+
+
+def _check_inputs(
+    load: Workload, graph: Graph, classes: Mapping[str, NodeClass], server: str, version: str | None
+) -> None:
+    """TargetError for a workload that this server is sure to refuse.
+
+    Files that the run uploads are left to it; so are models, which a fleet may have where they are needed.
+    """
+    judgement = judge(graph, classes, checks_newer_choices=checks_newer_choices(version))
+    refused = [fault for fault in judgement.faults if fault.refused and fault.certain]
+    uploaded = {upload.input for upload in load.uploads}
+    told = [
+        fault
+        for fault in refused
+        if fault.kind is not FaultKind.MODEL and f"{fault.node_id}.{fault.input_name}" not in uploaded
+    ]
+    if told and not judgement.good_outputs:
+        raise TargetError.of(
+            [
+                Problem(
+                    f"{server} would refuse {load.name}: {fault.what}", f"{fault.remedy} Or give it `expect: rejected`."
+                )
+                for fault in told[:5]
+            ]
         )

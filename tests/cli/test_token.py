@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.utils import accept_key
 
 from comfysoak_core.errors import ExitCode
 from comfysoak_core.recording.recording import Recording
@@ -34,10 +35,22 @@ class _Talkative(http.server.BaseHTTPRequestHandler):
         if self.path == "/system_stats" and self.ready:
             argv = ["main.py", "--who", TOKEN, f"asked by {TOKEN}"]
             self._answer(200, {"system": {"comfyui_version": "0.33.0", "argv": argv}, "devices": []})
+        elif self.path.startswith("/ws") and self.ready:
+            self._upgrade()
         elif self.path.startswith("/object_info/"):
             self._answer(200, {self.path.rsplit("/", 1)[-1]: {"input": {}}})
         else:
             self._refuse()
+
+    def _upgrade(self) -> None:
+        """A WebSocket that ends as soon as it is open."""
+        self.came.append(self.headers.get("Authorization", ""))
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept_key(self.headers["Sec-WebSocket-Key"]))
+        self.end_headers()
+        self.close_connection = True
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))

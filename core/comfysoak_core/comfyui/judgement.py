@@ -24,7 +24,7 @@ _CHECKED_BY_THE_NODE: Final = frozenset({
     ("LoadLatent", "latent"), ("CustomCombo", "choice"),
     ("Load3D", "model_file"), ("Load3DAnimation", "model_file"), ("Load3DAdvanced", "model_file"),
 })  # fmt: skip
-CHOICES_CHECKED_SINCE: Final = (0, 3, 65)  # 0.3.64 looks at lists in the older style only
+_CHOICES_CHECKED_SINCE: Final = (0, 3, 65)  # 0.3.64 looks at lists in the older style only
 
 
 class FaultKind(StrEnum):
@@ -63,6 +63,12 @@ def version_of(text: str | None) -> tuple[int, ...]:
     parts = (text or "").removeprefix("v").split(".")
     numbers = [int(part) for part in parts if part.isascii() and part.isdecimal()]
     return tuple(numbers) if len(numbers) == len(parts) else ()
+
+
+def checks_newer_choices(version: str | None) -> bool:
+    """Whether a server of this version looks at choices declared in the newer style; of an unknown one: it does."""
+    numbers = version_of(version)
+    return not numbers or numbers >= _CHOICES_CHECKED_SINCE
 
 
 def label(graph: Graph, node_id: str) -> str:

@@ -69,6 +69,7 @@ class Place:
         return True
 
 
+TOKEN_PLACES: Final = "COMFYUI_API_KEY for a check, target.token_variable in a scenario"
 EXAMPLE: Final = "http://gpu-1:8188"
 
 
@@ -214,11 +215,11 @@ _OTHERS: Final = (
 def _not_comfyui(place: Place, transport: Transport, answer: Answer, *, has_key: bool) -> Trouble:
     seen = f"expected a ComfyUI at {place.url}; its /system_stats came as {answer!s}"
     if answer.status in (401, 403, 407):
-        said = "it does not take the token that was sent" if has_key else "it wants a token, and none was sent"
-        remedy = "Set COMFYUI_API_KEY; it is sent as `Authorization: Bearer`."
         if has_key:
-            remedy = "Check the token (COMFYUI_API_KEY), and that what asks for it wants `Authorization: Bearer`."
-        return Trouble(f"{seen}: {said}", remedy)
+            remedy = f"Check the token ({TOKEN_PLACES}), and that what asks for it wants it as a bearer token."
+            return Trouble(f"{seen}: it does not take the token that was sent", remedy)
+        remedy = f"Name the environment variable that holds one: {TOKEN_PLACES}."
+        return Trouble(f"{seen}: it wants a token, and none was sent", remedy)
     if 300 <= answer.status < 400:
         secure = "https" if place.scheme == "http" else "http"
         return Trouble(
@@ -284,7 +285,9 @@ def _not_upgraded(place: Place, status: int, body: bytes) -> Trouble:
     """HTTP answers there, and a WebSocket is refused."""
     seen = f"{place.url}/ws answered {status} in place of 101"
     if status == 401:
-        return Trouble(f"{seen}: it wants a token", "Have the proxy take COMFYUI_API_KEY for /ws as for the rest.")
+        return Trouble(
+            f"{seen}: it wants a token", f"Have the proxy take the token ({TOKEN_PLACES}) for /ws as for the rest."
+        )
     if status == 403:
         return Trouble(
             f"{seen}: it is forbidden",
@@ -298,3 +301,20 @@ def _not_upgraded(place: Place, status: int, body: bytes) -> Trouble:
     if status in (200, 400, 426) or b"pgrade" in body:
         return Trouble(f"{seen}: the upgrade was lost on the way", _UPGRADE)
     return Trouble(seen, f"Look into the log of what answers there. {_UPGRADE}")
+
+
+def reached(url: str, headers: Mapping[str, str], timeout_s: float = TIMEOUT_S, *, by_socket: bool) -> SystemStats:
+    """All steps in order: what the ComfyUI there says of itself, or a TargetError with the first thing in the way."""
+    place = place_of(url)
+    if isinstance(place, Trouble):
+        raise TargetError(f"{url}: {place.seen}", place.remedy)
+    for step in (resolved(place), connected(place, timeout_s)):
+        if isinstance(step, Trouble):
+            raise step.error()
+    stats = identified(place, headers, timeout_s)
+    if isinstance(stats, Trouble):
+        raise stats.error()
+    opening = opened(place, headers, timeout_s) if by_socket else 0.0
+    if isinstance(opening, Trouble):
+        raise opening.error()
+    return stats

@@ -160,8 +160,8 @@ def from_gateway_row(url: str, status: int, words: str, *, is_silent: bool) -> R
         return failed(
             id_,
             f"the gateway does not reach {url}",
-            "Correct COMFYUI_BASE_URL as the gateway sees it: http://SERVICE:8188 in a common network of Docker "
-            "Compose, not localhost. Values stored at its first start win over its environment (ENABLE_PERSISTENT_CONFIG).",
+            "Correct COMFYUI_BASE_URL as the gateway sees it: http://SERVICE:8188 in one network of Docker Compose, "
+            "not localhost. Values stored at its first start win over its environment (ENABLE_PERSISTENT_CONFIG).",
             code=Code.SERVER_DOWN,
         )
     if is_silent:

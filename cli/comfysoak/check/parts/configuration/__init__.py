@@ -22,7 +22,7 @@ from comfysoak.check.parts.configuration.stored import Asked, ask_gateway, store
 from comfysoak.check.row import Row, State
 from comfysoak.check.settings import Given
 from comfysoak_core.comfyui.json_text import document_or_none
-from comfysoak_core.comfyui.judgement import CHOICES_CHECKED_SINCE, judge, version_of
+from comfysoak_core.comfyui.judgement import checks_newer_choices, judge
 from comfysoak_core.comfyui.node_classes import NodeClass
 from comfysoak_core.comfyui.workflow import EXPORT_REMEDY
 from comfysoak_core.errors import TargetError
@@ -99,13 +99,12 @@ class _Subject:
             yield from (skipped(id_, "the node classes could not be asked for") for id_ in _JUDGED[1:])
             return
         known.object_info = classes.found
-        yield workflow.classes_row(graph, classes.missing, classes.names, classes.successors)
+        yield workflow.classes_row(graph, classes)
         node_classes = {name: NodeClass(name, info) for name, info in classes.found.items()}
-        version = version_of(known.version)
         judgement = judge(
             graph,
             node_classes,
-            checks_newer_choices=not version or version >= CHOICES_CHECKED_SINCE,
+            checks_newer_choices=checks_newer_choices(known.version),
             absent_files=asking.absent_files(checking, graph, node_classes),
         )
         yield from workflow.fault_rows(graph, judgement)
@@ -114,7 +113,7 @@ class _Subject:
         else:
             for_gateway = checking.settings.gateway is not None or checking.settings.nodes is not None
             yield workflow.output_row(graph, judgement, for_gateway=for_gateway, old_gateway=self.is_old)
-        known.is_sendable = bool(judgement.good_outputs) and not (set(classes.missing) - set(classes.successors))
+        known.is_sendable = bool(judgement.good_outputs) and not classes.lost
 
     # The mapping
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from comfysoak.check.settings import Given
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.json_text import excerpt
 from comfysoak_core.comfyui.judgement import Fault, FaultKind, Judgement, label
+from comfysoak_core.comfyui.known_classes import Classes
 from comfysoak_core.comfyui.shape import Graph
 from comfysoak_core.comfyui.workflow import EXPORT_REMEDY, Workflow, is_editor_format
 from comfysoak_core.errors import ScenarioError
@@ -92,38 +92,27 @@ def read_workflow(given: Given, document: Json) -> tuple[Row, Workflow | None]:
     return ok(id_, f"{len(workflow.graph)} nodes of {len(set(workflow.classes.values()))} classes"), workflow
 
 
-def classes_row(graph: Graph, missing: Collection[str], names: Collection[str], successors: Mapping[str, str]) -> Row:
-    """workflow.classes. `names`: all that the server knows, where something is missing; `successors` of old classes."""
+def classes_row(graph: Graph, classes: Classes) -> Row:
+    """workflow.classes."""
     id_ = "workflow.classes"
-    lost = [name for name in missing if name not in successors]
-    if lost:
-        told = [f"{label(graph, node_id)}" for node_id, node in graph.items() if node["class_type"] in lost]
-        near = {name: _near(name, names) for name in lost}
-        nearest = "; ".join(f"for {excerpt(name, 60)}: {', '.join(found)}" for name, found in near.items() if found)
-        hint = f"The nearest it has: {nearest}. " if nearest else ""
+    if classes.lost:
+        told = [label(graph, node_id) for node_id, node in graph.items() if node["class_type"] in classes.lost]
+        more = f" and {len(told) - 6} more" if len(told) > 6 else ""
         return failed(
             id_,
-            f"the server does not know: {', '.join(told[:6])}{f' and {len(told) - 6} more' if len(told) > 6 else ''}",
-            f"{hint}Install the custom node it belongs to (ComfyUI-Manager > Install Missing Custom Nodes), and restart"
-            " ComfyUI; one that is installed may have failed to load: look for IMPORT FAILED in its log.",
+            f"the server does not know: {', '.join(told[:6])}{more}",
+            f"{classes.nearest_told()}Install the custom node it belongs to (ComfyUI-Manager > Install Missing Custom "
+            "Nodes), and restart ComfyUI; one that is there may have failed to load: its log says IMPORT FAILED.",
             code=Code.VALIDATION_REJECTED,
         )
-    if missing:
-        old = ", ".join(f"{name} is {successors[name]} now" for name in missing)
-        bare = [node_id for node_id, node in graph.items() if node["class_type"] in missing and "_meta" not in node]
+    if classes.missing:
+        old = ", ".join(f"{name} is {new} now" for name, new in classes.successors.items())
+        bare = [key for key, node in graph.items() if node["class_type"] in classes.missing and "_meta" not in node]
         if bare:
             seen = f"{old}; of nodes without `_meta` ({', '.join(bare[:5])}) this server makes a 500"
             return failed(id_, seen, f"Write the new class into the workflow, or export it again. {EXPORT_REMEDY}")
         return warning(id_, f"{old}; the server exchanges it each time", f"Export the workflow again. {EXPORT_REMEDY}")
     return ok(id_, f"all {len({node['class_type'] for node in graph.values()})} classes are known to the server")
-
-
-def _near(name: str, names: Collection[str]) -> list[str]:
-    """The nearest names, those that differ by capitals only first."""
-    folded: dict[str, str] = {}
-    for known in names:
-        folded.setdefault(known.lower(), known)
-    return [folded[found] for found in difflib.get_close_matches(name.lower(), list(folded), 3, 0.7)]
 
 
 _ROWS: Final = {
