@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from comfysoak_simulator.gateway.gateway import Settings
 
 Json = Any
+Form = TypeVar("Form", bound=BaseModel)
 _SIZE: Final = re.compile(r"\d+x\d+")
 _WRONG: Final = "Invalid format. Please use the correct format  (e.g., {})."
 
@@ -147,7 +149,7 @@ def image_configuration_old(settings: Settings) -> Json:
 
 def updated_new(settings: Settings, body: bytes) -> Written:
     """As an update of 0.12 leaves it. ValidationError; ConfigurationError."""
-    form = NewForm.model_validate_json(body)
+    form = _form(NewForm, body)
     size, steps = form.IMAGE_SIZE or "", form.IMAGE_STEPS
     if size and size != "auto" and not _SIZE.fullmatch(size):
         raise ConfigurationError(_WRONG.format("512x512"))
@@ -178,7 +180,7 @@ def updated_new(settings: Settings, body: bytes) -> Written:
 
 def updated_old(settings: Settings, body: bytes) -> Written:
     """As an update of 0.3 leaves it. ValidationError."""
-    form = OldForm.model_validate_json(body)
+    form = _form(OldForm, body)
     comfyui = form.comfyui
     defaults = replace(settings.defaults, workflow=comfyui.COMFYUI_WORKFLOW, nodes=comfyui.COMFYUI_WORKFLOW_NODES)
     rest = {"openai": form.openai, "automatic1111": form.automatic1111}
@@ -197,13 +199,22 @@ def image_updated_old(settings: Settings, body: bytes) -> Settings:
 
     The model is set before the others are looked at, and stays when they are refused.
     """
-    form = OldImageForm.model_validate_json(body)
+    form = _form(OldImageForm, body)
     if not _SIZE.fullmatch(form.IMAGE_SIZE):
         raise ConfigurationError(_WRONG.format("512x512"))
     if form.IMAGE_STEPS < 0:
         raise ConfigurationError(_WRONG.format("50"))
     defaults = replace(settings.defaults, model=form.MODEL, size=form.IMAGE_SIZE, steps=form.IMAGE_STEPS)
     return replace(settings, defaults=defaults)
+
+
+def _form(kind: type[Form], body: bytes) -> Form:
+    """As FastAPI reads it: JSON first, then what it holds."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return kind.model_validate_json(body)  # complains in its own words
+    return kind.model_validate(document)
 
 
 _ELSEWHERE_NEW: Final[Mapping[str, Json]] = {
