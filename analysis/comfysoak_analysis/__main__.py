@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # read when Arrow is loaded: its own pool keeps what was freed
 
 from comfysoak_analysis.allocating import give_memory_back
 from comfysoak_analysis.report import build, write_page

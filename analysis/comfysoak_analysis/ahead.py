@@ -28,7 +28,6 @@ _OF_ALL: tuple[Callable[[Run], Any], ...] = (
     watched_gpus,
     lambda run: run.tracks("gpu_slow", TOGETHER["gpu_slow", "uuid"]),
     measures.gpus,
-    gpu_states.states,
 )
 _OF_LOAD: tuple[Callable[[Run], Any], ...] = (
     lambda run: run.sessions,
@@ -41,6 +40,7 @@ _OF_LOAD: tuple[Callable[[Run], Any], ...] = (
     statements,
     reliability,
 )
+_LAST = (gpu_states.states,)  # takes a table whole: once the nodes have gone
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def reading_ahead(run: Run) -> Iterator[None]:
 def _read(run: Run) -> None:
     """In the order in which it will be asked for."""
     try:
-        for needed in (*_OF_ALL, *(_OF_LOAD if not run.is_watching else ())):
+        for needed in (*_OF_ALL, *(_OF_LOAD if not run.is_watching else ()), *_LAST):
             needed(run)
     except ComfySoakError:
         return  # a damaged file: whoever asks for it says so

@@ -21,12 +21,10 @@ def trim() -> None:
 
 
 def give_memory_back() -> None:
-    """For a process of its own: Arrow asks the C library, and that returns each large block once it is free.
+    """For a process of its own, in which Arrow asks the C library: that returns each large block once it is free.
 
-    Without it Arrow's pool and glibc's growing threshold keep what was freed: a third more at the peak. Where there is
-    no glibc, only Arrow's pool is changed.
+    Without it glibc's growing threshold keeps what was freed. Nothing where there is no glibc.
     """
-    pa.set_memory_pool(pa.system_memory_pool())
     try:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
         ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -115,7 +115,7 @@ def _watched(run: Run) -> dict[str, WatchedGpu]:
     for part in parts(run.reader("gpu"), "gpu", "uuid", COLUMNS, ("missing",), labels.add):
         key = part.subject, part.source
         if key not in found:
-            found[key] = _new(run, *key, *labels.of[key])
+            found[key] = _new(run, key, labels.of[key])
         _add(found[key], part)
     best: dict[str, WatchedGpu] = {}
     for (uuid, source), gpu in sorted(found.items(), key=lambda one: (one[0][0], one[0][1] != DRIVER, one[0][1])):
@@ -155,8 +155,9 @@ class _Labels:
                 self.of[pairs[key]] = (str(row["host"]), row["index"], row["instance"])
 
 
-def _new(run: Run, uuid: str, source: str, host: str, index: int | None, instance: str | None) -> WatchedGpu:
+def _new(run: Run, key: tuple[str, str], labels: tuple[str, int | None, str | None]) -> WatchedGpu:
     start_ns = run.start_ns or 0
+    (uuid, source), (host, index, instance) = key, labels
     return WatchedGpu(
         uuid,
         source,

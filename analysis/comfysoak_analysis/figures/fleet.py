@@ -96,7 +96,8 @@ def over(rows: Floats, shares: tuple[float, ...]) -> Floats:
     below = np.floor(rank).astype(np.int64)
     low, high = (np.take_along_axis(ordered, place, axis=0) for place in (below, np.ceil(rank).astype(np.int64)))
     share, apart = rank - below, high - low
-    return np.where(share < 0.5, low + apart * share, high - apart * (1 - share))
+    found: Floats = np.where(share < 0.5, low + apart * share, high - apart * (1 - share))
+    return found
 
 
 def _rows(parts: Iterable[Floats]) -> Floats:
