@@ -14,6 +14,7 @@ import pytest
 from comfysoak.check.parts.gateway import generation
 from comfysoak.check.settings import Settings
 from comfysoak_core.gateway.api import ApiName
+from comfysoak_core.gateway.sighting import Whereabouts
 from comfysoak_simulator.gateway.gateway import Person
 from tests.check.gateways import (
     FORBIDDEN_TOKEN,
@@ -313,3 +314,21 @@ def test_a_wrong_key_that_the_mapping_rows_tell_is_not_told_twice() -> None:
         found = visited_with(checking)
         assert found.complaints() == {}
         assert found.state("gateway.fields") == "ok"
+
+
+def test_an_interruption_takes_the_running_prompt_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ComfyUI stops it, its history has nothing of ours, and the gateway is free."""
+
+    def interrupted(_sent: object, mark: str, behind: Any, *_: object) -> bool:
+        while behind.sight(mark).whereabouts is not Whereabouts.RUNS:
+            pass
+        behind.ours.clear()  # as if it had not been looked for yet
+        raise KeyboardInterrupt
+
+    costs = {"KSampler": {"steps": 1000, "seconds_per_step": "10s"}}
+    with platform(costs=costs) as stand:
+        before = left_at(stand)
+        monkeypatch.setattr(generation, "_wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            visited(stand)
+        assert left_at(stand) == before

@@ -31,7 +31,8 @@ from comfysoak.check.parts.gateway.door import Door
 from comfysoak.check.settings import GatewayAccess
 from comfysoak_core.gateway.api import OPEN_WEBUI
 access = GatewayAccess(sys.argv[1], OPEN_WEBUI, "open-webui", "ADMIN_OF_TEST")
-with signals_raised(), Door(access) as door:
+door = Door(access)
+with signals_raised():
     with changed(door, "/api/v1/images/config", "/api/v1/images/config/update", "IMAGE_STEPS", 33):
         print("changed", flush=True)
         time.sleep(60)
@@ -70,18 +71,18 @@ def test_a_signal_in_the_midst_of_putting_back_does_not_keep_it_from_that(monkey
     with platform() as stand:
         assert stand.gateway is not None
         before = left_at(stand)
-        with door_to(stand.gateway.url) as door:
-            ask, asked = door.ask, []
+        door = door_to(stand.gateway.url)
+        ask, asked = door.ask, []
 
-            def interrupted(who, method, path, document=None):  # type: ignore[no-untyped-def]  # as Door.ask
-                asked.append(method)
-                if asked.count("POST") == 2 and method == "POST":
-                    raise KeyboardInterrupt
-                return ask(who, method, path, document)
+        def interrupted(who, method, path, document=None):  # type: ignore[no-untyped-def]  # as Door.ask
+            asked.append(method)
+            if asked.count("POST") == 2 and method == "POST":
+                raise KeyboardInterrupt
+            return ask(who, method, path, document)
 
-            monkeypatch.setattr(door, "ask", interrupted)
-            with pytest.raises(KeyboardInterrupt), changed(door, CONFIG, UPDATE, "IMAGE_STEPS", 33):
-                assert stand.gateway.settings.defaults.steps == 33
+        monkeypatch.setattr(door, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt), changed(door, CONFIG, UPDATE, "IMAGE_STEPS", 33):
+            assert stand.gateway.settings.defaults.steps == 33
         assert left_at(stand)[0] == before[0]
         assert not path_of(stand.gateway.url, os.environ).exists()
 
@@ -92,7 +93,7 @@ def test_what_must_be_put_back_is_kept_for_the_user_alone_and_without_a_secret()
         assert stand.gateway is not None
         stand.gateway.settings.api_key = "sk-of-comfyui-0123456789"
         path = path_of(stand.gateway.url, os.environ)
-        with door_to(stand.gateway.url) as door, changed(door, CONFIG, UPDATE, "IMAGE_STEPS", 33):
+        with changed(door_to(stand.gateway.url), CONFIG, UPDATE, "IMAGE_STEPS", 33):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             text = path.read_text(encoding="utf-8")
             assert json.loads(text)["was"] == 20
@@ -111,8 +112,7 @@ def test_what_somebody_has_set_since_is_left_to_them() -> None:
         stand.gateway.settings.defaults = stand.gateway.settings.defaults.__class__(
             **{**stand.gateway.settings.defaults.__dict__, "steps": 50}
         )
-        with door_to(url) as door:
-            assert put_back_of_earlier(door) is None
+        assert put_back_of_earlier(door_to(url)) is None
         assert stand.gateway.settings.defaults.steps == 50
         assert not path.exists()
 

@@ -29,6 +29,7 @@ from comfysoak.check.rows import KINDS, Part
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.json_text import document_or_none
 from comfysoak_core.gateway.sighting import Whereabouts
+from comfysoak_core.recording.redaction import redact
 
 _IDS = tuple(id_ for id_, kind in KINDS.items() if kind.part is Part.GATEWAY)
 
@@ -154,10 +155,14 @@ def _generates(visit: Visit) -> Row:
         return skipped(
             id_, f"{said(done.answer) if done.answer else 'no answer'}: ComfyUI does not answer, see url.http"
         )
-    failure = judging.failure_of_generation(id_, ending, done.status)
+    entry = done.trace.entry if done.trace is not None else None
+    was_made = entry is not None and entry.succeeded is True
+    failure = judging.failure_of_generation(id_, ending, done.status, was_made=was_made)
     why = _why_refused(visit) if done.status == 400 and ending.code is Code.SUBMIT_ERROR else ""
-    return failed(id_, f"{failure.seen}. {why}", "Correct it where the gateway has it: its settings win over its "
-                  "environment (ENABLE_PERSISTENT_CONFIG).", code=failure.code) if why else failure  # fmt: skip
+    if not why:
+        return failure
+    remedy = "Correct it where the gateway has it: its settings win over its environment (ENABLE_PERSISTENT_CONFIG)."
+    return failed(id_, f"{failure.seen}. {why}", remedy, code=failure.code)
 
 
 def _why_refused(visit: Visit) -> str:
@@ -168,7 +173,11 @@ def _why_refused(visit: Visit) -> str:
         return ""
     if sighting is not None and sighting.whereabouts is not Whereabouts.UNKNOWN:
         return ""
-    return "; ".join(refusals(config, graph, mappings, visit.model, visit.described))
+    why = list(refusals(config, graph, mappings, visit.model, visit.described))
+    ours = visit.checking.known.base_url
+    if not why and ours is not None and config.base_url != ours:
+        why = [f"The gateway asks {redact(config.base_url)}, this check {redact(ours)}"]
+    return "; ".join(why)
 
 
 def _left(visit: Visit) -> Row:
@@ -179,9 +188,9 @@ def _left(visit: Visit) -> Row:
     if left.problems:
         remedy = f"Put it right {judging.SETTINGS}; a request that hangs ends with a restart of the gateway."
         return failed(id_, "; ".join(left.problems), remedy)
-    parts = [f"{left.prompts} prompts of ours were taken out of ComfyUI's history"] if left.prompts else []
+    parts = [f"{_counted(left.prompts, 'prompt')} of ours taken out of ComfyUI's history"] if left.prompts else []
     if visit.layout.picture is not None and visit.pictures_made:
-        parts.append(f"{left.pictures} pictures of ours were deleted")
+        parts.append(f"{_counted(left.pictures, 'picture')} of ours deleted")
     elif visit.pictures_made:
         kept = "stay in its cache" if visit.layout.pictures_are_public else "stay, if it keeps any"
         parts.append(f"{visit.pictures_made} pictures of ours {kept}: there is no route to delete them")
@@ -190,3 +199,7 @@ def _left(visit: Visit) -> Row:
     if visit.pictures_made:
         parts.append(f"ComfyUI keeps the files of {visit.pictures_made} in its output folder")
     return ok(id_, "; ".join(parts) or "nothing of ours is there")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +20,8 @@ from comfysoak_core.gateway.traces import Trace, parse_history_page, parse_queue
 from comfysoak_core.recording.redaction import hide_value_of
 
 TIMEOUT_S: Final = 5.0
+SETTLE_S: Final = 5.0  # a node that does not look whether it is interrupted runs on
+_SETTLE_EVERY_S: Final = 0.05
 _ENTRIES: Final = 64  # of /history: what may have ended since the check began
 _PAGE_BYTES: Final = 256 * 1024 * 1024
 
@@ -84,7 +87,7 @@ class Behind:
         return described if isinstance(described, dict) else None
 
     def stop_ours(self) -> None:
-        """Interrupt what of ours still runs: the gateway answers then.
+        """Interrupt what of ours still runs, and wait for its end: the gateway answers then.
 
         What waits is left there: a gateway never learns that a waiting prompt is gone, and holds its socket for ever.
         """
@@ -92,6 +95,10 @@ class Behind:
         for trace in self._traces:
             if trace.prompt_id in self.ours and trace.runs:
                 self._post("/interrupt", {"prompt_id": trace.prompt_id})
+        latest_s = time.monotonic() + SETTLE_S
+        while any(trace.runs for trace in self.ours.values()) and time.monotonic() < latest_s:
+            time.sleep(_SETTLE_EVERY_S)
+            self._look()
 
     def forget_ours(self) -> tuple[str, ...]:
         """Take our prompts out of its history; the ids of those that it still has, wherever."""

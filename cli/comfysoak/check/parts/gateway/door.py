@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 
@@ -47,18 +46,6 @@ class Door:
     def __init__(self, access: GatewayAccess) -> None:
         self.access = access
         self.url = access.url.rstrip("/")
-        self._open: dict[Who, Transport] = {}
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close what is open."""
-        for transport in self._open.values():
-            transport.close()
 
     def has(self, who: Who) -> bool:
         """Whether there is such a token."""
@@ -81,20 +68,22 @@ class Door:
         return Transport(self.url, timeout_s=timeout_s, headers=self.access.api.headers(self.token(who)))
 
     def ask(self, who: Who, method: str, path: str, document: object = None) -> Answer | Silence:
-        """One request; `document` is sent as JSON."""
+        """One request; `document` is sent as JSON.
+
+        Each on a connection of its own: gateways close kept ones after seconds, just as something is sent.
+        """
         body = None if document is None else orjson.dumps(document)
-        return asked(lambda: self._kept(who).request(method, path, body, max_bytes=PICTURE_BYTES))
+        transport = self.transport(who, TIMEOUT_S)
+        try:
+            return asked(lambda: transport.request(method, path, body, max_bytes=PICTURE_BYTES))
+        finally:
+            transport.close()
 
     def read(self, who: Who, path: str) -> Mapping[str, Any] | Answer | Silence:
         """An object of JSON from a route; else the answer that is none."""
         answer = self.ask(who, "GET", path)
         document = document_or_none(answer.body) if isinstance(answer, Answer) and answer.status == _OK else None
         return document if isinstance(document, dict) else answer
-
-    def _kept(self, who: Who) -> Transport:
-        if who not in self._open:
-            self._open[who] = self.transport(who, TIMEOUT_S)
-        return self._open[who]
 
 
 def asked(ask: Callable[[], Answer]) -> Answer | Silence:

@@ -99,6 +99,10 @@ def generated(
     was_over = False
     try:
         was_over = _wait(sent, mark, behind, began_ns + int(deadline_s * NS_PER_S), steady_ns)
+    except BaseException:
+        if behind is not None:
+            behind.sight(mark)  # so that it is known as ours to whoever tidies up
+        raise
     finally:
         answer = None if sent.thread.is_alive() else sent.answer
         if sent.thread.is_alive():

@@ -106,7 +106,7 @@ def config_ok(found: Configuration, also: str) -> Row:
     graph, mappings = found.graph or {}, found.mappings or ()
     types = ", ".join(dict.fromkeys(mapping.type or "a fixed value" for mapping in mappings if mapping.node_ids))
     what = f"read: ComfyUI at {redact(found.base_url)}, a workflow of {len(graph)} nodes, mapped: {types or 'nothing'}"
-    return ok("gateway.config", f"{what}.{also}")
+    return ok("gateway.config", f"{what}.{also}" if also else what)
 
 
 def models_row(answer: Answer | Silence, route: str) -> Row:
@@ -128,14 +128,19 @@ def models_row(answer: Answer | Silence, route: str) -> Row:
     return failed(id_, f"{route} answers {said(answer)}", _NAME_THE_API)
 
 
-def failure_of_generation(id_: str, ending: Ending, status: int) -> Row:
-    """A request that brought no pictures: in the words of ComfyUI where it knows the cause."""
+def failure_of_generation(id_: str, ending: Ending, status: int, *, was_made: bool = False) -> Row:
+    """A request that brought no pictures: in the words of ComfyUI where it knows the cause.
+
+    `was_made`: ComfyUI ran it to a good end.
+    """
     code = ending.code or Code.SUBMIT_ERROR
     where = f" in node {ending.node_id} ({ending.node_class})" if ending.node_id else ""
     told = f"The gateway answered {status}" if status else "The gateway gave no answer"
     kind = f"{ending.error_type}: " if ending.error_type and not ending.error_type.startswith("HTTP ") else ""
     what = f"{told}: {kind}{ending.error_message or code}{where}"
     remedy = _REMEDIES.get(status, CATALOGUE[code].remedy) if code is Code.SUBMIT_ERROR else CATALOGUE[code].remedy
+    if code is Code.GATEWAY_EMPTY and was_made:
+        remedy = "Have the workflow end in SaveImage or PreviewImage: what other nodes put out it does not hand over."
     return failed(id_, what, remedy, code=code)
 
 

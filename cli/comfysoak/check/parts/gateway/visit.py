@@ -31,6 +31,7 @@ from comfysoak_core.comfyui.vary import NodeMapping
 from comfysoak_core.gateway.api import Wish
 
 PROMPTS_MOST: Final = 4
+_WITHOUT_COMFYUI_S: Final = 20.0  # a gateway waits without limit for one that is frozen
 
 
 @dataclass
@@ -74,7 +75,6 @@ class Visit:
         try:
             self.tidy()
         finally:
-            self.door.__exit__(kind, error, trace)
             if self.behind is not None:
                 self.behind.close()
 
@@ -153,7 +153,9 @@ class Visit:
         self._sent += 1
         self.checking.prompts_sent += 1
         self._left = None
-        deadline_s = self.checking.settings.deadline_s
+        known, deadline_s = self.checking.known, self.checking.settings.deadline_s
+        if known.base_url is not None and not known.answers:
+            deadline_s = min(deadline_s, _WITHOUT_COMFYUI_S)
         done = generated(self.door, who, wish, self.behind, deadline_s, self.checking.steady_ns)
         if isinstance(done.answer, Answer):
             self._pictures += ids_of(done.answer.body)
