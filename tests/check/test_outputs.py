@@ -13,12 +13,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 import comfysoak.annotations as for_github
-from comfysoak.check.account import Account
+from comfysoak.check.account import OURS, Account
 from comfysoak.check.checking import failed
 from comfysoak.check.output.document import as_text
 from comfysoak.check.output.junit import junit
 from comfysoak.check.output.log import Log
 from comfysoak.check.output.page import page
+from comfysoak.check.output.words import next_step
 from comfysoak.check.rows import KINDS, Part
 from comfysoak_core.errors import ExitCode
 from tests.check.accounts import HOSTILE, account, complaints
@@ -32,6 +33,19 @@ def test_a_warning_fails_nothing_and_an_interruption_comes_before_all() -> None:
     assert account(only_a_warning).exit_code is ExitCode.OK
     assert account(complaints()).exit_code is ExitCode.TARGET_NOT_READY
     assert account(complaints(), interrupted=ExitCode.INTERRUPTED).exit_code is ExitCode.INTERRUPTED
+
+
+def test_what_to_do_next_is_about_what_its_reader_can_mend() -> None:
+    """The first row that failed, one alone or of several; a mistake of ours is reported, not mended."""
+    ours = {"url.http": failed("url.http", f"{OURS}: KeyError", "Report it.")}
+    ping = {"socket.ping": complaints()["socket.ping"]}
+    assert next_step(account(complaints())).startswith("Mend workflow.values first, the others may come from it;")
+    assert next_step(account(ours | ping)) == "Mend socket.ping, then call this again."
+    assert next_step(account(ours)) == "Report the mistake of ours; the other rows stand."
+    assert next_step(account(rows=())).startswith("Name a ComfyUI")
+    assert "--gateway" in next_step(account())
+    assert "--errors" in next_step(account(gateway="http://platform:8080"))
+    assert "put back" in next_step(account(interrupted=ExitCode.INTERRUPTED))
 
 
 def test_the_document_has_every_row_and_what_is_documented() -> None:

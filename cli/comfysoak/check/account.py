@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from comfysoak.check.row import Row, State
 from comfysoak.check.rows import Part
 from comfysoak_core.errors import ExitCode
+
+OURS: Final = "A mistake of ours, not of yours"  # how a row begins whose part broke
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ class Account:
     def of(self, state: State) -> tuple[Row, ...]:
         """The rows of one state, in order."""
         return tuple(row for row in self.rows if row.state is state)
+
+    def to_mend(self) -> tuple[Row, ...]:
+        """The rows that failed by no mistake of ours."""
+        return tuple(row for row in self.of(State.FAILED) if not row.seen.startswith(OURS))
 
     def by_part(self) -> dict[Part, tuple[Row, ...]]:
         """The rows of each part that has any."""

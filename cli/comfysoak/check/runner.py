@@ -9,6 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
+from comfysoak.check.account import OURS
 from comfysoak.check.checking import Checking, failed, skipped
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
@@ -60,7 +61,7 @@ def _looked_at(part: Part, checking: Checking) -> Iterator[Row]:
         broken = _where(error)
     if due:
         why = broken or "the part ended without a word about it"
-        yield failed(due[0], f"A mistake of ours, not of yours: {why}", _REPORT_IT)
+        yield failed(due[0], f"{OURS}: {why}", _REPORT_IT)
         yield from (skipped(id_, f"not looked at: a mistake of ours at {due[0]}") for id_ in due[1:])
 
 

@@ -46,9 +46,11 @@ def next_step(account: Account) -> str:
     """The one thing to do now."""
     if account.interrupted is not None:
         return "Call it again for the rows that are missing; what it had changed is put back."
-    if failures := account.of(State.FAILED):
+    if failures := account.to_mend():
         others = " first, the others may come from it;" if len(failures) > 1 else ","
         return f"Mend {failures[0].kind.id}{others} then call this again."
+    if account.of(State.FAILED):
+        return "Report the mistake of ours; the other rows stand."
     if not account.judged:
         return "Name a ComfyUI: comfysoak check http://HOST:8188 --workflow my-workflow-api.json"
     return _further(account)
