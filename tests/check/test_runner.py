@@ -11,13 +11,17 @@ from types import ModuleType
 import pytest
 
 from comfysoak.check import runner
-from comfysoak.check.checking import Checking, failed, ok
+from comfysoak.check.checking import PROMPTS_MOST, Checking, failed, ok
 from comfysoak.check.row import Row, State
 from comfysoak.check.rows import KINDS, Part
 from comfysoak.check.settings import Settings
 from comfysoak_core.clock import steady_ns
 from comfysoak_core.recording.redaction import HIDDEN
+from tests.check import gateways
+from tests.check.gateways import tokens
 from tests.check.stand import Stand
+
+__all__ = ["tokens"]
 
 Look = Callable[[Checking], Iterator[Row]]
 _MODELS = [id_ for id_, kind in KINDS.items() if kind.part is Part.MODELS]
@@ -124,6 +128,19 @@ def test_the_parts_there_are_tell_all_rows_of_a_sound_server(stand: Stand) -> No
     rows = list(runner.check(checking))
     assert [row.kind.id for row in rows] == list(KINDS)
     assert [(row.kind.id, row.seen) for row in rows if row.state in {State.FAILED, State.WARNING}] == []
+
+
+@pytest.mark.usefixtures("tokens")
+def test_a_sound_platform_is_sound_from_its_first_row_to_its_last() -> None:
+    """All parts one after the other, gateway included: nothing complains, within the prompts a check may send."""
+    with gateways.platform() as whole:
+        settings = gateways.settings_of(whole, may_change_gateway=True)
+        checking = Checking(settings, say=lambda _: None, steady_ns=steady_ns)
+        rows = list(runner.check(checking))
+    assert [(row.kind.id, row.seen) for row in rows if row.state in {State.FAILED, State.WARNING}] == []
+    assert 0 < checking.prompts_sent <= PROMPTS_MOST
+    looked_at = {row.kind.part for row in rows if row.state is State.OK}
+    assert looked_at >= {Part.CONFIGURATION, Part.CONNECTIVITY, Part.MODELS, Part.SOCKET, Part.PROCESSING, Part.GATEWAY}
 
 
 def test_looking_loads_neither_data_frames_nor_locust(platform: Stand, tmp_path: Path) -> None:
