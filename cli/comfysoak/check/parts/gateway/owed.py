@@ -1,8 +1,8 @@
 """What must be put back at a gateway, kept in a file while it is changed, so that it outlives a process that is killed.
 
 One file for each gateway, in the user's state folder, for the user's eyes only (0600). It holds one key with its two
-values, and no secret. A check that finds one whose process is gone puts the value back, unless somebody has changed it
-since.
+values, and no secret: what may hold one is not changed. A check that finds one whose process is gone puts the value
+back, unless somebody has changed it since.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from comfysoak_core.comfyui.json_text import document_or_none
 
-Value = bool | int
+Value = bool | int | str | list[Any]
 _FOLDER: Final = "comfysoak"
-_MOST_BYTES: Final = 4096
+_MOST_BYTES: Final = 4 * 1024 * 1024  # a mapping is written by hand, and no longer than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Owed:
     gateway: str
     read: str  # the route that has it
     update: str
-    key: str
+    key: str  # within a part of the configuration: `part.key`
     was: Value
     now: Value
     pid: int
@@ -93,7 +93,7 @@ def _is_sound(owed: Owed) -> bool:
     values = (owed.was, owed.now)
     return (
         all(isinstance(text, str) for text in texts)
-        and all(isinstance(value, int) for value in values)
+        and all(isinstance(value, int | str | list) for value in values)
         and type(owed.pid) is int
         and owed.pid > 0
     )
