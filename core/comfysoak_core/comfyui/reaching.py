@@ -69,7 +69,7 @@ class Place:
         return True
 
 
-TOKEN_PLACES: Final = "COMFYUI_API_KEY for a check, target.token_variable in a scenario"
+_NAMED_IN: Final = "COMFYUI_API_KEY for a check, target.token_variable in a scenario"
 EXAMPLE: Final = "http://gpu-1:8188"
 
 
@@ -216,9 +216,9 @@ def _not_comfyui(place: Place, transport: Transport, answer: Answer, *, has_key:
     seen = f"expected a ComfyUI at {place.url}; its /system_stats came as {answer!s}"
     if answer.status in (401, 403, 407):
         if has_key:
-            remedy = f"Check the token ({TOKEN_PLACES}), and that what asks for it wants it as a bearer token."
+            remedy = f"Check the token ({_NAMED_IN}), and that what asks for it wants it as a bearer token."
             return Trouble(f"{seen}: it does not take the token that was sent", remedy)
-        remedy = f"Name the environment variable that holds one: {TOKEN_PLACES}."
+        remedy = f"Name the environment variable that holds one: {_NAMED_IN}."
         return Trouble(f"{seen}: it wants a token, and none was sent", remedy)
     if 300 <= answer.status < 400:
         secure = "https" if place.scheme == "http" else "http"
@@ -286,7 +286,7 @@ def _not_upgraded(place: Place, status: int, body: bytes) -> Trouble:
     seen = f"{place.url}/ws answered {status} in place of 101"
     if status == 401:
         return Trouble(
-            f"{seen}: it wants a token", f"Have the proxy take the token ({TOKEN_PLACES}) for /ws as for the rest."
+            f"{seen}: it wants a token", f"Have the proxy take the token for /ws as for the rest ({_NAMED_IN})."
         )
     if status == 403:
         return Trouble(

@@ -145,8 +145,7 @@ def _from_gateway(checking: Checking) -> Row:
     checking.say(f"having {access.url} verify its ComfyUI")
     key = held.get("COMFYUI_API_KEY")
     asked = {"engine": "comfyui", "url": stored.base_url} | ({"key": key} if isinstance(key, str) and key else {})
-    with Door(access) as door:
-        answer = door.ask(Who.ADMIN, "POST", "/api/v1/images/verify", asked)
+    answer = Door(access).ask(Who.ADMIN, "POST", "/api/v1/images/verify", asked)
     is_silent = isinstance(answer, Silence)
     return from_gateway_row(redact(stored.base_url), status_of(answer), said(answer), is_silent=is_silent)
 

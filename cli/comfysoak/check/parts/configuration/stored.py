@@ -35,18 +35,18 @@ def ask_gateway(checking: Checking) -> Asked:
         return Asked()
     layout = layout_of(access.api_name)
     checking.say(f"asking {access.url} for its configuration")
-    with Door(access) as door:
-        version = None
-        if layout.version is not None:
-            told = door.read(Who.NOBODY, layout.version)
-            version = text_or_none(told.get("version"), 40) if isinstance(told, Mapping) else None
-        if layout.config is None:
-            return Asked(version, None, f"a gateway of the kind {access.api_name} has no route that tells")
-        if not door.has(Who.ADMIN):
-            return Asked(version, None, "no token of an administrator was named (--admin-token-variable)")
-        document = door.read(Who.ADMIN, layout.config)
-        if not isinstance(document, Mapping):
-            return Asked(version, None, f"its configuration cannot be read: {said(document)}")
+    door = Door(access)
+    version = None
+    if layout.version is not None:
+        told = door.read(Who.NOBODY, layout.version)
+        version = text_or_none(told.get("version"), 40) if isinstance(told, Mapping) else None
+    if layout.config is None:
+        return Asked(version, None, f"a gateway of the kind {access.api_name} has no route that tells")
+    if not door.has(Who.ADMIN):
+        return Asked(version, None, "no token of an administrator was named (--admin-token-variable)")
+    document = door.read(Who.ADMIN, layout.config)
+    if not isinstance(document, Mapping):
+        return Asked(version, None, f"its configuration cannot be read: {said(document)}")
     return Asked(version, Configuration.of(document), "")
 
 

@@ -13,6 +13,7 @@ from comfysoak.check.row import Row
 from comfysoak.check.settings import API_KEY, THE_ENVIRONMENT, Given, Settings
 from comfysoak_core.comfyui.json_text import excerpt
 from comfysoak_core.comfyui.judgement import version_of
+from comfysoak_core.recording.redaction import redact
 
 BASE_URL, WORKFLOW, NODES = "COMFYUI_BASE_URL", "COMFYUI_WORKFLOW", "COMFYUI_WORKFLOW_NODES"
 NODES_READ_SINCE: Final = (0, 6, 41)
@@ -54,7 +55,7 @@ def is_set(settings: Settings, stored: Configuration | None) -> Row:
     missing, found = [], []
     for name, given in ((BASE_URL, settings.base_url), (WORKFLOW, settings.workflow), (NODES, settings.nodes)):
         if given is not None:
-            shown = excerpt(given.value, 80) if name == BASE_URL else f"{len(given.value)} characters"
+            shown = redact(excerpt(given.value, 80)) if name == BASE_URL else f"{len(given.value)} characters"
             found.append(f"{name} from {given.source} ({shown})")
         elif _stored_value(stored, name):
             found.append(f"{name} from the gateway's configuration")

@@ -56,7 +56,7 @@ def _broken(text: str, given: Given, what: str, remedy: str, error: json.JSONDec
             f"{seen}: it looks like a path ({begin!r})",
             f'Give the content of the file and not its path: "$(cat {path})"',
         )
-    if error.pos >= len(text.rstrip()):
+    if text.lstrip()[:1] in ("{", "[") and text.rstrip()[-1:] not in ("}", "]"):
         why = f"{seen}: it ends too early, after {len(text)} characters ({excerpt(text[-40:], 40)!r})"
         return why, f"{_ONE_LINE} In an env file without quotes a value ends at the end of its line, or before ` #`."
     around = excerpt(text[max(error.pos - 20, 0) : error.pos + 20], 50)
