@@ -83,20 +83,31 @@ def ask(setup: Setup) -> Answer:
     """The command on this set-up, standing."""
     with tempfile.TemporaryDirectory() as name, standing(setup, Path(name)) as stands:
         before = _state(stands)
-        done = subprocess.run(
-            [sys.executable, "-m", "comfysoak", "check", "--json", "--idle", f"{IDLE_S:g}s", *stands.arguments],
-            env=dict(stands.environment),
-            cwd=name,
-            capture_output=True,
-            text=True,
-            timeout=_WITHIN_S,
-            check=False,
-        )
+        done = _called(stands, Path(name))
         after = _state(stands)
     document = json.loads(done.stdout) if done.stdout.strip() else {"rows": [], "prompts_sent": 0, "took_s": 0.0}
     rows = tuple(document["rows"])
     faults = [*_faults(done, document, rows), *_left(before, after, others=setup.others_prompts > 0)]
     return Answer(rows, done.returncode, document["prompts_sent"], document["took_s"], tuple(faults))
+
+
+def _called(stands: Standing, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command, with at most `_WITHIN_S`: one that does not end is a fault of it, not of ours."""
+    options = ["--json", "--idle", f"{IDLE_S:g}s", "--deadline", "30s"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "comfysoak", "check", *options, *stands.arguments],
+        env=dict(stands.environment),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def _faults(

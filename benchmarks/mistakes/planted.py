@@ -690,4 +690,14 @@ GATEWAY: Final = (
     ),
 )
 
-MISTAKES: Final = (*CONFIGURATION, *WORKFLOW, *MAPPING, *NETWORK, *SERVER, *GATEWAY)
+GATEWAY_OF_OLD: Final = (
+    _mistake(
+        "an old gateway that shares one client id",
+        "gateway",
+        _gateway(api="open-webui-old"),
+        "socket.client_id",
+        "[Uu]pdate|one request at a time",
+    ),
+)
+
+MISTAKES: Final = (*CONFIGURATION, *WORKFLOW, *MAPPING, *NETWORK, *SERVER, *GATEWAY, *GATEWAY_OF_OLD)
