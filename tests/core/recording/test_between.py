@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,6 +13,7 @@ from benchmarks.planted.writing import write
 from comfysoak_core.clock import ManualClock
 from comfysoak_core.recording import parquet
 from comfysoak_core.recording.journal import Journal
+from comfysoak_core.recording.reading import rows_of
 from comfysoak_core.recording.recording import Recording
 from comfysoak_core.recording.run_file import RunFile
 from comfysoak_core.rows import Event
@@ -82,3 +84,21 @@ def test_rows_still_in_the_journal_are_found_too(long: Path) -> None:
     found = Recording.open(long).between("events", [(15 * S, 25 * S)])
     assert found["at_ns"].to_pylist() == [20 * S]
     assert "detail" in found.column_names
+
+
+def test_each_column_of_a_group_is_read_once_whoever_asks(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read beside a pass over a table shares its columns, and groups far from the spans are not opened."""
+    read: list[tuple[int, tuple[str, ...]]] = []
+    whole = pq.ParquetFile.read_row_group
+
+    def noted(file: pq.ParquetFile, group: int, columns: list[str], **more: object) -> object:
+        read.append((group, tuple(columns)))
+        return whole(file, group, columns=columns, **more)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    reader, beside = Recording.open(long).reader("host"), []
+    for group in reader.groups(near=[(150 * S, 250 * S)]):
+        at_ns = group.table(("at_ns",))["at_ns"]
+        beside += rows_of(group, ("at_ns", "cpu_ratio"), pc.equal(at_ns, 170 * S))
+    assert [table.to_pylist() for table in beside] == [[{"at_ns": 170 * S, "cpu_ratio": 0.5}]]
+    assert read == [(1, ("at_ns",)), (1, ("cpu_ratio",)), (2, ("at_ns",))]
