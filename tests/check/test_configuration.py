@@ -90,6 +90,21 @@ def test_a_mistake_in_the_workflow(stand: Stand, name: str, workflow: Any, row: 
     assert remedy in remedies[row]
 
 
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ('{"1": {"class_type": "EmptyImage", "inputs": {"width": NaN}}}', "workflow.json"),
+        ('{"1": {"class_type": "EmptyImage", "inputs": {"width": 1' + 400 * "0" + "}}}", "workflow.format"),
+        ('{"1": {"class_type": "EmptyImage", "inputs": {"width": "\\ud800"}}}', "workflow.format"),
+        ('{"1": {"class_type": "SaveImage", "inputs": {"images": ["1", 1e999]}}}', "workflow.links"),
+    ],
+)
+def test_a_workflow_that_no_json_can_hold(platform: Stand, text: str, row: str) -> None:
+    """What Python reads and others do not is told, and breaks nothing."""
+    settings = replace(platform.settings(), workflow=Given(text, ".env:1"), nodes=None, variables={}, gateway=None)
+    assert row in look(settings, Part.CONFIGURATION).complaints()
+
+
 def entry(kind: str, *drop: str, **changes: Any) -> Nodes:
     nodes = sound_nodes()
     one = next(node for node in nodes if node["type"] == kind)

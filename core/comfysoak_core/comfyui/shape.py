@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 Graph = Mapping[str, Mapping[str, Any]]  # API format: node id -> {"class_type", "inputs"}
@@ -40,7 +41,9 @@ def links_of(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
 
 def is_link(value: object) -> bool:
     """Whether an input's value is a link to another node."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) in {int, float}
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
+        return False
+    return type(value[1]) is int or (type(value[1]) is float and isfinite(value[1]))
 
 
 def is_output_class(node_class: str) -> bool:

@@ -78,7 +78,10 @@ class Workflow:
         if problems:
             raise ScenarioError.of(problems[:MAX_PROBLEMS])
         assert isinstance(found, dict)  # noqa: S101  # `_problems` says so
-        return cls(name, found, len(orjson.dumps(found)))
+        try:
+            return cls(name, found, len(orjson.dumps(found)))
+        except orjson.JSONEncodeError as error:  # a number beyond 64 bits, half a character
+            raise ScenarioError(f"not JSON that can be sent: {error}", EXPORT_REMEDY, where=where) from error
 
     @cached_property
     def shape(self) -> GraphShape:

@@ -249,5 +249,7 @@ def containers_row(views: Views) -> Row:
             f"the gateway asks {remote.url}" if remote is not None else "within another container it would be another"
         )
         return ok(id_, f"{target.host} is {note}, where a ComfyUI answers; {asks}")
+    if remote is not None and remote.is_loopback:
+        return ok(id_, f"the gateway asks {remote.url}, the machine it runs on, and nothing speaks against it")
     asked = remote.url if remote is not None else target.url if target is not None else ""
     return ok(id_, f"{asked} is no loopback address: it means the same from everywhere in its network")

@@ -144,7 +144,9 @@ def prompt_row(document: Sequence[Any], targets: Sequence[Target], graph: Graph,
         return skipped(id_, why_not)
     if not mapped:
         seen = "no prompt is mapped: every picture is made from what stands in the workflow, whatever users ask for"
-        return failed(id_, seen, f'Map it by its node_ids: {{"type": "prompt", "key": {_text_place(graph)}}}.')
+        place = _text_place(graph)
+        example = f': {{"type": "prompt", "key": {place}}}.' if place else " to a node that takes the text."
+        return failed(id_, seen, f"Map it by its node_ids{example}")
     places = {(target.node_id, target.key) for target in mapped}
     negatives = [target for target in targets if target.mapping.type == "negative_prompt"]
     both = [target for target in negatives if (target.node_id, target.key) in places]
@@ -155,22 +157,22 @@ def prompt_row(document: Sequence[Any], targets: Sequence[Target], graph: Graph,
     idle = [target for target in mapped if target.node_id not in used]
     if len(idle) == len(mapped):
         seen = f"the prompt goes to {label(graph, idle[0].node_id)}, which no output needs"
-        return failed(id_, seen, f'Map it to a node that is used: "key": {_text_place(graph)}.')
+        return failed(id_, seen, "Map it to a node of the positive text, on the way to an output.")
     against = _only_negative(graph)
     if all(target.node_id in against for target in mapped):
         seen = f"the prompt goes to {label(graph, mapped[0].node_id)}, which is the negative text only"
-        return failed(id_, seen, f"Map it to the node of the positive text: {_text_place(graph, against)}.")
+        return failed(id_, seen, f"Map it to the node of the positive text {_text_place(graph, against)}".strip() + ".")
     note = "; a request without a negative prompt makes it the text None" if negatives else ""
     return ok(id_, f"it goes to {', '.join(f'{target.node_id}.{target.key}' for target in mapped[:5])}{note}")
 
 
 def _text_place(graph: Graph, without: frozenset[str] = frozenset()) -> str:
-    """`"text", "node_ids": ["6"]` of the first node that holds a text."""
+    """`"text", "node_ids": ["6"]` of the first node that holds a text; empty where none does."""
     for node_id, node in graph.items():
         for name in ("text", "prompt", "value", "text_g"):
             if isinstance(node["inputs"].get(name), str) and node_id not in without:
                 return f'"{name}", "node_ids": ["{node_id}"]'
-    return '"text", "node_ids": ["6"]'
+    return ""
 
 
 def _only_negative(graph: Graph) -> frozenset[str]:

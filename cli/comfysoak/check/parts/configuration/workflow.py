@@ -34,7 +34,7 @@ def read_json(id_: str, given: Given, what: str, remedy: str) -> Read:
     """A value that has to be JSON; its row says where it breaks."""
     text = given.value.removeprefix("\ufeff")
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         return Read(failed(id_, *_broken(text, given, what, remedy, error)))
     except (ValueError, RecursionError) as error:
@@ -43,6 +43,10 @@ def read_json(id_: str, given: Given, what: str, remedy: str) -> Read:
         seen = f"{given.source}: {what} is a JSON string that holds {excerpt(document, 40)!r}: it was encoded twice"
         return Read(failed(id_, seen, "Take the outer quotes and the backslashes away: encode it once."))
     return Read(ok(id_, f"{given.source}: {len(text)} characters of JSON"), document)
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"it holds {word}, which is no JSON")
 
 
 def _broken(text: str, given: Given, what: str, remedy: str, error: json.JSONDecodeError) -> tuple[str, str]:
