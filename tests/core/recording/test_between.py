@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -96,7 +97,8 @@ def test_each_column_of_a_group_is_read_once_whoever_asks(long: Path, monkeypatc
         return whole(file, group, columns=columns, **more)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
-    reader, beside = Recording.open(long).reader("host"), []
+    reader = Recording.open(long).reader("host")
+    beside: list[pa.Table] = []
     for group in reader.groups(near=[(150 * S, 250 * S)]):
         at_ns = group.table(("at_ns",))["at_ns"]
         beside += rows_of(group, ("at_ns", "cpu_ratio"), pc.equal(at_ns, 170 * S))
