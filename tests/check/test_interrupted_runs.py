@@ -16,8 +16,7 @@ from tests.check.stand import served, sound_workflow
 from tests.cli.runs import eventually
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("is_pending", [False, True], ids=["running", "pending"])
+@pytest.mark.parametrize(("number", "is_pending"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_nothing_of_it_is_left(tmp_path: Path, number: signal.Signals, is_pending: bool) -> None:
     """Its own prompt is interrupted or deleted and forgotten; that of somebody else goes on."""
     path = tmp_path / "workflow.json"

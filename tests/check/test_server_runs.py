@@ -18,6 +18,7 @@ from comfysoak.check.settings import Given
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.client import ComfyClient
 from tests.check.stand import Looked, Stand, look, served, sound_workflow
+from tests.cli.runs import eventually
 
 RUNS = (Part.CONFIGURATION, Part.MODELS, Part.SOCKET, Part.PROCESSING)
 OURS = ("models.", "socket.", "run.")
@@ -245,3 +246,25 @@ def _delete_pending(url: str, stop: threading.Event) -> None:
             for prompt_id in client.queue().pending:
                 client.delete_pending(prompt_id)
             time.sleep(0.02)
+
+
+class TestServerThatGoes:
+    """It answers at first, and not in mid run: one row tells, all that would ask it again is skipped."""
+
+    def test_one_row_tells(self) -> None:
+        """A server that refuses connections in mid run is told as such, at once."""
+        costs = {"KSampler": {"steps": 1000, "seconds_per_step": "30s"}}
+        with served(costs=costs) as gone:
+            killer = threading.Thread(target=_kill_in_mid_run, args=(gone,))
+            killer.start()
+            looked = look(gone.settings(), *RUNS)
+            killer.join()
+        assert complaints(looked) == {"run.succeeds": Code.SERVER_DOWN}
+        assert looked.checking.prompts_sent == 1
+        assert looked.rows["run.left"].state is State.SKIPPED
+
+
+def _kill_in_mid_run(stand: Stand) -> None:
+    with ComfyClient(stand.url) as client:
+        eventually(lambda: bool(client.queue().running), "a prompt that runs")
+    stand.do(stand.server.kill())

@@ -10,8 +10,9 @@ from comfysoak.check.checking import Checking
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.transport import Transport
 
-ANSWER_WITHIN_S = 30.0  # a server that reads a model from a slow disk lets HTTP wait
-BRIEF_S = 3.0  # where we are tidying up
+ANSWER_WITHIN_S = 10.0
+SUBMIT_WITHIN_S = 30.0  # a server that reads a model from a slow disk lets HTTP wait, and a POST is not repeated
+BRIEF_S = 2.0  # where we are tidying up, or nothing was answered before
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Access:
 
     def transport(self) -> Transport:
         """One connection for requests whose answers are wanted as they come; to be closed."""
-        return Transport(self.base_url, timeout_s=ANSWER_WITHIN_S, headers=self.headers)
+        return Transport(self.base_url, timeout_s=SUBMIT_WITHIN_S, headers=self.headers)
 
     def socket_url(self, client_id: str) -> str:
         """The socket's address: ws or wss, as the base URL has http or https."""

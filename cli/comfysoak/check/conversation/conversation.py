@@ -26,6 +26,7 @@ from comfysoak.check.conversation.taking_back import STOPS_WITHIN_S, forget, tak
 from comfysoak_core.clock import NS_PER_MS, NS_PER_S
 from comfysoak_core.comfyui.answers import Damaged, Queue, SystemStats
 from comfysoak_core.comfyui.asking import Need, Patience, Step
+from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.ending import WENT_WELL
 from comfysoak_core.comfyui.history import HistoryEntry, NoEntry
 from comfysoak_core.comfyui.life import PromptLife
@@ -82,7 +83,7 @@ class Conversation:
     def run(self) -> Run:
         """From the socket to the last file. TargetError is never raised: what fails is in the run."""
         with ExitStack() as stack:
-            stack.callback(self._client.close)
+            stack.callback(self._close_client)
             stack.callback(self._leave_nothing)
             self._open_ears(stack)
             return self._run()
@@ -120,12 +121,12 @@ class Conversation:
         return Ear(access.socket_url(client_id), access.headers, self._checking.steady_ns, cut_at=cut_at)
 
     def _before(self) -> _Before:
-        queue = self._asked_or_none(self._client.queue)
+        queue = self._asked_or_none(ComfyClient.queue)
         if queue is not None and queue.remaining:
             self._checking.say(f"{self._asked.name}: {counted(queue.remaining, 'prompt')} of others before it")
         else:
             self._checking.say(f"{self._asked.name}: {len(self._asked.graph)} nodes")
-        return _Before(self._asked_or_none(self._client.system_stats), queue, read_log(self._client))
+        return _Before(self._asked_or_none(ComfyClient.system_stats), queue, read_log(self._client))
 
     def _new_life(self) -> PromptLife:
         now_ns = self._now()
@@ -300,7 +301,7 @@ class Conversation:
         at_deadline = None
         stuck = False
         if run.row.outcome in {Outcome.TIMEOUT, Outcome.ABORTED, Outcome.FAILED, Outcome.LOST}:
-            at_deadline = self._asked_or_none(self._client.queue)
+            at_deadline = self._asked_or_none(ComfyClient.queue)
             stuck = not take_back(self._client, self._prompt_id, self._stops_within_s)
         forgotten = forget(self._client, self._prompt_id)
         self._sent = False  # more cannot be done about it
@@ -309,7 +310,7 @@ class Conversation:
             is_stuck=stuck,
             is_forgotten=forgotten,
             queue_at_deadline=at_deadline,
-            after=self._asked_or_none(self._client.system_stats),
+            after=self._asked_or_none(ComfyClient.system_stats),
             log=added(before.log, read_log(self._client)),
         )
 
@@ -317,6 +318,10 @@ class Conversation:
     def _stops_within_s(self) -> float:
         """How long an interrupt is waited for: not longer than the prompt was, and not at all where nothing runs."""
         return 0.0 if self._died is not None else min(STOPS_WITHIN_S, self._checking.settings.deadline_s)
+
+    def _close_client(self) -> None:
+        """The one there is by then."""
+        self._client.close()
 
     def _leave_nothing(self) -> None:
         """The end of every way out: an interrupted check takes back what it has on the server."""
@@ -327,10 +332,14 @@ class Conversation:
             take_back(client, self._prompt_id, BRIEF_S)
             forget(client, self._prompt_id)
 
-    def _asked_or_none(self, ask: Callable[[], _T]) -> _T | None:
+    def _asked_or_none(self, ask: Callable[[ComfyClient], _T]) -> _T | None:
+        """The answer; after one that did not come in time the next are waited for only briefly."""
         try:
-            return ask()
-        except TargetError:
+            return ask(self._client)
+        except TargetError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                self._client.close()
+                self._client = self._access.client(BRIEF_S)
             return None
 
     def _now(self) -> int:

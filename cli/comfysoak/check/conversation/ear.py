@@ -22,7 +22,7 @@ from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.comfyui.json_text import bounded
 from comfysoak_core.comfyui.messages import Message, Status, parse_binary, parse_text
 
-OPEN_WITHIN_S: Final = 15.0
+OPEN_WITHIN_S: Final = 10.0
 CLOSE_WITHIN_S: Final = 2.0
 FIRST_WITHIN_S: Final = 10.0
 MESSAGE_BYTES_MOST: Final = 256 * 1024 * 1024

@@ -90,6 +90,11 @@ class Run:
         return row.start_received_ns is not None or bool(queue and row.id in queue.running) or self.is_stuck
 
     @property
+    def fell_silent(self) -> bool:
+        """Whether the server answered nothing any more when it should have ended."""
+        return self.queue_at_deadline is None and self.after is None and self.row.outcome == Outcome.TIMEOUT
+
+    @property
     def waited_in_vain(self) -> bool:
         """Whether others were before it until its deadline."""
         return self.row.outcome == Outcome.TIMEOUT and not self.has_begun

@@ -132,7 +132,9 @@ class Runs:
 
     def _once(self, name: str, make: Callable[[], Run | None]) -> Run | None:
         if name not in self._made:
-            self._made[name] = None if self.obstacle and name != "large" else make()
+            run = self._made[name] = None if self.obstacle and name != "large" else make()
+            if run is not None and run.row.sent_ns is not None and run.after is None:
+                self._checking.known.answers = False  # it did, before this run
         return self._made[name]
 
     def _after(self, before: Run | None, name: str, make: Callable[[], Run | None]) -> Run | None:

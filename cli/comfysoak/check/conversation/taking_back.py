@@ -29,8 +29,9 @@ def take_back(client: ComfyClient, prompt_id: str, within_s: float = STOPS_WITHI
                 asked = True
             if prompt_id not in queue:
                 return True
-        except TargetError:
-            pass  # it may answer in a moment
+        except TargetError as error:  # else it may answer in a moment
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                return True  # gone, and its queue with it
         if time.monotonic() >= deadline_s:
             return False
         time.sleep(_AGAIN_S)

@@ -43,6 +43,12 @@ def trouble_of(run: Run, model_nodes: frozenset[str] = frozenset()) -> Trouble |
     if run.worker_died is not None:
         seen = f"the server takes prompts and runs none; its log says: {_cut(run.worker_died)}"
         return _failed(RUN, seen, Code.WORKER_DEAD)
+    if run.fell_silent:
+        seen = (
+            f"{run.asked.name}: in {seconds(_deadline_s(run))} it did not end, and the server answers nothing any more"
+        )
+        remedy = "Look into the server's log; restart it if it does not come back by itself."
+        return Trouble(failed(RUN, seen, remedy, code=Code.LOOP_BLOCKED))
     if run.waited_in_vain:
         return _waited(run)
     if run.row.outcome == Outcome.TIMEOUT:

@@ -41,8 +41,11 @@ def look(checking: Checking) -> Iterator[Row]:
             return
     else:
         yield from _of_run(checking, runs, first)
-    yield _queue(checking, runs)
-    yield _left(checking, runs)
+    if checking.known.answers:
+        yield _queue(checking, runs)
+        yield _left(checking, runs)
+    else:
+        yield from (skipped(id_, "the server does not answer any more") for id_ in (QUEUE, LEFT))
 
 
 def _of_run(checking: Checking, runs: Runs, first: Run) -> Iterator[Row]:
