@@ -264,7 +264,9 @@ def test_a_mistake_is_found_in_its_row_and_in_no_other(name: str, monkeypatch: p
         monkeypatch.setattr(generation, "_LOOK_EVERY_S", 0.1)
     with platform(mistake.api, **dict(mistake.embedded)) as stand:
         mistake.make(stand)
+        before = left_at(stand)
         found = visited(stand, mistake.call(stand))
+        assert (left_at(stand)[0], left_at(stand)[2]) == (before[0], before[2])
         shown = {id_: row.seen for id_, row in found.rows.items() if row.remedy}
         assert found.state(mistake.row) == mistake.state, shown
         assert set(found.complaints()) <= {mistake.row, *mistake.also}, shown

@@ -194,6 +194,10 @@ def _left(visit: Visit) -> Row:
     elif visit.pictures_made:
         kept = "stay in its cache" if visit.layout.pictures_are_public else "stay, if it keeps any"
         parts.append(f"{visit.pictures_made} pictures of ours {kept}: there is no route to delete them")
+    if visit.unknown:
+        parts.append(
+            f"{_counted(visit.unknown, 'prompt')} of ours, not to be told from others, in ComfyUI's history still"
+        )
     if visit.has_read_config:
         parts.append("its configuration is as it was")
     if visit.pictures_made:

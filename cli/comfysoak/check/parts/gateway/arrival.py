@@ -113,7 +113,7 @@ def _written(
     way = Way.ARRIVED if found == value else Way.DIFFERENT
     if way is Way.ARRIVED and known is not None and key not in known:
         way = Way.NO_INPUT
-    elif way is Way.ARRIVED and (_belongs_to_another(name, key) or (name == "prompt" and _is_negative(node_id, graph))):
+    elif (way is Way.ARRIVED and _belongs_to_another(name, key)) or (name == "prompt" and _is_negative(node_id, graph)):
         way = Way.CROSSED
     return Arrival(name, way, f"{node_id}.{key}", found, node_class)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -56,6 +56,22 @@ class Behind:
             self._seen.add(mark)
             self.ours[best.prompt_id] = best
         return sighting_of(self.url, best, gone=best is None and mark in self._seen)
+
+    def adopt(self, is_ours: Callable[[Mapping[str, Any]], bool], earlier: frozenset[str]) -> Sighting:
+        """The one prompt that came after those `earlier`, has no mark, and is ours by all else; unknown: none, or two.
+
+        That is how a prompt is found whose text was lost on the way.
+        """
+        self._look()
+        found = [trace for trace in self.strangers() if trace.prompt_id not in earlier and is_ours(trace.graph)]
+        if len(found) != 1:
+            return Sighting()
+        self.ours[found[0].prompt_id] = found[0]
+        return sighting_of(self.url, found[0], gone=False)
+
+    def ids(self) -> frozenset[str]:
+        """Of all prompts it has now."""
+        return frozenset(trace.prompt_id for trace in self._look() or ())
 
     def strangers(self) -> tuple[Trace, ...]:
         """The prompts that have come since the check began and do not hold a mark of ours, as last looked."""

@@ -148,7 +148,7 @@ def fields_row(found: Iterable[Arrival], wished: str, told: frozenset[str], igno
     """Whether each field arrived. `told`: fields whose mapping another row has complained about."""
     id_ = "gateway.fields"
     arrivals = list(found)
-    bad = [one for one in arrivals if one.way in {Way.NO_INPUT, Way.DIFFERENT, Way.CROSSED} and one.field not in told]
+    bad = [one for one in arrivals if _is_bad(one) and one.field not in told]
     if bad:
         return failed(id_, "; ".join(_complaint(one) for one in bad), _remedy(bad[0]))
     unmapped = [one for one in arrivals if one.way is Way.NOT_MAPPED and one.place and one.field not in told]
@@ -234,7 +234,14 @@ def private_row(answer: Answer | Silence, place: str, layout: Layout) -> Row:
     return failed(id_, f"without a token: {said(answer)}", "Expected 401: look into the log of the gateway.")
 
 
+def _is_bad(one: Arrival) -> bool:
+    """A prompt that is not mapped makes the same picture for everybody; a size or a number may be meant so."""
+    return one.way in {Way.NO_INPUT, Way.DIFFERENT, Way.CROSSED} or (one.way, one.field) == (Way.NOT_MAPPED, "prompt")
+
+
 def _complaint(one: Arrival) -> str:
+    if one.way is Way.NOT_MAPPED:
+        return f"the {one.field} is not mapped: what users write is in no picture"
     if one.way is Way.NO_INPUT:
         name = one.place.rpartition(".")[2]
         return f"{one.field} was written to {one.place}, and {one.node_class} has no input {name}: ComfyUI ignores it"
@@ -247,11 +254,13 @@ def _complaint(one: Arrival) -> str:
 
 
 def _remedy(one: Arrival) -> str:
+    if one.way is Way.NOT_MAPPED:
+        return 'Map it: {"type": "prompt", "key": "text", "node_ids": ["6"]}, with the key and the id of your workflow.'
     if one.way is Way.CROSSED and one.field == "prompt":
         return "Map the type prompt to the node whose text leads to `positive`, in COMFYUI_WORKFLOW_NODES."
     if one.way is Way.NO_INPUT:
         return f"Correct the key of type {one.field} in COMFYUI_WORKFLOW_NODES: an input of {one.node_class}."
-    return f"Look at the entry of type {one.field} in COMFYUI_WORKFLOW_NODES: right node, right key?"
+    return f"Look at the mapping of type {one.field} in COMFYUI_WORKFLOW_NODES: right node, right key?"
 
 
 def _entry(one: Arrival) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -46,8 +46,9 @@ class Left:
 class Visit:
     """Whatever a part of the check does at a gateway; at the end of the block all of ours is taken away there."""
 
-    def __init__(self, checking: Checking, access: GatewayAccess) -> None:
+    def __init__(self, checking: Checking, access: GatewayAccess, prompts_most: int = PROMPTS_MOST) -> None:
         self.checking = checking
+        self._prompts_most = prompts_most
         self.layout = layout_of(access.api_name)
         self.door = Door(access)
         self.behind: Behind | None = None
@@ -56,6 +57,7 @@ class Visit:
         self.well: Answer | Silence | None = None
         self.first: Generation | None = None
         self.second: Generation | None = None
+        self.unknown = 0  # requests with pictures whose prompt was not found in the ComfyUI that was named
         self.hung = 0  # requests that the gateway holds still
         self._sent = 0
         self._before: dict[str, Mapping[str, Any]] = {}  # by route, as an administrator read it
@@ -146,21 +148,33 @@ class Visit:
 
     # --- pictures -----------------------------------------------------------------------------------------------
 
-    def generate(self, wish: Wish, who: Who = Who.USER) -> Generation:
-        """One request; its prompt and its pictures are remembered, to be taken away."""
-        if self._sent >= PROMPTS_MOST:
-            raise RuntimeError(f"more than {PROMPTS_MOST} prompts through the gateway")
+    def generate(self, wish: Wish, who: Who = Who.USER, within_s: float | None = None) -> Generation:
+        """One request; its prompt and its pictures are remembered, to be taken away. `within_s`: else the deadline."""
+        if self._sent >= self._prompts_most:
+            raise RuntimeError(f"more than {self._prompts_most} prompts through the gateway")
         self._sent += 1
         self.checking.prompts_sent += 1
         self._left = None
-        known, deadline_s = self.checking.known, self.checking.settings.deadline_s
+        known = self.checking.known
+        deadline_s = self.checking.settings.deadline_s if within_s is None else within_s
         if known.base_url is not None and not known.answers:
             deadline_s = min(deadline_s, _WITHOUT_COMFYUI_S)
+        earlier = self.behind.ids() if self.behind is not None else frozenset()
         done = generated(self.door, who, wish, self.behind, deadline_s, self.checking.steady_ns)
+        if self.behind is not None and done.trace is None and done.count:
+            adopted = self.behind.adopt(lambda graph: self._is_like(wish, graph), earlier)
+            done = replace(done, sighting=adopted)
+            self.unknown += adopted.trace is None
         if isinstance(done.answer, Answer):
             self._pictures += ids_of(done.answer.body)
         self.hung += done.hangs
         return done
+
+    def _is_like(self, wish: Wish, graph: Mapping[str, Any]) -> bool:
+        """Whether all but the prompt stands in a graph: nobody else asks for that size and number just then."""
+        found = arrivals(wish, graph, self.mappings, self.inputs_of)
+        ways = [one.way for one in found if one.field != "prompt"]
+        return bool(ways) and set(ways) == {Way.ARRIVED}
 
     def generate_twice(self) -> Generation:
         """A telling request, and where it succeeds another one that leaves the number of pictures out."""
@@ -208,7 +222,8 @@ class Visit:
         theirs = self.mappings if self.mappings is not None else own
         same = {mapping.type or "" for mapping in own if mapping in theirs}
         wrong = {one.field for one in self.arrived() if one.way is Way.NO_INPUT}
-        return frozenset({"seed"} if "seed" not in {mapping.type for mapping in theirs} else ()) | (wrong & same)
+        mapped = {mapping.type for mapping in (*own, *theirs)}
+        return (frozenset({"seed", "prompt"}) - mapped) | (wrong & same)
 
     # --- what ComfyUI knows of its classes ----------------------------------------------------------------------
 
