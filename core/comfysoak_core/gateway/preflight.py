@@ -21,6 +21,18 @@ _OK: Final = 200
 _LET_US_IN: Final = "Name the environment variable that holds it in target.gateway.token_variable."
 
 
+NOT_REACHED: Final = (
+    "Start that ComfyUI, or correct COMFYUI_BASE_URL as the gateway sees it: no slash at its end, http://SERVICE:8188 "
+    "in a common network of Docker Compose, not localhost. Values stored at its first start win over its environment "
+    "(ENABLE_PERSISTENT_CONFIG)."
+)
+
+
+def verification_of(url: str, key: str | None) -> dict[str, Any]:
+    """What a gateway is sent to have it try a ComfyUI at `url`: 200 when it is there, 400 when not."""
+    return {"engine": "comfyui", "url": url} | ({"key": key} if key else {})
+
+
 def check_gateway(gateway: Gateway) -> None:
     """TargetError when the gateway is not there, knows no such token, is switched off, or has no ComfyUI."""
     transport = Transport(gateway.url, timeout_s=TIMEOUT_S, headers=gateway.api.headers(token_of(gateway)))
@@ -78,14 +90,10 @@ def _check_configuration(gateway: Gateway, transport: Transport, models: str) ->
 
 
 def _verify(gateway: Gateway, transport: Transport, models: str, url: str, key: str | None) -> None:
-    said: dict[str, Any] = {"engine": "comfyui", "url": url} | ({"key": key} if key else {})
-    answer = transport.request("POST", models.replace("/models", "/verify"), orjson.dumps(said))
+    said = orjson.dumps(verification_of(url, key))
+    answer = transport.request("POST", models.replace("/models", "/verify"), said)
     if answer.status == 400:
-        raise TargetError(
-            f"{gateway.url} cannot reach its ComfyUI at {redact(url)}",
-            "Start that ComfyUI, or correct COMFYUI_BASE_URL: no slash at its end. Values stored at its first start "
-            "win over its environment (ENABLE_PERSISTENT_CONFIG).",
-        )
+        raise TargetError(f"{gateway.url} cannot reach its ComfyUI at {redact(url)}", NOT_REACHED)
 
 
 def _check_models(gateway: Gateway, transport: Transport, models: str) -> None:

@@ -20,6 +20,7 @@ from comfysoak_core.comfyui.answers import Queue, SystemStats
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.reaching import Place, place_of
 from comfysoak_core.errors import Problem, TargetError
+from comfysoak_core.gateway.preflight import NOT_REACHED, verification_of
 from comfysoak_core.recording.redaction import redact
 
 TIMEOUT_S: Final = 10.0
@@ -144,7 +145,7 @@ def _from_gateway(checking: Checking) -> Row:
         return failed(id_, "the gateway has no COMFYUI_BASE_URL", remedy)
     checking.say(f"having {access.url} verify its ComfyUI")
     key = held.get("COMFYUI_API_KEY")
-    asked = {"engine": "comfyui", "url": stored.base_url} | ({"key": key} if isinstance(key, str) and key else {})
+    asked = verification_of(stored.base_url, key if isinstance(key, str) else None)
     answer = Door(access).ask(Who.ADMIN, "POST", "/api/v1/images/verify", asked)
     is_silent = isinstance(answer, Silence)
     return from_gateway_row(redact(stored.base_url), status_of(answer), said(answer), is_silent=is_silent)
@@ -156,13 +157,7 @@ def from_gateway_row(url: str, status: int, words: str, *, is_silent: bool) -> R
     if status == 200:
         return ok(id_, f"it verified {url}")
     if status == 400:
-        return failed(
-            id_,
-            f"the gateway does not reach {url}",
-            "Correct COMFYUI_BASE_URL as the gateway sees it: http://SERVICE:8188 in one network of Docker Compose, "
-            "not localhost. Values stored at its first start win over its environment (ENABLE_PERSISTENT_CONFIG).",
-            code=Code.SERVER_DOWN,
-        )
+        return failed(id_, f"the gateway does not reach {url}", NOT_REACHED, code=Code.SERVER_DOWN)
     if is_silent:
         return failed(id_, words, "Does the gateway wait for a ComfyUI that does not answer? Look into its log.")
     return skipped(id_, f"its verify route answered {words}")
