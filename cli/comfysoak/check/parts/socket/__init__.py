@@ -12,6 +12,7 @@ from comfysoak.check.parts.socket.by_itself import client_ids, connects, holds, 
 from comfysoak.check.parts.socket.of_runs import images, is_jammed, is_lost, order, private, recovery, sizes
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
+from comfysoak_core.codes import Code
 
 
 def look(checking: Checking) -> Iterator[Row]:
@@ -25,9 +26,11 @@ def look(checking: Checking) -> Iterator[Row]:
     yield connects(checking)
     yield from _of_runs(runs)
     yield client_ids(checking)
-    yield pings(checking)
+    ping = pings(checking)
+    yield ping
     yield _recovery(runs)
-    yield sizes(runs.workflow_runs, _large(runs), lacks_nodes=not runs.has_noise_nodes)
+    cuts_idle = ping.code is Code.WS_IDLE_CUT
+    yield sizes(runs.workflow_runs, _large(runs), lacks_nodes=not runs.has_noise_nodes, cuts_idle=cuts_idle)
     yield holds(checking, runs)
 
 

@@ -196,7 +196,7 @@ def recovery(run: Run) -> Row:
     return ok(RECOVERY, seen)
 
 
-def sizes(runs: Sequence[Run], large: Run | None, *, lacks_nodes: bool) -> Row:
+def sizes(runs: Sequence[Run], large: Run | None, *, lacks_nodes: bool, cuts_idle: bool = False) -> Row:
     """The largest message against the limits of clients, and one over 1 MiB through all that lies between."""
     largest = max((one for run in runs for one in run.told), key=lambda one: one.size_bytes, default=None)
     own = f"the largest message of the workflow was {_spelled(largest)}" if largest is not None else ""
@@ -208,6 +208,8 @@ def sizes(runs: Sequence[Run], large: Run | None, *, lacks_nodes: bool) -> Row:
         why = "the server has no ImageAddNoise or SaveImageWebsocket" if lacks_nodes else "nothing can be run now"
         tried = f"one over 1 MiB was not tried: {why}"
         return ok(SIZE, f"{own}; {tried}") if own else skipped(SIZE, tried)
+    if cuts_idle and large.socket_end is not None and not large.socket_end.ours:
+        return skipped(SIZE, "its socket was cut, as idle ones are: see socket.ping")
     return _of_large(large, own)
 
 
