@@ -91,7 +91,7 @@ def _waited(run: Run) -> Trouble:
     ahead = before.remaining if before is not None else 0
     left = len([one for one in (*then.running, *then.pending) if one != run.row.id]) if then is not None else 0
     seen = (
-        f"it waited {seconds(deadline_s)} behind {counted(ahead, 'prompt')} of others, {left} were still there then;"
+        f"it waited {seconds(deadline_s)} behind {counted(ahead, 'prompt')} of others, {left} of them still there then;"
         " it was taken back"
     )
     stands = before is not None and then is not None and before.running and before.running == then.running
