@@ -1,13 +1,17 @@
 """The report in headless Chromium: its size, first paint, the first screen drawn, all charts drawn.
 
-The recording is a generated soak: 8 servers, 8 GPUs at 10 Hz; 72 h in full, else the first 90 minutes of it. The peer
-is a page of the very same traces and layouts with the whole plotly.js inline, as `plotly.io.to_html` writes it, read
-back from our own page; pages are opened in turn, each in a fresh context. "All" has every chart drawn at once, folded
-ones too, as if they were all on the screen.
+The recording is a generated soak: 8 servers, 8 GPUs at 10 Hz; its first 90 minutes, and in full all 72 h too. The peer
+is a page of the very same traces and layouts with the whole plotly.js inline and numbers as base64, as
+`plotly.io.to_html` writes them, read back from our own page; it holds nothing but the charts. Pages are opened in turn,
+each in a fresh context. "All" has every chart drawn at once, folded ones too, as if they were all on the screen. Both
+pages must show the same number of drawn traces, and some in each chart.
+
+    python -m benchmarks.bench_report RUN_DIR        # of a recording that is there, such as a soak made before
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import statistics
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from plotly.offline import get_plotlyjs
 
 from benchmarks.figure import Figure
@@ -51,7 +56,11 @@ _DRAWN = """(within) => new Promise((done) => {
 _PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
 _CHARTS = """() => [...document.querySelectorAll(".plot")].map((plot) =>
   ({ data: plot.data, layout: { ...plot.layout, width: plot.clientWidth }, height: plot.clientHeight }))"""
+_TRACES = """() => [...document.querySelectorAll(".plot")].map((plot) =>
+  [...plot.querySelectorAll(".scatterlayer > .trace, .barlayer .trace")].filter((one) => one.querySelector("path"))
+    .length)"""
 EVERYWHERE = 10**9
+LONG = 48  # numbers; shorter lists stay text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,9 @@ def measure(*, full: bool) -> Iterator[Figure]:
         print("    no Chromium here: nothing measured", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory(prefix="comfysoak-bench-") as folder:
-        run_dir = write_soak(Path(folder) / "soak", scale=1.0 if full else SHORT)
-        yield from of_recording(run_dir, chromium, "72 h" if full else "90 min")
+        yield from of_recording(write_soak(Path(folder) / "short", scale=SHORT), chromium, "90 min")
+        if full:
+            yield from of_recording(write_soak(Path(folder) / "whole"), chromium, "72 h")
 
 
 def of_recording(run_dir: Path, chromium: str, length: str) -> Iterator[Figure]:
@@ -82,16 +92,19 @@ def of_recording(run_dir: Path, chromium: str, length: str) -> Iterator[Figure]:
     subprocess.run([sys.executable, "-m", "comfysoak_analysis", run_dir, "--page", ours], check=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        charts = _all_drawn(browser, ours)
+        charts, traces = _all_drawn(browser, ours)
         peer.write_text(_peer_page(charts), encoding="utf-8")
+        _, theirs = _all_drawn(browser, peer)
+        if traces != theirs or not all(traces):
+            raise ValueError(f"each chart must show the same traces on both pages: ours {traces}, the peer's {theirs}")
         pages = [(_opened(browser, ours), _opened(browser, peer)) for _ in range(ROUNDS)]
         browser.close()
-    yield _size(ours, peer, f"{len(charts)} charts, {length}")
+    yield _size(ours, peer, f"{len(charts)} charts of {sum(traces)} traces, {length}")
     first, other = zip(*pages, strict=True)
-    yield _time("first paint", FIRST_PAINT_S, [one.painted for one in first], [one.painted for one in other])
+    yield _time(f"{length}, first paint", FIRST_PAINT_S, [one.painted for one in first], [one.painted for one in other])
     screens = [one.first_screen for one in first], [one.first_screen for one in other]
-    yield _time("first screen drawn", FIRST_SCREEN_S, *screens)
-    yield _time("all charts drawn", ALL_S, [one.whole for one in first], [one.whole for one in other])
+    yield _time(f"{length}, first screen drawn", FIRST_SCREEN_S, *screens)
+    yield _time(f"{length}, all charts drawn", ALL_S, [one.whole for one in first], [one.whole for one in other])
 
 
 def _size(ours: Path, peer: Path, what: str) -> Figure:
@@ -128,16 +141,17 @@ def _visit(browser: Any, path: Path, within: int, script: str = "") -> tuple[flo
     return painted, drawn
 
 
-def _all_drawn(browser: Any, path: Path) -> list[dict[str, Any]]:
-    """Traces and layout of every chart of our page."""
+def _all_drawn(browser: Any, path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """Of every chart of a page its traces and layout, and how many traces are there to be seen."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, offline=True)
     page = context.new_page()
     page.add_init_script(_AT_ONCE)
     page.goto(f"file://{path}")
     page.evaluate(_DRAWN, EVERYWHERE)
     charts: list[dict[str, Any]] = page.evaluate(_CHARTS)
+    traces: list[int] = page.evaluate(_TRACES)
     context.close()
-    return charts
+    return charts, traces
 
 
 def _peer_page(charts: list[dict[str, Any]]) -> str:
@@ -153,4 +167,24 @@ def _peer_page(charts: list[dict[str, Any]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return json.dumps(value).replace("<", "\\u003c")
+    return json.dumps(_encoded(value)).replace("<", "\\u003c")
+
+
+def _encoded(value: Any) -> Any:
+    """Long lists of numbers as plotly.py writes arrays: base64 of 64-bit floats, NaN for what is missing."""
+    if isinstance(value, dict):
+        return {key: _encoded(each) for key, each in value.items()}
+    if not isinstance(value, list):
+        return value
+    if len(value) >= LONG and all(each is None or type(each) in (int, float) for each in value):
+        return {"dtype": "f8", "bdata": base64.b64encode(np.array(value, dtype="<f8").tobytes()).decode()}
+    return [_encoded(each) for each in value]
+
+
+if __name__ == "__main__":
+    found = shutil.which("chromium")
+    if found is None or len(sys.argv) != 2:
+        sys.exit("usage: python -m benchmarks.bench_report RUN_DIR; needs chromium")
+    for figure in of_recording(Path(sys.argv[1]), found, Path(sys.argv[1]).name):
+        told = f"{figure.name}: {figure.value:.3g} {figure.unit}, {'met' if figure.met else 'NOT met'} ({figure.goal})"
+        print(f"{told}; {figure.peer} {figure.peer_value:.3g} {figure.unit}, {figure.ratio:.2f}x {figure.spread}")

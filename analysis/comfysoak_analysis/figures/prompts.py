@@ -18,7 +18,7 @@ from comfysoak_core.rows import Outcome
 
 MOST_BARS = 90
 PROMPTS_A_BAR = 4  # with fewer the rate jumps about
-MOST_DOTS = 1_500
+MOST_DOTS = 1_000
 FEW_FOR_A_LINE = 3  # a p95 of fewer prompts a bucket would be their maximum
 _ORDER = (
     Outcome.SUCCESS,

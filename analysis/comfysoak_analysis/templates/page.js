@@ -67,8 +67,8 @@
   const WIDE = 1100; // pixels of a chart on a desk; narrower ones draw more than they need
   function apart(one, chart, places) {
     if (places.length < FEW_DOTS) return places;
-    const [from, to] = shownRange(), cell = ((one.small ? 2 : one.lasting ? 1 : 4) / WIDE) * (chart.across ? 1 : to - from);
-    const high = one.small ? (Math.max(...one.y) * 2) / chart.height || 1 : 0, found = new Map();
+    const [from, to] = shownRange(), cell = ((one.small ? 4 : one.lasting ? 1 : 6) / WIDE) * (chart.across ? 1 : to - from);
+    const high = one.small ? (Math.max(...one.y) * 4) / chart.height || 1 : 0, found = new Map();
     for (const place of places) {
       const key = `${Math.floor((at(one.x[place]) - from) / cell)} ${one.lasting ? one.rows[place] : one.small ? Math.floor(one.y[place] / high) : one.y[place]}`;
       const before = found.get(key), size = one.lasting || one.y;
@@ -152,6 +152,8 @@
   const shadesOf = (chart) => (chart.across ? [] : run.phases.filter((phase) => phase.quiet).map((phase) => ({ type: "rect", xref: "x", yref: "paper", layer: "below",
     x0: at(phase.from), x1: at(phase.to), y0: 0, y1: 1, fillcolor: colour("shade"), line: { width: 0 } })));
 
+  const underOf = (chart) => (days || chart.across ? 42 : 28); // pixels below the axis: dates take a second line
+
   function layoutOf(chart) {
     const font = { family: colour("sans"), size: 11.5, color: colour("quiet") };
     const strip = chart.rows.length > 0;
@@ -162,7 +164,7 @@
       yanchor: "bottom", showarrow: false, font: { ...font, size: 10.5 }, xshift: 2 }));
     const across = { gridcolor: colour("grid"), tickfont: font, ticks: "", showline: true, linecolor: colour("line"), zeroline: false, tickangle: 0, ticklabeloverflow: "allow", showspikes: false };
     return {
-      height: chart.height, margin: { l: LEFT, r: RIGHT, t: first ? 20 : 10, b: days || chart.across ? 42 : 28 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      height: chart.height, margin: { l: LEFT, r: RIGHT, t: first ? 20 : 10, b: underOf(chart) }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font, showlegend: false, barmode: "stack", bargap: 0, hovermode: hover, hoverdistance: 24, dragmode: chart.across ? false : "zoom", shapes: shadesOf(chart), annotations: notes,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line-strong"), font: { family: colour("sans"), size: 12, color: colour("ink") }, align: "left" },
       xaxis: chart.across ? { ...across, fixedrange: true, ...(/^runs/.test(chart.across) ? { dtick: Math.ceil(Math.max(...chart.series.map((one) => unpacked(one.y).length)) / 20) } : {}), rangemode: "tozero", title: { text: chart.across, font } }
@@ -192,6 +194,7 @@
     const chart = charts.get(element.dataset.key);
     if (!chart || drawn.has(chart.key)) return;
     drawn.set(chart.key, element);
+    endLines(element, chart);
     const config = { displayModeBar: false, displaylogo: false, showSendToCloud: false, responsive: true, doubleClick: false, scrollZoom: false };
     Plotly.newPlot(element, tracesOf(chart), layoutOf(chart), config).then(() => {
       const cursor = document.createElement("div");
@@ -212,10 +215,14 @@
     for (const [key, element] of drawn) {
       const chart = charts.get(key);
       if (!chart || !element.isConnected) { drawn.delete(key); continue; }
+      endLines(element, chart);
       Plotly.react(element, tracesOf(chart), layoutOf(chart));
       placeMarks(element, chart);
     }
   }
+
+  // Lines across a chart end at its axis, and strike through no time. Told before it is drawn: all in it inherits this.
+  const endLines = (element, chart) => element.style.setProperty("--under", underOf(chart) + "px");
 
   function point(left) {
     for (const element of drawn.values()) {
@@ -234,7 +241,8 @@
       .map((mark) => ({ ...mark, finding: run.findings[mark.anchor], share: (at(mark.at) - from) / (to - from) }));
   }
   const clock = (ms) => new Date(ms).toISOString().slice(days ? 5 : 11, 19).replace("T", " ");
-  const told = (mark) => `${mark.finding.code}, ${mark.finding.severity}, ${clock(at(mark.at))} UTC, ${mark.finding.count.toLocaleString("en")} in all: ${mark.finding.words}`;
+  const counted = new Intl.NumberFormat("en");
+  const told = (mark) => `${mark.finding.code}, ${mark.finding.severity}, ${clock(at(mark.at))} UTC, ${counted.format(mark.finding.count)} in all: ${mark.finding.words}`;
 
   function markElement(mark, kind) {
     const element = document.createElement("a");
@@ -259,8 +267,10 @@
       line.tabIndex = -1; // the same are in the rail, where the keyboard reaches them
       element.appendChild(line);
     }
-    const words = document.querySelector(`[data-marks="${chart.key}"]`);
-    if (words) words.textContent = marks.length ? `${marks.length} marks of findings in the time shown.` : "No mark of a finding in the time shown.";
+  }
+  function tellMarks() { // to those who do not see them; not chart by chart, since each would lay out the page anew
+    const count = marksShown().length, words = count ? `${count} marks of findings in the time shown.` : "No mark of a finding in the time shown.";
+    for (const place of all("[data-marks]")) if (!charts.get(place.dataset.marks)?.across && place.textContent !== words) place.textContent = words;
   }
 
   function placeRail() {
@@ -293,7 +303,7 @@
     if (!element) return;
     const line = (name, text) => { const part = document.createElement(name); part.textContent = text; return part; };
     box.className = "tip " + mark.finding.severity;
-    box.replaceChildren(line("b", mark.finding.code), line("span", `${mark.finding.severity} · ${mark.finding.count.toLocaleString("en")} in all · ${clock(at(mark.at))} UTC`), line("p", mark.finding.words));
+    box.replaceChildren(line("b", mark.finding.code), line("span", `${mark.finding.severity} · ${counted.format(mark.finding.count)} in all · ${clock(at(mark.at))} UTC`), line("p", mark.finding.words));
     const place = element.getBoundingClientRect(), wide = box.offsetWidth, high = box.offsetHeight;
     const below = place.top + (element.classList.contains("flag") ? place.height : 24) + 8;
     box.style.left = Math.min(Math.max(place.left + place.width / 2 - wide / 2, 8), innerWidth - wide - 8) + "px";
@@ -378,6 +388,7 @@
     }
     if (byId("whole")) byId("whole").hidden = !range;
     placeRail();
+    tellMarks();
   }
 
   // ---- the address: #finding-OOM&t=1000-9000&on=GPU-a ----------------------------------------------------------------------
