@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from comfysoak_analysis.buckets import AT_ONCE
 from comfysoak_analysis.exporters import samples
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.frames.samples import Grown, Held, Pace, parts
@@ -163,7 +164,7 @@ def groups_of(prompts: pd.DataFrame, parts: pd.Categorical[Any], lasted_s: Seque
         "intended": intended, "judged": counted, "succeeded": succeeded, "failed": counted & ~ok,
         "cached": measured & ~work,
     }  # fmt: skip
-    counts = {name: np.bincount(codes[mask & (codes >= 0)], minlength=len(lasted_s)) for name, mask in chosen.items()}
+    counts = _counted(codes, chosen, len(lasted_s))
     times = _spreads(prompts, np.where(timed, codes, codes.dtype.type(-1)), len(lasted_s))
     return tuple(
         Group(
@@ -181,6 +182,19 @@ def groups_of(prompts: pd.DataFrame, parts: pd.Categorical[Any], lasted_s: Seque
         )
         for code, name in enumerate(parts.categories)
     )
+
+
+def _counted(codes: Array, chosen: Mapping[str, Mask], parts: int) -> dict[str, Array]:
+    """How many rows of each part each mask chooses: rows are counted once, by which of the masks choose them."""
+    together = np.zeros((parts + 1) << len(chosen), np.int64)
+    for first in range(0, len(codes), AT_ONCE):
+        piece = slice(first, first + AT_ONCE)
+        key = codes[piece].astype(np.int64) + 1  # 0: of no part
+        for mask in chosen.values():
+            key = (key << 1) | mask[piece]
+        together += np.bincount(key, minlength=len(together))
+    table = together.reshape(parts + 1, *[2] * len(chosen))[1:]
+    return {name: table.take(1, axis=place + 1).reshape(parts, -1).sum(axis=1) for place, name in enumerate(chosen)}
 
 
 def _spreads(prompts: pd.DataFrame, codes: Array, count: int) -> dict[str, list[Spread]]:
