@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from comfysoak.check.parts.configuration.stored import Asked, stored_row
 from comfysoak.check.parts.gateway.layout import Configuration
 from comfysoak.check.rows import Part
 from comfysoak.check.settings import THE_ENVIRONMENT, Given, Settings
+from comfysoak_core.comfyui.reaching import Place, Trouble, connected, identified, place_of
 from tests.check.stand import Stand, look, sound_nodes, sound_workflow
 
 Graph = dict[str, Any]
@@ -272,3 +274,15 @@ def test_a_gateways_own_configuration_stands_in_for_what_is_not_set(
     assert looked.checking.known.is_sendable
     assert looked.rows["nodes.model"].state == "ok"
     assert looked.rows["gateway.stored"].state == "ok"
+
+
+def test_a_server_that_is_frozen() -> None:
+    """It takes connections and never answers: that is told apart from one that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        place = place_of(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        assert isinstance(place, Place)
+        assert isinstance(connected(place), float)
+        found = identified(place, {}, timeout_s=0.05)
+    assert isinstance(found, Trouble)
+    assert "though its port takes connections" in found.seen
+    assert "restart" in found.remedy

@@ -199,6 +199,11 @@ def _no_http(place: Place, error: TargetError) -> Trouble:
             "Give it a certificate for this name from an authority that is known here (SSL_CERT_FILE names the file; "
             "for Open WebUI, AIOHTTP_CLIENT_SSL_CERT_FILE).",
         )
+    if isinstance(cause, TimeoutError):
+        return Trouble(
+            f"{problem.what}, though its port takes connections: it is frozen, or very busy",
+            "Look into its log, and restart it if it hangs; a server that loads a model may take long to answer.",
+        )
     if isinstance(cause, ssl.SSLError) and place.scheme == "https":
         seen = f"{place.url} does not speak TLS there ({cause.reason or cause})"
         return Trouble(seen, f"Write http:// in place of https://, or ask the port that speaks TLS: {_bare(place.url)}")
