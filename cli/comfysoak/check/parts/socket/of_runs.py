@@ -53,7 +53,7 @@ def order(runs: Sequence[Run], again: Run | None, trouble: Trouble | None) -> Ro
     if again is not None and again.row.outcome == Outcome.CACHED:
         told += f"; from the cache: {told_shortly(again.told, again.row.id)}"
     elif again is not None:
-        told += "; the same again did its work again, so the server keeps no results of it"
+        told += "; the same again was not answered from the cache"
     return ok(ORDER, told)
 
 
@@ -189,9 +189,11 @@ def recovery(run: Run) -> Row:
         return failed(RECOVERY, f"{where}; the result was not to be found: {cause}", remedy, code=code)
     cut_ns = run.told[-1].at_ns
     later_s = max(((run.row.end_received_ns or cut_ns) - cut_ns) / NS_PER_S, 0.0)
+    named = sum(one.file is not None for one in run.outputs)
+    files = counted(named, "file") if named else "no file: pictures that are sent by the socket are lost with it"
     seen = (
         f"{where}; a new socket opened at once, with an id of its own; history had the result {seconds(later_s)} later,"
-        f" with {counted(len(run.outputs), 'file')}"
+        f" with {files}"
     )
     return ok(RECOVERY, seen)
 
