@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from comfysoak.check.checking import failed, ok, row, skipped, warning
+from comfysoak.check.checking import failed, ok, skipped, warning
 from comfysoak.check.parts.gateway.arrival import Arrival, Way
 from comfysoak.check.parts.gateway.door import Silence, said
 from comfysoak.check.parts.gateway.layout import Configuration, Layout
-from comfysoak.check.row import Row, State
+from comfysoak.check.row import Row
 from comfysoak_core.codes import CATALOGUE, Code
 from comfysoak_core.comfyui.ending import Ending
 from comfysoak_core.comfyui.json_text import document_or_none
@@ -227,8 +227,9 @@ def private_row(answer: Answer | Silence, place: str, layout: Layout) -> Row:
         return ok(id_, "without a token a web page comes, and no picture")
     if isinstance(answer, Answer) and answer.status == 200:
         if layout.pictures_are_public:
-            what = "by design of this version whoever knows a picture's URL gets it, without a token: so it was seen"
-            return row(id_, State.SKIPPED, what)
+            what = "by design of this version whoever knows a picture's URL gets it: it came without a token"
+            remedy = "Update the gateway to 0.5 or newer, or have the proxy before it ask for a token at these paths."
+            return warning(id_, what, remedy)
         remedy = f"Have {place.partition('?')[0]} ask for a token: update the gateway, or look at the proxy before it."
         return failed(id_, "without a token the picture comes all the same", remedy)
     return failed(id_, f"without a token: {said(answer)}", "Expected 401: look into the log of the gateway.")
