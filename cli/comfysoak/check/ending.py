@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -28,10 +28,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def signals_raised() -> Iterator[None]:
+def signals_raised(on_first: Callable[[ExitCode], None] = lambda _: None) -> Iterator[None]:
     """The first SIGINT, SIGTERM or SIGHUP raises Interrupted in the main thread; while it tidies up, others wait.
 
-    One that is ignored stays so: that is what `nohup` is for.
+    One that is ignored stays so: that is what `nohup` is for. `on_first` is called before anything is tidied up.
     """
     heeded = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
     came: list[int] = []
@@ -41,6 +41,8 @@ def signals_raised() -> Iterator[None]:
         if 1 < len(came) <= 1 + _PATIENCE:
             sys.stderr.write("\nputting back what this check has changed; once more to leave it as it is\n")
             return
+        if len(came) == 1:
+            on_first(_ENDS[signal.Signals(number)])
         raise Interrupted(_ENDS[signal.Signals(number)])
 
     before = {number: signal.signal(number, take) for number in heeded}

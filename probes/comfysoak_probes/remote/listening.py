@@ -17,7 +17,8 @@ from comfysoak_core.errors import UsageError
 from comfysoak_core.recording.journal import columns
 from comfysoak_core.rows import TABLES, Row
 from comfysoak_probes.remote.answers import FORMAT
-from comfysoak_probes.remote.metrics import CONTENT_TYPE, Metrics
+from comfysoak_probes.remote.metrics import Metrics
+from comfysoak_probes.remote.prometheus_text import CONTENT_TYPE
 from comfysoak_probes.remote.ring import Excerpt, Ring
 from comfysoak_probes.remote.service import Reply, Request, Service
 
@@ -62,7 +63,7 @@ def open_listener(address: ListenAddress) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"cannot listen on {address}: {_why(error)}",
-            f"Choose another port, or an address of this machine: {_EXAMPLES}. Perhaps a probe listens there already.",
+            f"Choose another port, or an address of this machine: {_EXAMPLES}. Perhaps one listens there already.",
         ) from error
 
 

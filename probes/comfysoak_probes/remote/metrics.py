@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from comfysoak_core.clock import NS_PER_S, Clock
@@ -28,14 +28,11 @@ from comfysoak_core.rows import (
     Server,
 )
 from comfysoak_probes.reasons import EVENT_REASONS
+from comfysoak_probes.remote.prometheus_text import Labels, PrometheusText, short
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 KEYS_MOST = 2_000  # things watched, of one table
 KINDS_MOST = 100
-LABEL_CHARACTERS = 200
 PERIODS_STALE = 3
-
-Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,24 +134,6 @@ def _numbers(row_type: type[Row], family: Family) -> tuple[_Metric, ...]:
 METRICS = {row_type: _numbers(row_type, family) for row_type, family in FAMILIES.items()}
 
 
-@dataclass(slots=True)
-class _Text:
-    """Lines of one exposition, those of a metric together."""
-
-    families: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, name: str, about: str, kind: str, labels: Labels, value: float) -> None:
-        lines = self.families.get(name)
-        if lines is None:
-            lines = self.families[name] = [f"# HELP {name} {_escaped_help(about)}", f"# TYPE {name} {kind}"]
-        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
-        lines.append(f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}")
-
-    def encoded(self) -> bytes:
-        lines = [line for family in self.families.values() for line in family]
-        return ("\n".join(lines) + "\n").encode("utf-8", "replace")
-
-
 class Metrics:
     """The latest row of everything that is watched; as large as there are things to watch. Safe from all threads."""
 
@@ -177,7 +156,7 @@ class Metrics:
                     if key in latest or len(latest) < KEYS_MOST or self._made_room(type(row)):
                         latest[key] = row
                 elif isinstance(row, Event):
-                    kind = _short(row.kind)
+                    kind = short(row.kind)
                     if kind in self._kinds or len(self._kinds) < KINDS_MOST:
                         self._kinds[kind] += 1
 
@@ -186,7 +165,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All series there are now."""
-        text = _Text()
+        text = PrometheusText()
         text.add("comfysoak_probe_info", "The probe that tells all this.", "gauge", self._probe, 1)
         with self._lock:
             for row_type in FAMILIES:
@@ -223,7 +202,7 @@ def _labels(family: Family) -> Callable[[Any], Labels]:  # a row of the family's
 
     def labels(row: Any) -> Labels:  # as above
         values = ((label, getattr(row, column)) for column, label in places)
-        return tuple((label, _short(str(value))) for label, value in values if value is not None)
+        return tuple((label, short(str(value))) for label, value in values if value is not None)
 
     return labels
 
@@ -231,7 +210,7 @@ def _labels(family: Family) -> Callable[[Any], Labels]:  # a row of the family's
 _KEYS = {row_type: _labels(family) for row_type, family in FAMILIES.items()}
 
 
-def _add_numbers(text: _Text, row_type: type[Row], labels: Labels, row: Row) -> None:
+def _add_numbers(text: PrometheusText, row_type: type[Row], labels: Labels, row: Row) -> None:
     for metric in METRICS[row_type]:
         value = getattr(row, metric.column)
         if value is not None:
@@ -239,11 +218,11 @@ def _add_numbers(text: _Text, row_type: type[Row], labels: Labels, row: Row) -> 
             text.add(metric.name, metric.help, metric.kind, labels, number)
 
 
-def _add_names(text: _Text, labels: Labels, row: Row) -> None:
+def _add_names(text: PrometheusText, labels: Labels, row: Row) -> None:
     if not isinstance(row, GpuSlow):
         return
     if row.name is not None:
-        named = (*labels, ("name", _short(row.name)))
+        named = (*labels, ("name", short(row.name)))
         text.add("comfysoak_gpu_info", "The name of a GPU.", "gauge", named, 1)
     if row.event_reasons is not None:
         for reason, is_set in _reasons(row.event_reasons):
@@ -253,20 +232,6 @@ def _add_names(text: _Text, labels: Labels, row: Row) -> None:
 
 def _reasons(told: str) -> Iterator[tuple[str, int]]:
     """Each flag there is, and whether it is set; those without a name only where they are set."""
-    are_set = {_short(reason) for reason in told.split(",") if reason}
+    are_set = {short(reason) for reason in told.split(",") if reason}
     for reason in dict.fromkeys([name for _, name in EVENT_REASONS] + sorted(are_set)):
         yield reason, int(reason in are_set)
-
-
-def _short(text: str) -> str:
-    """As it is written: two things that look alike there must be one, for no series may be there twice."""
-    text = text[:LABEL_CHARACTERS]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _escaped_help(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")

@@ -49,7 +49,8 @@ Answer = Callable[[Request], Reply]
 
 _FIRST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.([01])")
 _WORDS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-          405: "Method Not Allowed", 431: "Request Header Fields Too Large", 500: "Internal Server Error"}  # fmt: skip
+          405: "Method Not Allowed", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
+          503: "Service Unavailable"}  # fmt: skip
 
 
 class _RefusedError(Exception):

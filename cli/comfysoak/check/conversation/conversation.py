@@ -80,6 +80,11 @@ class Conversation:
         self._history_problem: str | None = None
         self._nodes: dict[str, NodeRun] = {}
 
+    @property
+    def prompt_id(self) -> str:
+        """As the server calls it; until it has answered, as we ask it to."""
+        return self._prompt_id
+
     def run(self) -> Run:
         """From the socket to the last file. TargetError is never raised: what fails is in the run."""
         with ExitStack() as stack:

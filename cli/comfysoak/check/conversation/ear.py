@@ -102,6 +102,12 @@ class Ear:
         with self._news:
             return self._news.wait_for(lambda: len(self.told) > heard or self.end is not None, max(within_s, 0.0))
 
+    def take(self) -> list[Told]:
+        """What was told since it was taken last, and forget it: a socket that is held for days keeps nothing."""
+        with self._news:
+            taken, self.told = self.told, []
+        return taken
+
     def now_ns(self) -> int:
         """By the clock that its messages are stamped with."""
         return self._steady_ns()
