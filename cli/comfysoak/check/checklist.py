@@ -151,7 +151,8 @@ _ERRORS: Final = Section(
             "Review Current Error Handling",
             _leaf(
                 "Test connection failure scenarios",
-                *("errors.unreachable", "errors.refused", "errors.frozen", "errors.cut"),
+                *("errors.unreachable", "errors.refused", "errors.server_error"),
+                *("errors.frozen", "errors.cut", "errors.lost_end"),
             ),
             _leaf("Verify error message formatting", "errors.words"),
             _leaf("Check cleanup procedures", "errors.clean", "errors.serves"),
@@ -160,11 +161,13 @@ _ERRORS: Final = Section(
             "Document Error Cases",
             _leaf(
                 "List common failure points",
-                *("errors.unreachable", "errors.refused", "errors.frozen", "errors.cut", "errors.gives_up"),
+                *("errors.unreachable", "errors.refused", "errors.server_error"),
+                *("errors.frozen", "errors.cut", "errors.lost_end", "errors.gives_up"),
             ),
             _leaf(
                 "Document error patterns",
-                *("errors.workflow", "errors.node", "errors.memory", "errors.unknown_node", "errors.mapping"),
+                *("errors.workflow", "errors.node", "errors.memory", "errors.unknown_node"),
+                also=("errors.mapping",),
             ),
             _leaf("Create troubleshooting guide", "errors.words"),
         ),

@@ -36,6 +36,7 @@ _READ_BYTES: Final = 256 * 1024
 _COMMAND_S: Final = 10.0
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # closing sends RST, as a network that fails does
 _LOOK_EVERY_S: Final = 0.02
+_REFUSED_S: Final = 0.3
 _T = TypeVar("_T")
 
 
@@ -64,6 +65,7 @@ class FaultProxy:
         self.any_prompt = False
         self.struck = 0  # how often the fault it was told last has come about
         self.passed: list[Passed] = []
+        self.marks: list[str] = []  # of prompts that were exchanged
         self.sockets = 0  # WebSockets that are open through it
 
     def __enter__(self) -> Self:
@@ -98,6 +100,10 @@ class FaultProxy:
         try:
             yield
         finally:
+            if fault is Fault.FREEZES:
+                # Clients ask once more when a GET is cut: let through, what nobody waits for would be done after all.
+                self._do(self._set(Fault.REFUSES))
+                time.sleep(_REFUSED_S)
             self._do(self._set(Fault.NONE))
 
     @contextlib.contextmanager
@@ -141,6 +147,7 @@ class FaultProxy:
         before, self._fault = self._fault, fault
         if fault is not Fault.NONE:
             self.struck = 0
+            self._prompts = frozenset()
         if fault is Fault.HOLDS:
             self._released.clear()
         else:
@@ -148,7 +155,7 @@ class FaultProxy:
         if fault is Fault.REFUSES and self._listening is not None:
             self._listening.close()
             self._listening = None
-        if Fault.REFUSES in {before, fault} or before in {Fault.FREEZES, Fault.LOSES_END}:
+        if Fault.REFUSES in {before, fault} or before is Fault.LOSES_END:
             await self._cut_all()
         if self._listening is None and fault is not Fault.REFUSES:
             await self._listen()
@@ -227,7 +234,8 @@ class FaultProxy:
         self._prompts |= {prompt_id}
         if self._rewrite is not None:
             found = MARK.search(request.body)
-            document["prompt"] = self._rewrite(found[0].decode() if found else "comfysoak-check")
+            self.marks.append(found[0].decode() if found else f"comfysoak-check-{secrets.token_hex(4)}")
+            document["prompt"] = self._rewrite(self.marks[-1])
             self.struck += 1
         return Request(request.method, request.target, request.headers, orjson.dumps(document))
 
