@@ -54,8 +54,9 @@ _DRAWN = """(within) => new Promise((done) => {
   look();
 })"""
 _PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
-_CHARTS = """() => [...document.querySelectorAll(".plot")].map((plot) =>
-  ({ data: plot.data, layout: { ...plot.layout, width: plot.clientWidth }, height: plot.clientHeight }))"""
+_CHARTS = """() => JSON.stringify([...document.querySelectorAll(".plot")].map((plot) =>
+  ({ data: plot.data, layout: { ...plot.layout, width: plot.clientWidth }, height: plot.clientHeight })),
+  (_, value) => ArrayBuffer.isView(value) ? [...value].map((each) => Number.isNaN(each) ? null : each) : value)"""
 _TRACES = """() => [...document.querySelectorAll(".plot")].map((plot) =>
   [...plot.querySelectorAll(".scatterlayer > .trace, .barlayer .trace")].filter((one) => one.querySelector("path"))
     .length)"""
@@ -148,7 +149,7 @@ def _all_drawn(browser: Any, path: Path) -> tuple[list[dict[str, Any]], list[int
     page.add_init_script(_AT_ONCE)
     page.goto(f"file://{path}")
     page.evaluate(_DRAWN, EVERYWHERE)
-    charts: list[dict[str, Any]] = page.evaluate(_CHARTS)
+    charts: list[dict[str, Any]] = json.loads(page.evaluate(_CHARTS))
     traces: list[int] = page.evaluate(_TRACES)
     context.close()
     return charts, traces
