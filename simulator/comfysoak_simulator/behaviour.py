@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from hashlib import blake2b
 from random import Random
@@ -12,11 +13,12 @@ from comfysoak_simulator.cache import Result
 from comfysoak_simulator.files import Files
 from comfysoak_simulator.models import Model, ModelFiles, model_of
 from comfysoak_simulator.saving import Saving
-from comfysoak_simulator.tasks import Expansion, Gift, Task, gives
+from comfysoak_simulator.tasks import Expansion, Gift, NodeRaisedError, Task, gives
 from comfysoak_simulator.values import Audio, Images, Latent, Picture, Token, Value, Video
 
 Json = Any
 DEFAULT_SIDE = 512
+_ADDRESSES_BYTES = 2**47  # what a process can address on x86-64: beyond, no allocation succeeds
 
 
 class Behaviour:
@@ -41,6 +43,8 @@ class Behaviour:
             "GetImageSize": self._size,
             "EmptyAudio": _empty_audio,
             "CreateVideo": _create_video,
+            "EmptyHunyuanLatentVideo": _empty_video,
+            "RegexReplace": _replace_text,
             "SaveImageWebsocket": self._send_images,
             "PreviewAny": self._preview_any,
             "HarnessExpand": self._expand,
@@ -223,6 +227,29 @@ def _empty_audio(task: Task) -> Gift:
     return gives(
         Audio(task.number("duration", 60.0), int(task.number("sample_rate", 44_100)), int(task.number("channels", 2)))
     )
+
+
+def _empty_video(task: Task) -> Gift:
+    """Zeros of 16 channels, a frame in four, a pixel in 8 x 8, in one piece; RuntimeError as real ones raise it."""
+    latent = _some_latent(task)
+    frames = (int(task.number("length", 1)) - 1) // 4 + 1
+    size_bytes = latent.batch * 16 * frames * (latent.height // 8) * (latent.width // 8) * 4
+    if size_bytes > _ADDRESSES_BYTES:
+        what = f"err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate {size_bytes} bytes."
+        raise NodeRaisedError(
+            f"[enforce fail at alloc_cpu.cpp:127] {what} Error code 12 (Cannot allocate memory)", "RuntimeError"
+        )
+    return gives(latent)
+
+
+def _replace_text(task: Task) -> Gift:
+    """Only whether the pattern is one is looked at: a hostile one could take for ever."""
+    text = task.inputs.get("string")
+    try:
+        re.compile(str(task.inputs.get("regex_pattern", "")))
+    except re.error as error:
+        raise NodeRaisedError(str(error), "re.error") from error
+    return gives(text if isinstance(text, str) else "")
 
 
 def _create_video(task: Task) -> Gift:

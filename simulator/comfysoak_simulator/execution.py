@@ -16,7 +16,7 @@ from comfysoak_simulator.labour import Labour, Pause, ShortageError
 from comfysoak_simulator.messages import Binary, ImageFormat
 from comfysoak_simulator.progress import Progress
 from comfysoak_simulator.prompt_queue import Item
-from comfysoak_simulator.tasks import Gift, Task
+from comfysoak_simulator.tasks import Gift, NodeRaisedError, Task
 from comfysoak_simulator.values import Images, Latent, Value
 from comfysoak_simulator.worker import Worker
 
@@ -217,6 +217,8 @@ class Run:
         task = Task(node, inputs, self._doings.of(node.id), self._item.prompt, self._item.extra_data)
         try:
             return self._worker.do(task)
+        except NodeRaisedError as error:
+            raise NodeFailedError(str(error), error.type_name) from error
         except (FileNotFoundError, TypeError, ValueError, OSError, MemoryError) as error:
             raise NodeFailedError(str(error), type(error).__name__) from error
 

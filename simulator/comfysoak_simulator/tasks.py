@@ -41,6 +41,14 @@ class Task:
         return (value,) if self.node.node_class.outputs else ()
 
 
+class NodeRaisedError(Exception):
+    """A node raises; `type_name` is the full name of what real ones raise."""
+
+    def __init__(self, message: str, type_name: str) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
 @dataclass(frozen=True, slots=True)
 class Expansion:
     """Nodes a node becomes at run time: id -> (class, inputs), and the links that give its outputs."""
