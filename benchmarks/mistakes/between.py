@@ -139,18 +139,57 @@ class Proxy:
 
     def _filter(self) -> Callable[[bytes], bytes | None]:
         """What becomes of what the server sends; None ends the connection."""
-        between, passed = self._between, 0
+        between, frames, passed = self._between, _Frames(), 0
 
         def become(chunk: bytes) -> bytes | None:
             nonlocal passed
             passed += len(chunk)
             if between.cut_after_bytes is not None and passed > between.cut_after_bytes:
                 return None
-            if between.most_frame_bytes is not None and _largest_frame(chunk) > between.most_frame_bytes:
+            if between.most_frame_bytes is None and between.eats is None:
+                return chunk
+            whole = frames.take(chunk)
+            if between.most_frame_bytes is not None and frames.largest > between.most_frame_bytes:
                 return None
-            return _without(chunk, between.eats) if between.eats is not None else chunk
+            return b"".join(frame for frame in whole if between.eats is None or between.eats not in _plain(frame))
 
         return become
+
+
+class _Frames:
+    """The answer to the handshake, then frames as a server sends them, put together from pieces."""
+
+    def __init__(self) -> None:
+        self.largest = 0  # payload, in bytes, told by its head
+        self._held = b""
+        self._has_answered = False
+
+    def take(self, chunk: bytes) -> list[bytes]:
+        """What is whole now."""
+        self._held += chunk
+        whole = []
+        while (size := self._size()) is not None and len(self._held) >= size:
+            whole.append(self._held[:size])
+            self._held = self._held[size:]
+        return whole
+
+    def _size(self) -> int | None:
+        held = self._held
+        if not self._has_answered:
+            end = held.find(b"\r\n\r\n")
+            self._has_answered = end >= 0
+            return end + 4 if end >= 0 else None
+        if len(held) < 10 and (len(held) < 2 or len(held) < 2 + {126: 2, 127: 8}.get(held[1], 0)):
+            return None
+        head = 2 + {126: 2, 127: 8}.get(held[1], 0)
+        length = int.from_bytes(held[2:head], "big") if head > 2 else held[1]
+        self.largest = max(self.largest, length)
+        return head + length
+
+
+def _plain(frame: bytes) -> bytes:
+    """Without blanks: servers write JSON with and without them."""
+    return frame.replace(b" ", b"")
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
@@ -194,36 +233,3 @@ async def _idle(moved: asyncio.Event, for_s: float) -> None:
             await asyncio.wait_for(moved.wait(), for_s)
         except TimeoutError:
             return
-
-
-def _largest_frame(chunk: bytes) -> int:
-    """The payload length in the head of a frame that begins this piece, if one does."""
-    if len(chunk) < 10 or chunk[0] & 0x70 or chunk[1] & 0x80:
-        return 0
-    length = chunk[1] & 0x7F
-    if length == 126:
-        return int.from_bytes(chunk[2:4], "big")
-    return int.from_bytes(chunk[2:10], "big") if length == 127 else length
-
-
-def _without(chunk: bytes, text: bytes) -> bytes:
-    """The frames of a piece without those that hold `text`; a piece that is cut within a frame stays as it is."""
-    kept, at = bytearray(), 0
-    while at < len(chunk):
-        size = _frame_size(chunk[at:])
-        frame = chunk[at : at + size]
-        if text not in frame:
-            kept += frame
-        at += size
-    return bytes(kept)
-
-
-def _frame_size(chunk: bytes) -> int:
-    if len(chunk) < 2 or chunk[0] >> 4 not in {0x8, 0x0}:
-        return len(chunk)
-    length, head = chunk[1] & 0x7F, 2
-    if length == 126 and len(chunk) >= 4:
-        length, head = int.from_bytes(chunk[2:4], "big"), 4
-    elif length == 127 and len(chunk) >= 10:
-        length, head = int.from_bytes(chunk[2:10], "big"), 10
-    return head + length

@@ -450,7 +450,7 @@ NETWORK: Final = (
     _mistake(
         "the end of prompts gets lost",
         "network",
-        _between(eats=b'"node": null'),
+        _between(eats=b'"node":null'),
         "socket.order",
         "proxy|history|lost|end",
         "socket.order run.succeeds socket.recovery models.load",
@@ -516,7 +516,7 @@ SERVER: Final = (
     _mistake(
         "prompts vanish",
         "server",
-        _fault(kind="vanish"),
+        replace(_fault(kind="vanish"), others_prompts=1),
         _RUNS,
         "queue|clear|delete|whom|who",
         f"{_RUNS} run.queue run.repeat socket.recovery",

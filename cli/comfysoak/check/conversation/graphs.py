@@ -18,6 +18,7 @@ from comfysoak_core.errors import ScenarioError
 
 MODEL_VARIABLE: Final = "IMAGE_GENERATION_MODEL"
 SEED_MOST: Final = 2**50  # that the platform draws; what is beyond 2**53 not every JSON keeps
+LEAST_SEEDS: Final = 2**31  # an input that takes fewer is no seed
 NOISE_SIDE: Final = 768  # pixels; noise does not compress: 768 x 768 x 3 bytes are 1.7 MiB
 NOISE_CLASSES: Final = ("EmptyImage", "ImageAddNoise", "SaveImageWebsocket")
 
@@ -52,17 +53,25 @@ def _fixed(mappings: tuple[NodeMapping, ...], variables: Mapping[str, Given]) ->
 def seeds_drawn(graph: Graph, known: Known, rng: Random) -> dict[str, Any]:
     """Path -> a seed: where one is mapped, there and nowhere else, as the platform does; else for the workflow's own.
 
-    Empty: nothing in it is a seed.
+    Empty: nothing in it is a seed. A mapping onto what cannot be one is not followed: as steps, a seed takes hours.
     """
-    mapped = tuple(mapping for mapping in known.mappings or () if mapping.type == "seed")
-    paths = {f"{node_id}.{mapping.key}" for mapping in mapped for node_id in mapping.node_ids}
     limits = _limits(known.object_info)
+    mapped = tuple(
+        mapping for mapping in known.mappings or () if mapping.type == "seed" and _takes_seeds(graph, mapping, limits)
+    )
+    paths = {f"{node_id}.{mapping.key}" for mapping in mapped for node_id in mapping.node_ids}
     try:
         choices = choices_of(graph, Vary(nodes=mapped), limits)
     except ScenarioError:
         choices, paths = choices_of(graph, Vary(), limits), set()
     values = {place.path: seed for choice in choices for seed in [choice.draw(rng, 0)] for place in choice.places}
     return {path: seed for path, seed in values.items() if path in paths} or values
+
+
+def _takes_seeds(graph: Graph, mapping: NodeMapping, limits: Limits) -> bool:
+    classes = [graph[node_id].get("class_type") for node_id in mapping.node_ids if node_id in graph]
+    known = [limits[name, mapping.key] for name in classes if (name, mapping.key) in limits and mapping.key]
+    return all(most >= LEAST_SEEDS for _, most in known)
 
 
 def _limits(object_info: Mapping[str, Mapping[str, Any]]) -> Limits:
