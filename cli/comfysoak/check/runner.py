@@ -24,7 +24,12 @@ _REPORT_IT: Final = "Nothing for you to mend: please report it with what stands 
 def check(checking: Checking) -> Generator[Row]:
     """All rows, part by part, each as soon as it is decided; close it to have a part that is at work tidy up."""
     for part in Part:
-        yield from _timed(_looked_at(part, checking), checking)
+        yield from rows_of(part, checking)
+
+
+def rows_of(part: Part, checking: Checking) -> Iterator[Row]:
+    """The rows of one part."""
+    return _timed(_looked_at(part, checking), checking)
 
 
 def _timed(rows: Iterator[Row], checking: Checking) -> Iterator[Row]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,7 @@ from comfysoak_core.recording.redaction import redact
 from comfysoak_core.terminal import printable
 
 if TYPE_CHECKING:
-    from comfysoak.check.settings import Settings
+    from comfysoak.check.settings import Options, Settings
     from comfysoak.check.telling import Telling
 
 EPILOG = """\b
@@ -65,6 +63,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--deadline", metavar="TIME", help="A prompt may take so long; default: 5m.")
 @click.option("--watch", metavar="TIME", help="Stay, and look again every so often: a monitor.")
 @click.option("--metrics", metavar="HOST:PORT", help="With --watch: serve /metrics, /healthz and /readyz there.")
+@click.option(
+    "--canary-every", metavar="TIME",
+    help="With --watch: send a prompt so often, or never; default: 5m for a workflow, else each look.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The outcome as JSON on stdout.")
 @click.option("--junit", type=_FILE, help="Write it as JUnit: a test case a row.")
 @click.option("--html", type=_FILE, help="Write it as a page, complete in one file.")
@@ -87,6 +89,7 @@ def command(
     deadline: str | None,
     watch: str | None,
     metrics: str | None,
+    canary_every: str | None,
     junit: Path | None,
     html: Path | None,
     markdown: Path | None,
@@ -103,32 +106,30 @@ def command(
     from comfysoak.check.settings import Options, settings_from
     from comfysoak.check.telling import Telling, check_and_tell
 
-    settings = settings_from(
-        os.environ,
-        Options(
-            target=target or None,
-            env_file=env_file,
-            workflow=workflow,
-            nodes=nodes,
-            api_key_variable=api_key_variable,
-            gateway=gateway,
-            api=api,
-            token_variable=token_variable,
-            admin_token_variable=admin_token_variable,
-            forbidden_token_variable=forbidden_token_variable,
-            provoke_errors=errors,
-            hold=hold,
-            idle=idle,
-            deadline=deadline,
-            unload_first=free,
-            may_change_gateway=change_config,
-        ),
+    options = Options(
+        target=target or None,
+        env_file=env_file,
+        workflow=workflow,
+        nodes=nodes,
+        api_key_variable=api_key_variable,
+        gateway=gateway,
+        api=api,
+        token_variable=token_variable,
+        admin_token_variable=admin_token_variable,
+        forbidden_token_variable=forbidden_token_variable,
+        provoke_errors=errors,
+        hold=hold,
+        idle=idle,
+        deadline=deadline,
+        unload_first=free,
+        may_change_gateway=change_config,
     )
+    settings = settings_from(os.environ, options)
     telling = Telling(junit, html, markdown, as_json=as_json, quiet=quiet, log_json=log_json)
+    if watch is not None or metrics is not None or canary_every is not None:
+        return _watch(options, watch, canary_every, metrics, telling)
     if errors and not yes:
         _ask(settings)
-    if watch is not None or metrics is not None:
-        return _watch(settings, watch, metrics, telling)
     return int(check_and_tell(settings, telling).exit_code)
 
 
@@ -142,12 +143,21 @@ def _ask(settings: Settings) -> None:
     click.confirm(f"Provoke failures at {printable(redact(' and '.join(named) or 'nothing'))}?", abort=True, err=True)
 
 
-def _watch(settings: Settings, watch: str | None, metrics: str | None, telling: Telling) -> int:
+def _watch(
+    options: Options, watch: str | None, canary_every: str | None, metrics: str | None, telling: Telling
+) -> int:
     """Stay as a monitor until a signal ends it."""
+    from comfysoak.check.monitor import Rhythm
+    from comfysoak.check.monitor import watch as stay
+    from comfysoak.check.settings import settings_from
+
     if watch is None:
-        raise click.UsageError("--metrics is of a monitor: add --watch 30s")
+        option = "--metrics" if metrics is not None else "--canary-every"
+        raise click.UsageError(f"{option} is of a monitor: add --watch 30s")
+    if options.provoke_errors:
+        raise click.UsageError("--errors provokes failures, and --watch does not end: leave one of them out")
     every_s = as_seconds(watch, "--watch")
-    name = "comfysoak.check.monitor"
-    if find_spec(name) is None:
-        raise UsageError("--watch is not built yet", "Call comfysoak check by a timer meanwhile.")
-    return int(import_module(name).watch(settings, every_s, metrics, telling))
+    canary_every_s = None
+    if canary_every is not None:
+        canary_every_s = 0.0 if canary_every == "never" else as_seconds(canary_every, "--canary-every")
+    return int(stay(lambda: settings_from(os.environ, options), Rhythm(every_s, canary_every_s), metrics, telling))
