@@ -9,7 +9,7 @@ import pytest
 
 from comfysoak_analysis.report import build
 from tests.analysis.planted import plant
-from tests.analysis.test_frames import prompt
+from tests.analysis.test_frames import START_NS, S, prompt
 from tests.analysis.test_report import EVIL
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -93,6 +93,55 @@ def test_zooming_one_chart_zooms_all(browser: object, report: Path) -> None:
     visit.page.click("#whole")
     visit.page.wait_for_function("() => document.getElementById('whole').hidden")
     assert set(visit.page.evaluate(spans)) == before
+    visit.context.close()
+
+
+def test_a_line_switched_off_stays_off_when_the_time_range_changes(browser: object, report: Path) -> None:
+    """Also where the chart is made anew for it."""
+    visit = Visit(browser, report)
+    visit.draw_all()
+    shown = """() => document.querySelector('.plot[data-key="latency"]').data
+        .filter((trace) => trace.visible !== false).map((trace) => trace.name)"""
+    before = visit.page.evaluate(shown)
+    visit.page.get_by_role("button", name="p95").first.click()
+    visit.page.wait_for_function(f"({shown})().length < {len(before)}")
+    visit.page.click("#finding-OOM button.link")
+    visit.page.wait_for_function("() => !document.getElementById('whole').hidden")
+    assert visit.page.evaluate(shown) == [name for name in before if name != "p95"]
+    visit.context.close()
+
+
+def test_charts_are_as_wide_as_their_place_when_the_window_changes(browser: object, report: Path) -> None:
+    """Narrower, and wide again."""
+    visit = Visit(browser, report, viewport={"width": 1280, "height": 900})
+    visit.draw_all()
+    for width in (800, 1280):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.page.wait_for_function(
+            """() => [...document.querySelectorAll(".plot")].every((plot) =>
+                plot.clientWidth === plot.querySelector("svg").clientWidth)"""
+        )
+    visit.context.close()
+
+
+def test_dots_that_cover_each_other_are_left_out_until_there_is_room(browser: object, tmp_path: Path) -> None:
+    """The slowest is drawn at any zoom."""
+    ends = (START_NS + (1000 + 5 * number) * S // 100 for number in range(600))
+    rows = tuple(
+        prompt(number, scheduled_ns=end - S, sent_ns=end - S, end_received_ns=end, outcome="success")
+        for number, end in enumerate(ends)
+    )
+    build(plant(tmp_path, other_rows=rows))
+    visit = Visit(browser, tmp_path / "report.html")
+    visit.draw_all()
+    dots = """() => document.querySelector('.plot[data-key="latency"]').data
+        .filter((trace) => trace.mode === "markers").flatMap((trace) => [...trace.y])"""
+    whole = visit.page.evaluate(dots)
+    visit.page.focus("#chart-latency .stage")
+    for _ in range(4):
+        visit.page.keyboard.press("+")
+    visit.page.wait_for_function(f"({dots})().length > {len(whole)}")
+    assert max(visit.page.evaluate(dots)) == max(whole)
     visit.context.close()
 
 

@@ -198,7 +198,7 @@
     if (!chart || drawn.has(chart.key)) return;
     drawn.set(chart.key, element);
     endLines(element, chart);
-    const config = { displayModeBar: false, displaylogo: false, showSendToCloud: false, responsive: true, doubleClick: false, scrollZoom: false };
+    const config = { displayModeBar: false, displaylogo: false, showSendToCloud: false, doubleClick: false, scrollZoom: false };
     Plotly.newPlot(element, tracesOf(chart), layoutOf(chart, element), config).then(() => {
       const cursor = document.createElement("div");
       cursor.className = "cursor";
@@ -226,6 +226,19 @@
 
   // Lines across a chart end at its axis, and strike through no time. Told before it is drawn: all in it inherits this.
   const endLines = (element, chart) => element.style.setProperty("--under", underOf(chart) + "px");
+
+  // Plotly keeps the width it was told: again when the page is wider or narrower, or a fold is opened.
+  let fitting = 0;
+  function fit() {
+    cancelAnimationFrame(fitting);
+    fitting = requestAnimationFrame(() => {
+      if (document.documentElement.classList.contains("printing")) return;
+      const off = [...drawn.values()].filter((element) => element.clientWidth && element._fullLayout && element.clientWidth !== element._fullLayout.width);
+      for (const element of off) Plotly.relayout(element, { width: element.clientWidth });
+    });
+  }
+  addEventListener("resize", fit);
+  addEventListener("toggle", fit, true);
 
   function point(left) {
     for (const element of drawn.values()) {
@@ -531,13 +544,12 @@
     printing.forEach((fold) => { fold.open = true; });
     all(".plot").forEach(draw);
     redraw();
-    for (const element of drawn.values()) Plotly.relayout(element, { width: PRINTED, autosize: false });
+    for (const element of drawn.values()) Plotly.relayout(element, { width: PRINTED });
   });
   addEventListener("afterprint", () => {
     document.documentElement.classList.remove("printing");
     printing.forEach((fold) => { fold.open = false; });
     redraw();
-    for (const element of drawn.values()) Plotly.relayout(element, { width: undefined, autosize: true });
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
