@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
+
+import orjson
 
 from comfysoak_core.comfyui.messages import Executing, parse_text
 
@@ -35,6 +37,30 @@ class Passed:
     at_ns: int
     method: str
     path: str  # without its query
+
+
+@dataclass(frozen=True, slots=True)
+class RunningOn:
+    """A prompt that has ended, perhaps, and seems to run until a moment: that is how a long one is seen after a cut.
+
+    Whether a client finds a quick one when it looks once is luck.
+    """
+
+    prompt_id: str
+    graph: Mapping[str, Any]
+    until_ns: int
+
+    def answer(self, method: str, path: str) -> bytes | None:
+        """What ComfyUI answers while a prompt runs; None: something else was asked."""
+        route = path.removeprefix("/api")
+        if method != "GET":
+            return None
+        if route == f"/history/{self.prompt_id}":
+            return b"{}"
+        if route == "/queue":
+            item = [0, self.prompt_id, self.graph, {}, []]
+            return orjson.dumps({"queue_running": [item], "queue_pending": []})
+        return None
 
 
 def begins(text: bytes, prompts: frozenset[str]) -> bool:

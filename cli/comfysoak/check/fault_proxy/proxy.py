@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from comfysoak.check.fault_proxy.faults import SOCKET_STATUS, Fault, Passed, Rewrite, begins, ends
+from comfysoak.check.fault_proxy.faults import SOCKET_STATUS, Fault, Passed, Rewrite, RunningOn, begins, ends
 from comfysoak.check.fault_proxy.wire import (
     MOST_HEAD,
     Frames,
@@ -29,6 +29,7 @@ from comfysoak.check.fault_proxy.wire import (
     read_request,
     text_of,
 )
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.comfyui.json_text import document_or_none
 
 MARK: Final = re.compile(rb"comfysoak-check-[0-9a-f]{8}")  # what our own prompts hold
@@ -62,7 +63,10 @@ class FaultProxy:
         self._listening: asyncio.Server | None = None
         self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._released = asyncio.Event()
+        self._submitted: tuple[str, Any] = ("", None)  # the last prompt of ours: id and graph
+        self._running_on: RunningOn | None = None
         self.any_prompt = False
+        self.runs_on_s = 0.0  # a prompt whose socket was cut seems to run for so long after it
         self.struck = 0  # how often the fault it was told last has come about
         self.passed: list[Passed] = []
         self.marks: list[str] = []  # of prompts that were exchanged
@@ -196,7 +200,7 @@ class FaultProxy:
         whole = await read_request(reader)
         request = whole.without(self._prefix) if whole is not None else None
         if request is None:
-            writer.write(answer(404, "no such place"))
+            writer.write(answer(404, b"no such place"))
             await writer.drain()
             return
         self.passed.append(Passed(self._steady_ns(), request.method, request.path))
@@ -206,8 +210,9 @@ class FaultProxy:
             self.struck += 1
             await asyncio.Event().wait()  # until it is cut
         own = self._own_answer(request)
+        self.struck += own is not None
+        own = own or self._seeming(request)
         if own is not None:
-            self.struck += 1
             writer.write(own)
             await writer.drain()
             return
@@ -215,10 +220,18 @@ class FaultProxy:
 
     def _own_answer(self, request: Request) -> bytes | None:
         if self._fault is Fault.NO_SOCKET and request.is_upgrade:
-            return answer(SOCKET_STATUS, "Bad Gateway")
+            return answer(SOCKET_STATUS, b"Bad Gateway")
         if self._fault is Fault.ANSWERS_500 and request.is_prompt and self._is_ours(request.body):
-            return answer(500, "500 Internal Server Error\n\nServer got itself in trouble")
+            return answer(500, b"500 Internal Server Error\n\nServer got itself in trouble")
         return None
+
+    def _seeming(self, request: Request) -> bytes | None:
+        """What is answered while a prompt whose socket was cut seems to run on."""
+        running = self._running_on
+        if running is None or self._steady_ns() > running.until_ns:
+            return None
+        body = running.answer(request.method, request.path)
+        return None if body is None else answer(200, body, "application/json")
 
     def _is_ours(self, body: bytes) -> bool:
         return self.any_prompt or MARK.search(body) is not None
@@ -237,6 +250,7 @@ class FaultProxy:
             self.marks.append(found[0].decode() if found else f"comfysoak-check-{secrets.token_hex(4)}")
             document["prompt"] = self._rewrite(self.marks[-1])
             self.struck += 1
+        self._submitted = (prompt_id, document.get("prompt"))
         return Request(request.method, request.target, request.headers, orjson.dumps(document))
 
     async def _passed_on(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -289,6 +303,8 @@ class FaultProxy:
                 if self._fault is Fault.CUTS and begins(text, self._prompts):
                     self.struck += 1
                     self._fault = Fault.NONE  # a client that connects again is let through
+                    until_ns = self._steady_ns() + round(self.runs_on_s * NS_PER_S)
+                    self._running_on = RunningOn(*self._submitted, until_ns)
                     _cut(writer)
                     return
                 if self._fault is Fault.HOLDS and begins(text, self._prompts):

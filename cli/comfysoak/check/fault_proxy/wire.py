@@ -105,10 +105,9 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
             return b"".join(parts)
 
 
-def answer(status: int, words: str) -> bytes:
+def answer(status: int, body: bytes, content_type: str = "text/plain") -> bytes:
     """An answer of the proxy's own."""
-    body = words.encode()
-    head = f"HTTP/1.1 {status} Fault\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
+    head = f"HTTP/1.1 {status} Own\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close"
     return f"{head}\r\n\r\n".encode() + body
 
 

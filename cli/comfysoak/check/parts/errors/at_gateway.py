@@ -43,6 +43,7 @@ from comfysoak_core.recording.redaction import known_secrets
 PATIENCE_S: Final = 60.0  # of a user of ours; who answers later is not told from who never does
 PROMPTS_MOST: Final = 24
 GIVES_UP_S: Final = 2.0
+RUNS_ON_S: Final = 1.0  # after a cut, as far as is seen: who looks once and finds a quick prompt ended has been lucky
 _REACTS_S: Final = 2.0
 _CLOSES_S: Final = 2.0
 _ENDS_S: Final = 15.0
@@ -126,6 +127,7 @@ def _comes_through(trial: Trial, proxy: FaultProxy) -> bool:
         trial.before = done
         trial.is_marked = done.trace is not None and done.mark in str(done.trace.graph)
         proxy.any_prompt = not trial.is_marked
+        proxy.runs_on_s = RUNS_ON_S
         return True
     if done.count:
         trial.why = f"pointed at our proxy, the gateway asked another ComfyUI all the same: is {BASE_URL} all it heeds?"
@@ -143,7 +145,9 @@ def _behind_the_proxy(trial: Trial, proxy: FaultProxy) -> Iterator[Row]:
     yield _of_fault(trial, proxy, "errors.refused", Fault.NO_SOCKET, "the WebSocket was refused (502)")
     yield _of_fault(trial, proxy, "errors.server_error", Fault.ANSWERS_500, "POST /prompt was answered 500")
     yield _of_fault(trial, proxy, "errors.frozen", Fault.FREEZES, "ComfyUI took connections and answered nothing")
-    yield _of_loss(trial, proxy, "errors.cut", Fault.CUTS, "the WebSocket was cut as a node began")
+    yield _of_loss(
+        trial, proxy, "errors.cut", Fault.CUTS, "the WebSocket was cut 1 s before the prompt was seen to end"
+    )
     yield _of_loss(trial, proxy, "errors.lost_end", Fault.LOSES_END, "the message that tells the end was lost")
     yield _of_graph(trial, proxy, "errors.workflow", graphs.broken, "ComfyUI refused the workflow (400)")
     raising = graphs.raising_or_why(trial.visit.described)
@@ -232,13 +236,15 @@ def _of_giving_up(trial: Trial, proxy: FaultProxy) -> Row:
             return skipped("errors.gives_up", f"the picture came in {seconds(done.took_s)}, before anybody gave up")
         proxy.waits(lambda: _was_taken_back(proxy, began_ns), _REACTS_S)
     ran = _ran_to_its_end(trial, done)
-    proxy.has_closed(_CLOSES_S)
-    visit.hung = 0 if proxy.sockets == 0 else visit.hung
-    asked = [one.path for one in proxy.asked_since(began_ns)]
-    fetched = any(path.endswith("/view") for path in asked)
+    fetched = ran and proxy.waits(lambda: _was_fetched(proxy, began_ns), _CLOSES_S)
+    visit.hung = 0 if proxy.has_closed(_CLOSES_S) else visit.hung
     trial.kept_pictures += fetched
     what = f"a client went away after {seconds(done.took_s)}"
     return of_giving_up(what, taken_back=_was_taken_back(proxy, began_ns), fetched=fetched, ran=ran)
+
+
+def _was_fetched(proxy: FaultProxy, since_ns: int) -> bool:
+    return any(one.path.endswith("/view") for one in proxy.asked_since(since_ns))
 
 
 def _was_taken_back(proxy: FaultProxy, since_ns: int) -> bool:
