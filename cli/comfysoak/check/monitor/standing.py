@@ -123,7 +123,7 @@ class Standing:
             self.worker.canary_told(result.words)
         elif result.came is Came.SUCCESS:
             self.worker.evidence = ""
-        return [_canary(result), *self._worker(before)]
+        return [canary_told(result), *self._worker(before)]
 
     def configuration(self, settings: Settings, sight: Sight | None, utc_ns: int) -> list[Happening]:
         """What the configuration is now; the first that is seen is no change."""
@@ -139,7 +139,8 @@ class Standing:
             return []
         known = {*before.open, *before.hidden}
         if all(name not in known and name.startswith(("server ", "gateway ")) for name in changed):
-            return []  # first heard of now: it was so before
+            words = f"hash {now.hash}, now that server and gateway have told theirs"  # it was so before
+            return [Happening("configuration", words, {"hash": now.hash, "was": before.hash, "changed": []})]
         self.changes += 1
         self.changed_utc_ns = utc_ns
         words = f"configuration changed to {now.hash}: {', '.join(changed[:20])}"
@@ -242,7 +243,8 @@ def _generation(one: Generation) -> Happening:
     return Happening("generation", words, fields, is_routine=one.succeeded)
 
 
-def _canary(result: Result) -> Happening:
+def canary_told(result: Result) -> Happening:
+    """How a canary is told of."""
     code = None if result.code is None else result.code.value
     took = f" after {seconds(result.took_s)}" if result.took_s is not None else ""
     why = f": {code or ''} {result.words}".rstrip() if result.came is not Came.SUCCESS else f", {result.words}"

@@ -142,7 +142,9 @@ class Monitor:
     def _whole_configuration(self) -> Happening:
         now, settings = self._standing.configured, self.settings
         assert now is not None  # noqa: S101  # the caller has just made it
-        sources = {name: given.source for name, given in settings.variables.items()}
+        told = {"COMFYUI_BASE_URL": settings.base_url, "COMFYUI_WORKFLOW": settings.workflow,
+                "COMFYUI_WORKFLOW_NODES": settings.nodes, **settings.variables}  # fmt: skip
+        sources = {name: given.source for name, given in told.items() if given is not None}
         parts = {name: digest[:12] for name, digest in now.open.items()}
         canary = self._canary.kind.value if self._canary is not None else None
         named = ", ".join(f"{name} from {source}" for name, source in sources.items()) or "no variable is set"
@@ -341,20 +343,20 @@ def watch(read: Read, rhythm: Rhythm, metrics: str | None, telling: Telling) -> 
         shown = f"[{host}]" if ":" in host else host
         words = f"listening on http://{shown}:{port}: /metrics, /healthz, /readyz"
         logbook.tell(Happening("started", words, {"host": host, "port": port}))
-    end = _End(monitor, logbook)
+    end, code = _End(monitor, logbook), ExitCode.OK
     try:
         with signals_raised(end.begin):
             _stay(monitor, is_over)
     except Interrupted as interruption:
-        logbook.tell(Happening("ended", "ended by a signal", {"exit_code": int(interruption.code), "left": None}))
-        return interruption.code
+        code = interruption.code
     finally:
         is_over.set()
         _close(monitor)
         if service is not None:
             service.close()
         end.cancel()
-    return ExitCode.OK
+    logbook.tell(Happening("ended", "ended by a signal", {"exit_code": int(code), "left": None}))
+    return code
 
 
 def _stay(monitor: Monitor, is_over: threading.Event) -> None:
