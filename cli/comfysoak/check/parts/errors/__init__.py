@@ -4,7 +4,8 @@ A proxy of ours stands before the ComfyUI and fails on command; the server itsel
 
     between     pointing the gateway at the proxy, and back          graphs   prompts that must fail, harmlessly
     at_gateway  rows about what users of the gateway see             judging  what an answer means
-    at_comfyui  rows about what any client of the ComfyUI sees       words    what an answer says, and gives away
+                (gateway_trial, gateway_afterwards)                  words    what an answer says, and gives away
+    at_comfyui  rows about what any client of the ComfyUI sees (client_trial, client_afterwards)
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comfysoak.check.checking import Checking, skipped
-from comfysoak.check.parts.errors import at_comfyui, at_gateway
+from comfysoak.check.parts.errors.at_comfyui import rows as rows_of_comfyui
+from comfysoak.check.parts.errors.at_gateway import rows as rows_of_gateway
 from comfysoak.check.parts.gateway.layout import layout_of
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
@@ -26,12 +28,12 @@ def look(checking: Checking) -> Iterator[Row]:
         return
     access = checking.settings.gateway
     if access is None:
-        yield from at_comfyui.rows(checking, "no gateway was named: --gateway http://HOST:PORT")
+        yield from rows_of_comfyui(checking, "no gateway was named: --gateway http://HOST:PORT")
     elif layout_of(access.api_name).config is None:
         why = f"this API ({access.api_name}) has no route to its configuration, so no proxy can be put behind it"
-        yield from at_comfyui.rows(checking, why)
+        yield from rows_of_comfyui(checking, why)
     else:
-        yield from at_gateway.rows(checking, access)
+        yield from rows_of_gateway(checking, access)
 
 
 def _why_not(checking: Checking) -> str:

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
-from urllib.parse import urlsplit
-
-import orjson
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
 
 from comfysoak.check.checking import Checking, failed, ok, skipped, warning
 from comfysoak.check.conversation.access import Access
-from comfysoak.check.conversation.conversation import Conversation
 from comfysoak.check.conversation.ear import Ear, NotOpenError
-from comfysoak.check.conversation.figures import counted, seconds, some
-from comfysoak.check.conversation.graphs import graph_as_sent
+from comfysoak.check.conversation.figures import seconds
 from comfysoak.check.conversation.run import Run
-from comfysoak.check.conversation.runs import asked_for
-from comfysoak.check.conversation.taking_back import forget, take_back
+from comfysoak.check.conversation.taking_back import take_back
 from comfysoak.check.fault_proxy.faults import Fault, Rewrite
 from comfysoak.check.fault_proxy.proxy import FaultProxy
 from comfysoak.check.parts.errors import graphs
-from comfysoak.check.parts.errors.words import ID as WORDS
-from comfysoak.check.parts.gateway.generation import mark_of_ours
+from comfysoak.check.parts.errors.client_afterwards import LOG, clean, serves, words_row
+from comfysoak.check.parts.errors.client_trial import ANSWER_S, ClientTrial, took_s
 from comfysoak.check.row import Row, State
 from comfysoak_core.clock import NS_PER_S
-from comfysoak_core.codes import CATALOGUE, Code
-from comfysoak_core.comfyui.answers import Accepted, Refused, Submission, SystemStats
+from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.answers import Accepted, Refused, SystemStats
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.history import HistoryEntry
 from comfysoak_core.comfyui.json_text import bounded
-from comfysoak_core.comfyui.shape import GraphShape
-from comfysoak_core.comfyui.uncached import uncached
 from comfysoak_core.errors import TargetError
 from comfysoak_core.rows import Outcome
 
 FROZEN_S: Final = 2.0  # that a client of ours waits for a frozen server
-_ANSWER_S: Final = 10.0
-_LOG: Final = "Look into the server's log (GET /internal/logs)."
 
 
 def rows(checking: Checking, why_not_gateway: str) -> Iterator[Row]:
     """All rows of this part, told of ComfyUI itself."""
     base_url = checking.known.base_url or ""
     with FaultProxy(base_url, "127.0.0.1", checking.steady_ns) as proxy, Access.of(checking).client() as direct:
-        trial = Trial(checking, proxy, direct)
+        trial = ClientTrial(checking, proxy, direct)
         try:
             for row in _rows(trial, why_not_gateway):
                 is_told = row.state is not State.SKIPPED and row.kind.id not in _PLAIN
@@ -59,53 +48,7 @@ def rows(checking: Checking, why_not_gateway: str) -> Iterator[Row]:
 _PLAIN: Final = frozenset({"errors.clean", "errors.serves"})
 
 
-@dataclass
-class Trial:
-    """What is used, and what is seen on the way. `through`: a check of the same ComfyUI through the proxy."""
-
-    checking: Checking
-    proxy: FaultProxy
-    direct: ComfyClient
-    through: Checking = field(init=False)
-    runs: list[Run] = field(default_factory=list)
-    sent: list[str] = field(default_factory=list)  # ids of prompts that were sent without a conversation
-    words: dict[str, str] = field(default_factory=dict)  # by row: what the server said of the failure
-    described: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        known = replace(self.checking.known, base_url=self.proxy.url, runs=None)
-        self.through = replace(self.checking, known=known, prompts_sent=0)
-
-    def describe(self, name: str) -> Mapping[str, Any] | None:
-        """A node class as /object_info has it; None: the server lacks it."""
-        if name not in self.described:
-            try:
-                self.described[name] = self.direct.object_info(name)
-            except TargetError:
-                self.described[name] = None
-        return self.described[name]
-
-    def run(self, name: str, graph: Rewrite) -> Run:
-        """One prompt of ours through the proxy, from its socket to its files."""
-        run = Conversation(self.through, asked_for(name, graph(mark_of_ours()), None)).run()
-        self.runs.append(run)
-        return run
-
-    def client(self, timeout_s: float) -> ComfyClient:
-        """A client that goes through the proxy; to be closed."""
-        return ComfyClient(self.proxy.url, timeout_s=timeout_s, headers=Access.of(self.checking).headers)
-
-    def submit(self, graph: Rewrite, client_id: str | None = None) -> Submission:
-        """POST /prompt through the proxy. TargetError."""
-        prompt_id = str(uuid.uuid4())
-        document = {"prompt": graph(mark_of_ours()), "prompt_id": prompt_id, "client_id": client_id or prompt_id}
-        self.sent.append(prompt_id)
-        self.through.prompts_sent += 1
-        with self.client(_ANSWER_S) as client:
-            return client.post_prompt(orjson.dumps(document))
-
-
-def _rows(trial: Trial, why_not_gateway: str) -> Iterator[Row]:
+def _rows(trial: ClientTrial, why_not_gateway: str) -> Iterator[Row]:
     say, has_small = trial.checking.say, graphs.small(trial.describe)
     lacks = f"the server lacks {graphs.EMPTY} or {graphs.PREVIEW}, of which the prompt for this is made"
     say("provoking: connections that are refused")
@@ -126,14 +69,14 @@ def _rows(trial: Trial, why_not_gateway: str) -> Iterator[Row]:
     say("provoking: a client that gives up")
     yield _gives_up(trial) if has_small else skipped("errors.gives_up", lacks)
     yield skipped("errors.mapping", f"a mapping is the gateway's: {why_not_gateway}")
-    yield _words(trial)
+    yield words_row(trial)
     say("asking for a picture after all this")
-    serves = _serves(trial, has_small=has_small)
-    yield _clean(trial)
-    yield serves
+    last = serves(trial, has_small=has_small)
+    yield clean(trial)
+    yield last
 
 
-def _with_a_run(trial: Trial, id_: str, fault: Fault, judge: Callable[[Trial, Run], Row]) -> Row:
+def _with_a_run(trial: ClientTrial, id_: str, fault: Fault, judge: Callable[[ClientTrial, Run], Row]) -> Row:
     trial.checking.say(f"provoking: {id_.partition('.')[2].replace('_', ' ')}")
     with trial.proxy.failing(fault):
         run = trial.run(id_, graphs.little)
@@ -147,7 +90,7 @@ def _with_a_run(trial: Trial, id_: str, fault: Fault, judge: Callable[[Trial, Ru
 # --- connections --------------------------------------------------------------------------------------------------
 
 
-def _asked_in_vain(trial: Trial, fault: Fault, timeout_s: float) -> tuple[str, float]:
+def _asked_in_vain(trial: ClientTrial, fault: Fault, timeout_s: float) -> tuple[str, float]:
     """What a client is told when it asks for the queue, and after how many seconds."""
     with trial.proxy.failing(fault), trial.client(timeout_s) as client:
         began_ns = trial.checking.steady_ns()
@@ -159,9 +102,9 @@ def _asked_in_vain(trial: Trial, fault: Fault, timeout_s: float) -> tuple[str, f
         return told, (trial.checking.steady_ns() - began_ns) / NS_PER_S
 
 
-def _answers_again(trial: Trial) -> str | None:
+def _answers_again(trial: ClientTrial) -> str | None:
     """Why it does not; None: it does."""
-    with trial.client(_ANSWER_S) as client:
+    with trial.client(ANSWER_S) as client:
         try:
             client.queue()
         except TargetError as error:
@@ -169,61 +112,64 @@ def _answers_again(trial: Trial) -> str | None:
     return None
 
 
-def _back(trial: Trial, id_: str, seen: str) -> Row:
+def _back(trial: ClientTrial, id_: str, seen: str) -> Row:
     trouble = _answers_again(trial)
     if trouble is not None:
-        return failed(id_, f"{seen}; afterwards {trouble}", _LOG)
+        return failed(id_, f"{seen}; afterwards {trouble}", LOG)
     return ok(id_, f"{seen}; afterwards it answers as before")
 
 
-def _unreachable(trial: Trial) -> Row:
-    told, took_s = _asked_in_vain(trial, Fault.REFUSES, _ANSWER_S)
+def _unreachable(trial: ClientTrial) -> Row:
+    told, took_s = _asked_in_vain(trial, Fault.REFUSES, ANSWER_S)
     return _back(trial, "errors.unreachable", f"without a way to it a client is told after {seconds(took_s)}: {told}")
 
 
-def _frozen(trial: Trial) -> Row:
+def _frozen(trial: ClientTrial) -> Row:
     told, took_s = _asked_in_vain(trial, Fault.FREEZES, FROZEN_S)
     limit = f"a client with a limit of {FROZEN_S:g} s is told after {seconds(took_s)}: {told}"
     return _back(trial, "errors.frozen", f"{limit}; without a limit it would wait for ever")
 
 
-def _server_error(trial: Trial) -> Row:
+def _server_error(trial: ClientTrial) -> Row:
     id_ = "errors.server_error"
     with trial.proxy.failing(Fault.ANSWERS_500):
         try:
             answer = trial.submit(graphs.little)
         except TargetError as error:
-            return failed(id_, error.problems[0].what, _LOG)
+            return failed(id_, error.problems[0].what, LOG)
     if isinstance(answer, Accepted | Refused) or not trial.proxy.struck:
         return failed(
             id_, f"our 500 came as {type(answer).__name__}", "Look at what stands between: it hides statuses."
         )
-    left = _still_there(trial, trial.sent[-1:])
+    left = trial.still_there(trial.sent[-1:])
     if left:
-        return failed(id_, "answered 500, the prompt is in the queue all the same", _LOG, code=Code.SUBMIT_ERROR)
-    return ok(id_, f"a client is told {bounded(answer.message, 80)!r}, and nothing of the prompt is in the queue")
+        return failed(id_, "answered 500, the prompt is in the queue all the same", LOG, code=Code.SUBMIT_ERROR)
+    return ok(
+        id_,
+        f"a client is told {bounded(answer.message.removeprefix('500 '), 80)!r}, and nothing of the prompt is in the queue",
+    )
 
 
-def _refused(_trial: Trial, run: Run) -> Row:
+def _refused(_trial: ClientTrial, run: Run) -> Row:
     id_ = "errors.refused"
     if run.went_well:
-        took = seconds(_took_s(run))
+        took = seconds(took_s(run))
         return ok(id_, f"{run.no_socket}; without a socket the result was found by history after {took}")
     return _not_recovered(id_, run, f"{run.no_socket}")
 
 
-def _cut(_trial: Trial, run: Run) -> Row:
+def _cut(_trial: ClientTrial, run: Run) -> Row:
     id_, code = "errors.cut", run.socket_end.code if run.socket_end is not None else "no end"
     what = f"cut as a node began (close code {code}); ComfyUI went on"
     if run.went_well:
-        return ok(id_, f"{what}, and history had the result: found {seconds(_took_s(run))} after it was sent")
+        return ok(id_, f"{what}, and history had the result: found {seconds(took_s(run))} after it was sent")
     return _not_recovered(id_, run, what)
 
 
-def _lost_end(_trial: Trial, run: Run) -> Row:
+def _lost_end(_trial: ClientTrial, run: Run) -> Row:
     id_ = "errors.lost_end"
     if run.went_well:
-        took = seconds(_took_s(run))
+        took = seconds(took_s(run))
         return ok(id_, f"the last message was swallowed; asked after some silence, history had the end: {took} in all")
     return _not_recovered(id_, run, "the last message was swallowed")
 
@@ -234,19 +180,15 @@ def _not_recovered(id_: str, run: Run, what: str) -> Row:
     return failed(id_, f"{what}; the result was not found by history: {why}", remedy, code=Code.LOST_TERMINAL)
 
 
-def _took_s(run: Run) -> float:
-    return ((run.row.finished_ns or run.row.scheduled_ns) - run.row.scheduled_ns) / NS_PER_S
-
-
 # --- prompts that must fail ---------------------------------------------------------------------------------------
 
 
-def _refused_prompt(trial: Trial, id_: str, graph: Rewrite, what: str) -> Row:
+def _refused_prompt(trial: ClientTrial, id_: str, graph: Rewrite, what: str) -> Row:
     """Refused at once, with what is wrong and where."""
     try:
         answer = trial.submit(graph)
     except TargetError as error:
-        return failed(id_, f"{what}: {error.problems[0].what}", _LOG)
+        return failed(id_, f"{what}: {error.problems[0].what}", LOG)
     if isinstance(answer, Accepted):
         remedy = "What stands between changes prompts, or this server does not validate them: ask it directly."
         return failed(id_, f"{what} was accepted", remedy, code=Code.OUTPUT_DROPPED)
@@ -259,7 +201,7 @@ def _refused_prompt(trial: Trial, id_: str, graph: Rewrite, what: str) -> Row:
     return ok(id_, f"{what} was refused at once (400), and said why: {told}")
 
 
-def _failing(trial: Trial, id_: str, graph: Rewrite | str, cause: str) -> Row:
+def _failing(trial: ClientTrial, id_: str, graph: Rewrite | str, cause: str) -> Row:
     """Accepted, and failing in a node: told on the socket and by history."""
     if isinstance(graph, str):
         return skipped(id_, graph)
@@ -268,13 +210,13 @@ def _failing(trial: Trial, id_: str, graph: Rewrite | str, cause: str) -> Row:
         return skipped(id_, "the server ran to its end what was to fail: it does not do what real nodes do")
     if run.row.outcome not in {Outcome.FAILED, Outcome.OOM} or run.row.error_type is None:
         why = run.row.error_message or f"it ended as {run.row.outcome}"
-        return failed(id_, f"a node that must fail was not told to have failed: {bounded(why, 160)}", _LOG)
+        return failed(id_, f"a node that must fail was not told to have failed: {bounded(why, 160)}", LOG)
     said = " ".join(f"{run.row.error_type}: {run.row.error_message or ''}".split())
     trial.words[id_] = said
     where = f"node {run.row.node_id} ({run.row.node_class})"
-    after = f"after {seconds(_took_s(run))} told of {where}: {bounded(said, 200)!r}"
+    after = f"after {seconds(took_s(run))} told of {where}: {bounded(said, 200)!r}"
     if cause == "memory" and "memory" not in said.lower() and run.row.outcome != Outcome.OOM:
-        return warning(id_, f"{after}, which does not say that memory ran out", _LOG, code=Code.OOM)
+        return warning(id_, f"{after}, which does not say that memory ran out", LOG, code=Code.OOM)
     unloaded = (
         "; its models were unloaded, so the next prompt loads them again" if run.row.outcome == Outcome.OOM else ""
     )
@@ -293,7 +235,7 @@ def _memory(client: ComfyClient) -> int:
 # --- a client that gives up ---------------------------------------------------------------------------------------
 
 
-def _gives_up(trial: Trial) -> Row:
+def _gives_up(trial: ClientTrial) -> Row:
     """A prompt whose client closes its socket at once: it runs all the same, and can be told by its id."""
     id_, client_id = "errors.gives_up", str(uuid.uuid4())
     access = replace(Access.of(trial.checking), base_url=trial.proxy.url)
@@ -314,7 +256,7 @@ def _gives_up(trial: Trial) -> Row:
     return ok(id_, f"{seen} found in history, and taken back ({how})")
 
 
-def _entry_of(trial: Trial, prompt_id: str) -> HistoryEntry | None:
+def _entry_of(trial: ClientTrial, prompt_id: str) -> HistoryEntry | None:
     latest_s = time.monotonic() + trial.checking.settings.deadline_s
     while time.monotonic() < latest_s:
         try:
@@ -325,77 +267,3 @@ def _entry_of(trial: Trial, prompt_id: str) -> HistoryEntry | None:
             return found
         time.sleep(0.05)
     return None
-
-
-# --- afterwards ---------------------------------------------------------------------------------------------------
-
-
-def _words(trial: Trial) -> Row:
-    """ComfyUI's own words are for who works on workflows: causes they must have, and none of our secrets."""
-    if not trial.words:
-        return skipped(WORDS, "no failure was told in words: see the rows before")
-    variable = trial.checking.settings.api_key_variable
-    key = os.environ.get(variable, "") if variable else ""
-    hosts = [urlsplit(trial.checking.known.base_url or "").netloc, urlsplit(trial.proxy.url).netloc]
-    leaking = [id_ for id_, said in trial.words.items() if len(key) >= 6 and key in said]
-    if leaking:
-        remedy = "Change that key; find the node or the proxy that repeats what it was sent."
-        return failed(WORDS, f"the key stands in the answer to {some(leaking)}", remedy)
-    naming = [id_ for id_, said in trial.words.items() if any(host and host in said for host in hosts)]
-    if naming:
-        remedy = "A node or a proxy puts its own address into errors: keep them from users."
-        return warning(WORDS, f"an address stands in the answer to {some(naming)}", remedy)
-    seen = f"{counted(len(trial.words), 'failure')}, each told with its cause and without key or address"
-    return ok(WORDS, f"{seen}; execution_error also has a traceback with paths of the server, which is not for users")
-
-
-def _still_there(trial: Trial, ids: list[str]) -> list[str]:
-    try:
-        queue = trial.direct.queue()
-        return [one for one in ids if one in queue or isinstance(trial.direct.history(one), HistoryEntry)]
-    except TargetError:
-        return []
-
-
-def _clean(trial: Trial) -> Row:
-    id_ = "errors.clean"
-    for prompt_id in trial.sent:
-        forget(trial.direct, prompt_id)
-    ids = [*trial.sent, *(run.row.id for run in trial.runs)]
-    left = _still_there(trial, ids)
-    if left:
-        remedy = "Restart the server if it is running them still: nothing that is queued runs before them."
-        return failed(
-            id_, f"{counted(len(left), 'prompt')} of ours are in queue or history still: {some(left)}", remedy
-        )
-    if not trial.proxy.has_closed(_ANSWER_S):
-        seen = f"{counted(trial.proxy.sockets, 'WebSocket')} of ours did not close"
-        return failed(id_, seen, "Something between keeps sockets open whose client has gone: look at its timeouts.")
-    files = [one.name for run in trial.runs for one in run.outputs if one.file is not None and one.missing is None]
-    kept = (
-        f"; {counted(len(files), 'file')} stay, those in temp until it starts again: {some(files, 3)}" if files else ""
-    )
-    return ok(id_, f"of our {counted(len(ids), 'prompt')} none is in queue or history, and no socket is open{kept}")
-
-
-def _serves(trial: Trial, *, has_small: bool) -> Row:
-    """The user's workflow where it can be sent, and past the cache; else a little picture."""
-    id_, checking = "errors.serves", trial.checking
-    known = checking.known
-    graph = graph_as_sent(known, checking.settings.variables) if known.is_sendable else None
-    if graph is None and not has_small:
-        return skipped(id_, "there is no workflow that could be sent, and the server lacks the nodes for one of ours")
-    name = "the workflow" if graph is not None else "a little picture"
-    sent = (
-        uncached(graph, GraphShape.of(graph), str(uuid.uuid4())) if graph is not None else graphs.little(mark_of_ours())
-    )
-    run = Conversation(checking, asked_for(f"{name} after the failures", sent, None)).run()
-    trial.runs.append(run)
-    if run.went_well:
-        return ok(
-            id_, f"{name} ran to its end in {seconds(_took_s(run))}, {counted(len(run.outputs), 'output')} fetched"
-        )
-    why = run.row.error_message or f"it ended as {run.row.outcome}"
-    code = Code(run.row.code) if run.row.code else None
-    remedy = CATALOGUE[code].remedy if code else _LOG
-    return failed(id_, f"{name} did not run to its end after the failures: {bounded(why, 200)}", remedy, code=code)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from comfysoak.check.checking import Checking, failed, ok, skipped
-from comfysoak.check.conversation.figures import counted, seconds
+from comfysoak.check.checking import Checking, ok, skipped
+from comfysoak.check.conversation.figures import seconds
 from comfysoak.check.fault_proxy.faults import Fault, Rewrite
 from comfysoak.check.fault_proxy.proxy import FaultProxy
 from comfysoak.check.parts.errors import graphs
@@ -22,33 +21,26 @@ from comfysoak.check.parts.errors.between import (
     out_of_reach,
     standing_between,
 )
+from comfysoak.check.parts.errors.gateway_afterwards import afterwards
+from comfysoak.check.parts.errors.gateway_trial import UserTrial, await_ends
 from comfysoak.check.parts.errors.judging import Shown, of_failure, of_giving_up, of_loss, shown_of
-from comfysoak.check.parts.errors.words import Said, words_row
-from comfysoak.check.parts.gateway import judging
 from comfysoak.check.parts.gateway.change import NotPossibleError
 from comfysoak.check.parts.gateway.door import said
 from comfysoak.check.parts.gateway.generation import Generation
 from comfysoak.check.parts.gateway.visit import Visit
-from comfysoak.check.parts.gateway.wishes import telling_wish
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
 from comfysoak.check.settings import GatewayAccess
-from comfysoak_core.codes import CATALOGUE, Code
 from comfysoak_core.comfyui.json_text import bounded
-from comfysoak_core.comfyui.transport import Answer
 from comfysoak_core.errors import TargetError
 from comfysoak_core.gateway.sighting import Whereabouts
-from comfysoak_core.recording.redaction import known_secrets
 
-PATIENCE_S: Final = 60.0  # of a user of ours; who answers later is not told from who never does
 PROMPTS_MOST: Final = 24
 GIVES_UP_S: Final = 2.0
 RUNS_ON_S: Final = 1.0  # after a cut, as far as is seen: who looks once and finds a quick prompt ended has been lucky
 _REACTS_S: Final = 2.0
 _CLOSES_S: Final = 2.0
-_ENDS_S: Final = 15.0
 _IDS: Final = [id_ for id_, kind in KINDS.items() if kind.part is Part.ERRORS]
-_AFTERWARDS: Final = ("errors.words", "errors.clean", "errors.serves")
 
 
 def rows(checking: Checking, access: GatewayAccess) -> Iterator[Row]:
@@ -58,7 +50,7 @@ def rows(checking: Checking, access: GatewayAccess) -> Iterator[Row]:
         if why:
             yield from (skipped(id_, why) for id_ in _IDS)
             return
-        trial = Trial(visit)
+        trial = UserTrial(visit)
         due = list(_IDS)
         for row in _provoked(trial):
             due.remove(row.kind.id)
@@ -66,44 +58,10 @@ def rows(checking: Checking, access: GatewayAccess) -> Iterator[Row]:
         if trial.before is None:
             yield from (skipped(id_, trial.why) for id_ in due)
             return
-        yield from _afterwards(trial)
+        yield from afterwards(trial)
 
 
-@dataclass
-class Trial:
-    """What is seen on the way. `before`: the request that was let through; None: none came through, for `why`."""
-
-    visit: Visit
-    before: Generation | None = None
-    why: str = ""
-    answers: list[Said] = field(default_factory=list)
-    open_sockets: dict[str, int] = field(default_factory=dict)  # by row: after an answer, where none should be
-    kept_pictures: int = 0  # that nobody knows the id of
-    hosts: list[str] = field(default_factory=list)
-    is_marked: bool = True  # the text of a request arrives, so that ComfyUI's prompts of ours can be told
-
-    @property
-    def patience_s(self) -> float:
-        """How long a user of ours waits for an answer to a failure."""
-        return min(PATIENCE_S, self.visit.checking.settings.deadline_s)
-
-    def ask(self, within_s: float | None = None) -> Generation:
-        """A request for one small picture."""
-        visit = self.visit
-        wish = telling_wish(
-            visit.door.access.api, visit.graph, visit.mappings, visit.range_of, ignores_size=visit.layout.ignores_size
-        )
-        return visit.generate(replace(wish, n=1), within_s=within_s)
-
-    def shown(self, id_: str, done: Generation, *, is_well: bool | None = None) -> Shown:
-        """What was seen of it, and remembered for the row about words."""
-        shown = shown_of(done, self.patience_s, is_well=is_well)
-        if shown.status and not shown.pictures and shown.status != 200 and isinstance(done.answer, Answer):
-            self.answers.append(Said(id_, shown.words, done.answer.body[:100_000].decode("utf-8", "replace")))
-        return shown
-
-
-def _provoked(trial: Trial) -> Iterator[Row]:
+def _provoked(trial: UserTrial) -> Iterator[Row]:
     """Every failure."""
     visit = trial.visit
     try:
@@ -118,7 +76,7 @@ def _provoked(trial: Trial) -> Iterator[Row]:
         yield _mapping(trial)
 
 
-def _comes_through(trial: Trial, proxy: FaultProxy) -> bool:
+def _comes_through(trial: UserTrial, proxy: FaultProxy) -> bool:
     """Whether a picture is made through the proxy while it passes all on."""
     visit = trial.visit
     visit.checking.say("asking for a picture through it")
@@ -140,7 +98,7 @@ def _comes_through(trial: Trial, proxy: FaultProxy) -> bool:
     return False
 
 
-def _behind_the_proxy(trial: Trial, proxy: FaultProxy) -> Iterator[Row]:
+def _behind_the_proxy(trial: UserTrial, proxy: FaultProxy) -> Iterator[Row]:
     yield _of_fault(trial, proxy, "errors.unreachable", Fault.REFUSES, "ComfyUI refused connections")
     yield _of_fault(trial, proxy, "errors.refused", Fault.NO_SOCKET, "the WebSocket was refused (502)")
     yield _of_fault(trial, proxy, "errors.server_error", Fault.ANSWERS_500, "POST /prompt was answered 500")
@@ -158,7 +116,7 @@ def _behind_the_proxy(trial: Trial, proxy: FaultProxy) -> Iterator[Row]:
     yield _of_giving_up(trial, proxy)
 
 
-def _of_fault(trial: Trial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> Row:
+def _of_fault(trial: UserTrial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> Row:
     """A failure that leaves no picture, unless the gateway knows another way."""
     shown, _ = _asked_while(trial, proxy, id_, fault, what)
     if shown.pictures:
@@ -166,7 +124,7 @@ def _of_fault(trial: Trial, proxy: FaultProxy, id_: str, fault: Fault, what: str
     return of_failure(id_, what, shown)
 
 
-def _of_loss(trial: Trial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> Row:
+def _of_loss(trial: UserTrial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> Row:
     """A failure after which ComfyUI goes on."""
     shown, done = _asked_while(trial, proxy, id_, fault, what)
     if not proxy.struck:
@@ -174,7 +132,7 @@ def _of_loss(trial: Trial, proxy: FaultProxy, id_: str, fault: Fault, what: str)
     return of_loss(id_, what, shown, ran_on=_ran_to_its_end(trial, done))
 
 
-def _asked_while(trial: Trial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> tuple[Shown, Generation]:
+def _asked_while(trial: UserTrial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> tuple[Shown, Generation]:
     visit = trial.visit
     visit.checking.say(f"provoking: {what}")
     began_ns = visit.checking.steady_ns()
@@ -188,14 +146,14 @@ def _asked_while(trial: Trial, proxy: FaultProxy, id_: str, fault: Fault, what: 
     return shown, done
 
 
-def _look_for_sockets(trial: Trial, proxy: FaultProxy, id_: str, began_ns: int) -> None:
+def _look_for_sockets(trial: UserTrial, proxy: FaultProxy, id_: str, began_ns: int) -> None:
     """An answered request needs its socket no more; not judged where others were at work just then."""
     opened = sum(one.path.endswith("/ws") for one in proxy.asked_since(began_ns))
     if opened <= 1 and not proxy.has_closed(_CLOSES_S):
         trial.open_sockets[id_] = proxy.sockets
 
 
-def _of_graph(trial: Trial, proxy: FaultProxy, id_: str, graph: Rewrite | str, what: str) -> Row:
+def _of_graph(trial: UserTrial, proxy: FaultProxy, id_: str, graph: Rewrite | str, what: str) -> Row:
     """A prompt that ComfyUI refuses, or that fails there."""
     if isinstance(graph, str):
         return skipped(id_, graph)
@@ -224,7 +182,7 @@ def _knows(done: Generation) -> str:
     return f"; ComfyUI's history says {bounded(cause, 160)!r} of node {failure.node_id} ({failure.node_class})"
 
 
-def _of_giving_up(trial: Trial, proxy: FaultProxy) -> Row:
+def _of_giving_up(trial: UserTrial, proxy: FaultProxy) -> Row:
     """The client goes while a node runs: the socket stands still at that moment, until it has gone."""
     visit = trial.visit
     visit.checking.say("provoking: a client that gives up")
@@ -252,7 +210,7 @@ def _was_taken_back(proxy: FaultProxy, since_ns: int) -> bool:
     return any(one.method == "POST" and one.path.endswith(taking) for one in proxy.asked_since(since_ns))
 
 
-def _mapping(trial: Trial) -> Row:
+def _mapping(trial: UserTrial) -> Row:
     """The gateway's own failure: nothing of it comes to ComfyUI."""
     id_, visit = "errors.mapping", trial.visit
     nodes = visit.config.nodes if visit.config is not None else None
@@ -268,60 +226,10 @@ def _mapping(trial: Trial) -> Row:
     return of_failure(id_, "the mapping named a node that the workflow does not have", trial.shown(id_, done))
 
 
-def _afterwards(trial: Trial) -> Iterator[Row]:
-    visit, checking = trial.visit, trial.visit.checking
-    yield words_row(trial.answers, _secrets(visit), trial.hosts)
-    checking.say("asking for a picture after all this")
-    last = trial.ask()
-    checking.say("leaving gateway and server as they were found")
-    yield _clean(trial)
-    yield _serves(trial, last)
-
-
-def _clean(trial: Trial) -> Row:
-    id_, visit = "errors.clean", trial.visit
-    _await_ends(
-        visit, lambda: all(trace.entry is not None for trace in visit.behind.ours.values()) if visit.behind else True
-    )
-    left = visit.tidy()
-    problems = list(left.problems)
-    if trial.open_sockets:
-        where = ", ".join(f"{number} after {id_}" for id_, number in trial.open_sockets.items())
-        problems.append(f"sockets to ComfyUI stayed open when the answer had been given: {where}")
-    if problems:
-        remedy = f"What is named there: close it, delete it, or put it right {judging.SETTINGS}; restart the gateway."
-        return failed(id_, "; ".join(problems), remedy)
-    told = [
-        f"{counted(left.prompts, 'prompt')} of ours were taken out of ComfyUI's history, none is in its queue",
-        "the gateway closed the sockets of what it had answered",
-        "its configuration is as it was",
-    ]
-    if not trial.is_marked:
-        told.append("its prompt is not mapped, so some of ours may stay in ComfyUI's history: see gateway.fields")
-    if left.pictures:
-        told.append(f"{counted(left.pictures, 'picture')} of ours were deleted there")
-    if trial.kept_pictures:
-        told.append(
-            f"{counted(trial.kept_pictures, 'picture')} of clients that had gone stay there: nobody is told the id"
-        )
-    return ok(id_, f"{'; '.join(told)}; ComfyUI keeps the files of what it ran")
-
-
-def _serves(trial: Trial, last: Generation) -> Row:
-    id_ = "errors.serves"
-    shown = shown_of(last, trial.visit.checking.settings.deadline_s)
-    before = f" (before: {seconds(trial.before.took_s)})" if trial.before is not None else ""
-    if shown.pictures:
-        return ok(id_, f"users {shown}{before}")
-    code = Code.GATEWAY_HANG if shown.hangs else None
-    remedy = CATALOGUE[code].remedy if code else "Restart the gateway; its log says what it is still at."
-    return failed(id_, f"after all these failures users {shown}{before}", remedy, code=code)
-
-
 # --- what ComfyUI has ---------------------------------------------------------------------------------------------
 
 
-def _ran_to_its_end(trial: Trial, done: Generation) -> bool:
+def _ran_to_its_end(trial: UserTrial, done: Generation) -> bool:
     """Whether ComfyUI has ended the prompt of a request, waited for where it is still at it."""
     behind = trial.visit.behind
     if behind is None:
@@ -330,16 +238,8 @@ def _ran_to_its_end(trial: Trial, done: Generation) -> bool:
     def is_over() -> bool:
         return behind.sight(done.mark).whereabouts not in {Whereabouts.RUNS, Whereabouts.WAITS}
 
-    _await_ends(trial.visit, is_over, trial.visit.checking.settings.deadline_s)
+    await_ends(trial.visit, is_over, trial.visit.checking.settings.deadline_s)
     return behind.sight(done.mark).whereabouts is Whereabouts.ENDED
-
-
-def _await_ends(visit: Visit, is_over: Callable[[], bool], within_s: float = _ENDS_S) -> None:
-    latest_s = time.monotonic() + within_s
-    while not is_over() and time.monotonic() < latest_s:
-        time.sleep(0.1)
-        if visit.behind is not None:
-            visit.behind.ids()  # looks again
 
 
 def _memory_bytes(checking: Checking) -> int:
@@ -352,9 +252,3 @@ def _memory_bytes(checking: Checking) -> int:
         except TargetError:
             return 2**63
     return (stats.ram_total_bytes or 0) + sum(device.vram_total_bytes or 0 for device in stats.devices)
-
-
-def _secrets(visit: Visit) -> list[str]:
-    document = visit.config.document if visit.config is not None else {}
-    key = document.get("COMFYUI_API_KEY")
-    return [*known_secrets(), *([key] if isinstance(key, str) else [])]
