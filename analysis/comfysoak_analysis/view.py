@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from comfysoak_analysis import measures, watched
 from comfysoak_analysis.cards import Card, Mark, Rule, card_of, marks_of, rules_of
-from comfysoak_analysis.correlation import Statement, statements
+from comfysoak_analysis.correlation import Statement, statements, steps
 from comfysoak_analysis.economy import economy
 from comfysoak_analysis.exporters import refreshes
 from comfysoak_analysis.figures import gpu_states, gpus, hosts, incidents, machines, prompts
@@ -184,7 +184,7 @@ def view_of(run: Run, verdict: Verdict, states: GpuStates, charts: tuple[Chart, 
         picture=picture(charts, run.duration_s),
         machine_charts=machines_of_a_run,
         failures=tuple(_failure(run, row) for row in measures.failures(run)),
-        statements=() if run.is_watching else statements(run),
+        statements=() if run.is_watching else (*statements(run), *steps(run, states)),
         steady_words=run.steady_state.words if run.steady_state is not None else "",
         saturation=None if run.is_watching else saturation(run),
         groups=tuple(_groups(run)),

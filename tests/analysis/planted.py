@@ -94,6 +94,7 @@ class Planting:
     gpu_lost_rows: bool = False  # the first row of the gap says that the GPU is lost
     pauses: tuple[tuple[float, float, str], ...] = ()  # from, for how long, and of which kind of probe
     slower_at_end: float = 0.0  # work takes so much longer at the end of the run than at its start, as a share
+    slower_from: tuple[float, float] = (0.0, 0.0)  # from that second on work takes so much longer, as a share
     watching_cost: float = 0.0  # work takes so much longer, as a share, while no pause of the GPU's probes is on
     host_gap: bool = False  # the host is not read either while the GPU is not
     clock_step_s: float = 0.0
@@ -306,6 +307,7 @@ def _run_nodes(
     at = begun
     scale = {"portrait-sdxl": 1.4, "sketch-sd15": 0.7}.get(workflow, 1.0)
     scale *= 1.0 + world.p.slower_at_end * begun / world.p.duration_s
+    scale *= 1.0 + world.p.slower_from[1] * (begun >= world.p.slower_from[0])
     scale *= 1.0 if _is_paused(world.p, begun) else 1.0 + world.p.watching_cost
     for node_id, node_class, seconds in NODES:
         started, first = at, None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from comfysoak_analysis import Run, open_run
-from comfysoak_analysis.correlation import Kind, Statement, statements
+from comfysoak_analysis.correlation import Kind, Statement, statements, steps
+from comfysoak_analysis.gpu_state import GpuStates
 from tests.analysis.planted import plant
 
 MOMENTS = (60.0, 110.0, 190.0, 250.0, 330.0, 400.0, 470.0, 520.0, 560.0)
@@ -35,6 +37,26 @@ def test_failures_in_the_midst_of_anything_are_told_to_go_with_nothing(directory
     """Nodes that raise, and drops, at any moment of a run whose memory swings."""
     run = open_run(plant(directory, duration_s=600, node_error_at_s=MOMENTS, drops_at_s=(40, 90, 300)))
     assert said(run) == ()
+
+
+def test_a_moment_from_which_work_takes_longer_is_told(directory: Path) -> None:
+    """A fifth longer from the sixth minute on, as after a power limit that somebody set."""
+    run = open_run(plant(directory, duration_s=600, workflows=("sketch-sd15",), slower_from=(360.0, 0.2)))
+    (found,) = steps(run, GpuStates(run))
+    assert found.kind is Kind.STEP
+    assert found.about.startswith("service time of sketch-sd15 on ")
+    assert 1.15 < found.effect < 1.25
+    assert found.low < 1.2 < found.high
+    told_s = (pd.Timestamp(found.beside.removesuffix(" UTC")) - run.start).total_seconds()
+    assert abs(told_s - 360) < 15
+    assert "rose to 1.2 times at" in found.words
+
+
+@pytest.mark.parametrize("changes", [{}, {"slower_at_end": 0.4}, {"slower_from": (300.0, 0.04)}])
+def test_a_slow_drift_a_small_step_and_none_are_no_moment(directory: Path, changes: dict[str, Any]) -> None:
+    """A drift has a finding of its own; four percent are within what anybody would call the same."""
+    run = open_run(plant(directory, duration_s=600, workflows=("sketch-sd15",), **changes))
+    assert steps(run, GpuStates(run)) == ()
 
 
 def test_a_run_in_which_nothing_happens_has_no_statement(calm: Run) -> None:

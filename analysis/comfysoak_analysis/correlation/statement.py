@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from comfysoak_analysis.statistics.series import NORMAL_95
+import numpy as np
+import pandas as pd
+
+from comfysoak_analysis.statistics.change import Change
+from comfysoak_analysis.statistics.series import NORMAL_95, Floats, memory_of
 from comfysoak_analysis.statistics.together import Lagged, Lift
 from comfysoak_core.scenario.quantities import format_duration
 
@@ -16,16 +20,17 @@ class Kind(StrEnum):
 
     LIFT = "lift"  # how many times as often in a state as out of it
     CORRELATION = "correlation"  # of changes, -1 to 1
+    STEP = "step"  # how many times as long after a moment as before it
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """`effect` lies within `low` and `high` (95 %); `p` is corrected for all that was looked for in the run.
 
-    `lag_s` is how long after the change of `beside` the one of `about` comes; 0 for a lift.
+    `lag_s` is how long after the change of `beside` the one of `about` comes; 0 for a lift and a step.
     """
 
-    about: str  # "failures", "drops", "throughput"
+    about: str  # "failures", "drops", "throughput", "service time of ..."
     beside: str
     kind: Kind
     effect: float
@@ -44,14 +49,14 @@ class Statement:
     @property
     def effect_text(self) -> str:
         """For a table: `17 times`, or `-0.62`."""
-        return f"{_times(self.effect)} times" if self.kind is Kind.LIFT else f"{self.effect:.2f}"
+        return f"{self.effect:.2f}" if self.kind is Kind.CORRELATION else f"{_times(self.effect)} times"
 
     @property
     def interval_text(self) -> str:
         """The 95 % interval for a table."""
-        if self.kind is Kind.LIFT:
-            return f"{_times(self.low)} to {_times(self.high)}"
-        return f"{self.low:.2f} to {self.high:.2f}"
+        if self.kind is Kind.CORRELATION:
+            return f"{self.low:.2f} to {self.high:.2f}"
+        return f"{_times(self.low)} to {_times(self.high)}"
 
     @property
     def confidence_text(self) -> str:
@@ -81,6 +86,22 @@ def of_lag(about: str, beside: str, found: Lagged, p: float) -> Statement:
         f"{found.points:,} changes; by chance it would be within {found.chance:.2f} either way."
     )
     return Statement(about, beside, Kind.CORRELATION, found.correlation, low, high, found.lag_s, p, found.points, words)
+
+
+def of_step(about: str, moment: pd.Timestamp, found: Change, sides: tuple[Floats, Floats], p: float) -> Statement:
+    """Says `Service time of sdxl on ... rose to 1.4 times at 03:12:20, from 4.1 s to 5.8 s`; values are logarithms."""
+    first, second = sides
+    step = found.after - found.before
+    error = NORMAL_95 * math.sqrt(sum(float(side.var()) * memory_of(side - side.mean()) / side.size for side in sides))
+    before_s, after_s = (math.exp(float(np.median(side))) for side in sides)
+    at = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    verb = "rose" if step > 0 else "fell"
+    words = (
+        f"{about[0].upper()}{about[1:]} {verb} to {_times(math.exp(step))} times at {at}, from "
+        f"{before_s:,.3g} s to {after_s:,.3g} s, at the same load and with the same models. Look for what began then."
+    )
+    low, high = math.exp(step - error), math.exp(step + error)
+    return Statement(about, at, Kind.STEP, math.exp(step), low, high, 0.0, p, first.size + second.size, words)
 
 
 def _times(ratio: float) -> str:

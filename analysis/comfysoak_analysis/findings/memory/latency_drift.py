@@ -7,7 +7,7 @@ THROTTLED says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,15 @@ from comfysoak_analysis.findings.evidence import finding
 from comfysoak_analysis.findings.finding import Certainty, Finding
 from comfysoak_analysis.findings.leaks import HOUR_S
 from comfysoak_analysis.findings.machine.throttled import slowed
-from comfysoak_analysis.findings.rising import Rise, Series, rises
+from comfysoak_analysis.findings.rising import Rise, rises
+from comfysoak_analysis.findings.service_courses import courses
 from comfysoak_analysis.findings.services import Services, services
 from comfysoak_analysis.findings.whose import gpus
-from comfysoak_analysis.findings.windows import load_levels
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_core.codes import Code
 
 LEAST = 0.10  # slower at the end than at the start
-FEWEST_PROMPTS = 60  # of one workflow on one server
-A_WINDOW, WINDOWS = 6, 200  # prompts
 TOLD = 3
 _UNLESS = "Inputs of this workflow grew (size, steps, frames), or others used the same GPU or host more and more."
 
@@ -35,8 +33,8 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, that which slowed down most first."""
     all_of = services(run, states)
     held_down = _held_down(run, all_of.servers)
-    tested = dict(_series(run, all_of))
-    found = [one for one in rises(list(tested.values()), float(np.log1p(LEAST))) if _server(one) not in held_down]
+    tested = [series for _, _, series in courses(run, all_of)]
+    found = [one for one in rises(tested, float(np.log1p(LEAST))) if _server(one) not in held_down]
     if found:
         rows = [
             (one.series.subject, run.start + pd.Timedelta(seconds=at_s), _server(one))
@@ -48,38 +46,6 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
             " ".join(_words(one, all_of) for one in found[:TOLD]) + more, states, count=len(found),
             certainty=Certainty.LIKELY, unless=_UNLESS, chart="service",
         )  # fmt: skip
-
-
-def _series(run: Run, all_of: Services) -> Iterator[tuple[str, Series]]:
-    levels = load_levels(run)[run.coarse.index(np.maximum(all_of.at_s, 0.0))]
-    keys = all_of.server.astype(np.int64) * max(len(all_of.workflows), 1) + all_of.workflow
-    order = np.argsort(keys, kind="stable")
-    for mine in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        if mine.size < FEWEST_PROMPTS:
-            continue
-        server, workflow = all_of.server[mine[0]], all_of.workflow[mine[0]]
-        subject = f"{all_of.workflows[workflow]} on {all_of.servers[server]}"
-        yield subject, _windows(subject, all_of.at_s[mine], all_of.log_s[mine], all_of.is_cold[mine], levels[mine])
-
-
-def _windows(subject: str, at_s: np.ndarray, log_s: np.ndarray, cold: np.ndarray, level: np.ndarray) -> Series:
-    """The median of each window, apart for cold and warm and for the level of load."""
-    count = min(at_s.size // A_WINDOW, WINDOWS)
-    since = at_s - at_s.min()
-    window = np.minimum((since * count / max(float(since.max()), 1e-9)).astype(np.int64), count - 1)
-    order = np.lexsort((level, cold, window))
-    labels = np.stack([window, cold, level], axis=1)[order]
-    firsts = np.concatenate([[0], np.flatnonzero((np.diff(labels, axis=0) != 0).any(axis=1)) + 1])
-    group = np.repeat(np.arange(firsts.size), np.diff(np.append(firsts, order.size)))
-    at, logs = (_medians(values[order].astype(float), group, firsts) for values in (at_s, log_s))
-    return Series(subject, at, logs, [(bool(cold), int(level)) for _, cold, level in labels[firsts].tolist()])
-
-
-def _medians(values: np.ndarray, group: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-    """The median of each group; `group` is in order, each beginning at one of `firsts`."""
-    ordered = values[np.lexsort((values, group))]
-    sizes = np.diff(np.append(firsts, values.size))
-    return np.asarray((ordered[firsts + (sizes - 1) // 2] + ordered[firsts + sizes // 2]) / 2)
 
 
 def _held_down(run: Run, servers: Iterable[str]) -> set[str]:
