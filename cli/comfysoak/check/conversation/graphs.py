@@ -69,9 +69,10 @@ def seeds_drawn(graph: Graph, known: Known, rng: Random) -> dict[str, Any]:
 
 
 def _takes_seeds(graph: Graph, mapping: NodeMapping, limits: Limits) -> bool:
-    classes = [graph[node_id].get("class_type") for node_id in mapping.node_ids if node_id in graph]
-    known = [limits[name, mapping.key] for name in classes if (name, mapping.key) in limits and mapping.key]
-    return all(most >= LEAST_SEEDS for _, most in known)
+    inputs = [
+        (str(graph[node_id].get("class_type")), mapping.key or "") for node_id in mapping.node_ids if node_id in graph
+    ]
+    return all(limits[one][1] >= LEAST_SEEDS for one in inputs if one in limits)
 
 
 def _limits(object_info: Mapping[str, Mapping[str, Any]]) -> Limits:
