@@ -144,10 +144,8 @@ def _server_error(trial: ClientTrial) -> Row:
     left = trial.still_there(trial.sent[-1:])
     if left:
         return failed(id_, "answered 500, the prompt is in the queue all the same", LOG, code=Code.SUBMIT_ERROR)
-    return ok(
-        id_,
-        f"a client is told {bounded(answer.message.removeprefix('500 '), 80)!r}, and nothing of the prompt is in the queue",
-    )
+    told = bounded(answer.message.removeprefix("500 "), 80)
+    return ok(id_, f"a client is told {told!r}, and nothing of the prompt is in the queue")
 
 
 def _refused(_trial: ClientTrial, run: Run) -> Row:

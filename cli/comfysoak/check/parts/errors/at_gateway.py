@@ -66,7 +66,7 @@ def _provoked(trial: UserTrial) -> Iterator[Row]:
     visit = trial.visit
     try:
         visit.checking.say("pointing the gateway at a proxy of ours")
-        with standing_between(visit) as (proxy, _):
+        with standing_between(visit) as proxy:
             if _comes_through(trial, proxy):
                 trial.hosts = [urlsplit(url).netloc for url in (proxy.url, visit.checking.known.base_url or "")]
                 yield from _behind_the_proxy(trial, proxy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from comfysoak.check.fault_proxy.proxy import FaultProxy, address_towards
@@ -45,21 +45,22 @@ def obstacle(visit: Visit) -> str:
 
 
 @contextmanager
-def standing_between(visit: Visit) -> Iterator[tuple[FaultProxy, Change]]:
+def standing_between(visit: Visit) -> Iterator[FaultProxy]:
     """The gateway asks our proxy within the block. NotBetweenError before; what was changed is put back after it."""
     known = visit.checking.known
     if known.base_url is None:
         raise NotBetweenError("no base URL is known")
-    try:
-        host = address_towards(visit.door.url)
-        with FaultProxy(known.base_url, host, visit.checking.steady_ns) as proxy:
+    with ExitStack() as stack:
+        try:
+            host = address_towards(visit.door.url)
+            proxy = stack.enter_context(FaultProxy(known.base_url, host, visit.checking.steady_ns))
             _check_reach(visit, proxy, host)
-            with configured(visit, BASE_URL, proxy.url) as change:
-                yield proxy, change
-    except NotPossibleError as error:
-        raise NotBetweenError(f"{error.why}{f' ({error.remedy})' if error.remedy else ''}") from None
-    except OSError as error:
-        raise NotBetweenError(f"our proxy cannot listen where the gateway would reach it: {error}") from None
+            stack.enter_context(configured(visit, BASE_URL, proxy.url))
+        except NotPossibleError as error:
+            raise NotBetweenError(f"{error.why}{f' ({error.remedy})' if error.remedy else ''}") from None
+        except OSError as error:
+            raise NotBetweenError(f"our proxy cannot listen where the gateway would reach it: {error}") from None
+        yield proxy
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from comfysoak.check.checking import failed, ok
 from comfysoak.check.conversation.figures import counted, seconds
+from comfysoak.check.parts.errors.between import BASE_URL
 from comfysoak.check.parts.errors.gateway_trial import UserTrial, await_ends
 from comfysoak.check.parts.errors.judging import shown_of
 from comfysoak.check.parts.errors.words import words_row
@@ -14,7 +15,7 @@ from comfysoak.check.parts.gateway.generation import Generation
 from comfysoak.check.parts.gateway.visit import Visit
 from comfysoak.check.row import Row
 from comfysoak_core.codes import CATALOGUE, Code
-from comfysoak_core.recording.redaction import known_secrets
+from comfysoak_core.recording.redaction import known_secrets, redact
 
 
 def afterwards(trial: UserTrial) -> Iterator[Row]:
@@ -30,17 +31,19 @@ def afterwards(trial: UserTrial) -> Iterator[Row]:
 
 def _clean(trial: UserTrial) -> Row:
     id_, visit = "errors.clean", trial.visit
-    await_ends(
-        visit, lambda: all(trace.entry is not None for trace in visit.behind.ours.values()) if visit.behind else True
-    )
+    behind = visit.behind
+    await_ends(visit, lambda: behind is None or all(trace.entry is not None for trace in behind.ours.values()))
     left = visit.tidy()
     problems = list(left.problems)
     if trial.open_sockets:
         where = ", ".join(f"{number} after {id_}" for id_, number in trial.open_sockets.items())
         problems.append(f"sockets to ComfyUI stayed open when the answer had been given: {where}")
     if problems:
+        seen = "; ".join(problems)
         remedy = f"What is named there: close it, delete it, or put it right {judging.SETTINGS}; restart the gateway."
-        return failed(id_, "; ".join(problems), remedy)
+        if BASE_URL in seen and visit.config is not None:
+            remedy = f"Set {BASE_URL} to {redact(visit.config.base_url)} again {judging.SETTINGS}."
+        return failed(id_, seen, remedy)
     told = [
         f"{counted(left.prompts, 'prompt')} of ours were taken out of ComfyUI's history, none is in its queue",
         "the gateway closed the sockets of what it had answered",
