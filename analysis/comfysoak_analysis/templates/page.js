@@ -64,10 +64,10 @@
     return apart(one, chart, places.filter((place) => !away.has(place)));
   }
   // Of dots that would cover each other but for a few pixels one is drawn, the highest; of spans all that last long enough to be seen.
-  const WIDE = 1100; // pixels of a chart on a desk; narrower ones draw more than they need
   function apart(one, chart, places) {
     if (places.length < FEW_DOTS) return places;
-    const [from, to] = shownRange(), cell = ((one.small ? 4 : one.lasting ? 1 : 6) / WIDE) * (chart.across ? 1 : to - from);
+    const wide = Math.max((drawn.get(chart.key)?.clientWidth || 1100) - LEFT - RIGHT, 100);
+    const [from, to] = shownRange(), cell = ((one.small ? 4 : one.lasting ? 1 : 6) / wide) * (chart.across ? 1 : to - from);
     const high = one.small ? (Math.max(...one.y) * 4) / chart.height || 1 : 0, found = new Map();
     for (const place of places) {
       const key = `${Math.floor((at(one.x[place]) - from) / cell)} ${one.lasting ? one.rows[place] : one.small ? Math.floor(one.y[place] / high) : one.y[place]}`;
@@ -154,6 +154,7 @@
   const shadesOf = (chart) => (chart.across ? [] : run.phases.filter((phase) => phase.quiet).map((phase) => ({ type: "rect", xref: "x", yref: "paper", layer: "below",
     x0: at(phase.from), x1: at(phase.to), y0: 0, y1: 1, fillcolor: colour("shade"), line: { width: 0 } })));
 
+  const overOf = (chart) => (chart.key === run.charts[0].key ? 20 : 10); // pixels above: the first names the phases
   const underOf = (chart) => (days || chart.across ? 42 : 28); // pixels below the axis: dates take a second line
 
   function layoutOf(chart, element) {
@@ -167,7 +168,7 @@
     const across = { gridcolor: colour("grid"), tickfont: font, ticks: "", showline: true, linecolor: colour("line"), zeroline: false, tickangle: 0, ticklabeloverflow: "allow", showspikes: false };
     return {
       height: chart.height, width: element.clientWidth || element._fullLayout?.width, // told, since plotly would ask the whole page
-      margin: { l: LEFT, r: RIGHT, t: first ? 20 : 10, b: underOf(chart) }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: LEFT, r: RIGHT, t: overOf(chart), b: underOf(chart) }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font, showlegend: false, barmode: "stack", bargap: 0, hovermode: hover, hoverdistance: 24, dragmode: chart.across ? false : "zoom", shapes: shadesOf(chart), annotations: notes,
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line-strong"), font: { family: colour("sans"), size: 12, color: colour("ink") }, align: "left" },
       xaxis: chart.across ? { ...across, fixedrange: true, ...(/^runs/.test(chart.across) ? { dtick: Math.ceil(Math.max(...chart.series.map((one) => unpacked(one.y).length)) / 20) } : {}), rangemode: "tozero", title: { text: chart.across, font } }
@@ -224,8 +225,11 @@
     }
   }
 
-  // Lines across a chart end at its axis, and strike through no time. Told before it is drawn: all in it inherits this.
-  const endLines = (element, chart) => element.style.setProperty("--under", underOf(chart) + "px");
+  // Lines across a chart begin below the names of its phases and end at its axis: they strike through no word. Told before it is drawn: all in it inherits this.
+  function endLines(element, chart) {
+    element.style.setProperty("--over", overOf(chart) + "px");
+    element.style.setProperty("--under", underOf(chart) + "px");
+  }
 
   // Plotly keeps the width it was told: again when the page is wider or narrower, or a fold is opened.
   let fitting = 0;
@@ -234,7 +238,7 @@
     fitting = requestAnimationFrame(() => {
       if (document.documentElement.classList.contains("printing")) return;
       const off = [...drawn.values()].filter((element) => element.clientWidth && element._fullLayout && element.clientWidth !== element._fullLayout.width);
-      for (const element of off) Plotly.relayout(element, { width: element.clientWidth });
+      for (const element of off) Plotly.react(element, tracesOf(charts.get(element.dataset.key)), layoutOf(charts.get(element.dataset.key), element));
     });
   }
   addEventListener("resize", fit);
