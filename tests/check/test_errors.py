@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -132,7 +132,12 @@ def test_what_users_of_an_open_webui_see_is_told_and_everything_put_back(api: Ap
 def test_an_api_without_a_configuration_leaves_comfyui_itself_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """And says why."""
     asked: list[str] = []
-    monkeypatch.setattr(errors, "rows_of_comfyui", lambda _checking, why: asked.append(why) or iter(()))
+
+    def rows(_checking: Checking, why: str) -> Iterator[Row]:
+        asked.append(why)
+        return iter(())
+
+    monkeypatch.setattr(errors, "rows_of_comfyui", rows)
     with platform("openai") as stand:
         look_at = Checking(settings_of(stand, provoke_errors=True), lambda _: None, steady_ns)
         look_at.known.base_url, look_at.known.answers = stand.url, True
