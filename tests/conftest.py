@@ -34,6 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {
         "browser": None if CHROMIUM else "needs Chromium (Debian: apt-get install chromium)",
         "compiler": None if shutil.which("cc") else "needs a C compiler (Debian: apt-get install gcc libc6-dev)",
+        "prometheus": None
+        if shutil.which("prometheus") and shutil.which("promtool")
+        else "needs Prometheus and promtool (Debian: apt-get install prometheus)",
         "real": None if os.environ.get("COMFYUI_BASE_URL") else "needs a real ComfyUI: set COMFYUI_BASE_URL",
         "gateway": None if os.environ.get("OPEN_WEBUI") else "needs a real Open WebUI: make test-gateway",
         "gpu": None if shutil.which("nvidia-smi") else "needs an NVIDIA GPU and its driver",

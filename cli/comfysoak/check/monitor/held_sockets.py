@@ -44,21 +44,35 @@ class Held:
     opened_ns: int
     told_ns: int
     answered_ns: int
-    replacements: int = 0
-    asked_ns: int = 0
+    asked_ns: int
     is_alive: bool = True
     pong_s: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Place:
-    """Where one of them is held. `due_ns`: when to try again."""
+    """Where one of them is held, one after the other. `due_ns`: when to try again."""
 
     held: Held | None = None
     failures: int = 0
     due_ns: int = 0
     why_not: str = "not opened yet"
-    replacements: int = 0
+    replacements: int = 0  # in a row, because it was silent
+
+    @property
+    def opened_ns(self) -> int:
+        """When the one that is held now was opened; 0: none is."""
+        return self.held.opened_ns if self.held is not None else 0
+
+    @property
+    def told_ns(self) -> int:
+        """When its last message came."""
+        return self.held.told_ns if self.held is not None else 0
+
+    @property
+    def answered_ns(self) -> int:
+        """When it answered a ping last."""
+        return self.held.answered_ns if self.held is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ class HeldSockets:
         self._tell = tell
         self._opened = opened
         self._places = [Place() for _ in range(HELD)]
-        self._silence: Silence[Held] = Silence()
+        self._silence: Silence[Place] = Silence()
         self._news_ns = 0
         self._counts: Counter[str] = Counter()
         self._closes: Counter[str] = Counter()
@@ -159,7 +173,7 @@ class HeldSockets:
         now_ns = self._steady_ns()
         with self._lock:
             self._counts["opens"] += 1
-            place.held = Held(ear, client_id, ear.opened_ns, ear.opened_ns, now_ns, place.replacements, now_ns)
+            place.held = Held(ear, client_id, ear.opened_ns, ear.opened_ns, now_ns, now_ns)
             place.why_not = ""
         tried = f" after {counted(place.failures, 'failure')}" if place.failures else ""
         fields = {"client_id": client_id, "failures": place.failures}
@@ -185,7 +199,7 @@ class HeldSockets:
             with self._lock:
                 held.told_ns = self._last_message_ns = taken[-1].at_ns
                 if held.told_ns > held.opened_ns + SETTLE_IN_NS:
-                    place.replacements = held.replacements = 0
+                    place.replacements = 0
                 self._counts["messages"] += len(taken)
                 self._counts["bad_messages"] += len(bad)
             if bad:
@@ -211,7 +225,8 @@ class HeldSockets:
                 return  # told already: the end of the monitor comes while it is looked after
             self._closes[code] += 1
             place.held, place.why_not = None, f"closed with code {end.code} {end.reason}".rstrip()
-            place.failures = 1 if lived_ns >= STEADY_AFTER_NS else place.failures + 1
+            if not end.ours:
+                place.failures = 1 if lived_ns >= STEADY_AFTER_NS else place.failures + 1
             place.due_ns = now_ns + round(pause_s(place.failures) * NS_PER_S)
         held.ear.close()
         open_s, silent_s = lived_ns / NS_PER_S, silent_ns / NS_PER_S
@@ -250,7 +265,7 @@ class HeldSockets:
 
     def _judge(self) -> None:
         """Which of them the server has forgotten, and whether it tells nobody."""
-        held = [place.held for place in self._places if place.held is not None]
+        held = [place for place in self._places if place.held is not None]
         if not held:
             self._silence = Silence()
             self._set_head_of_line("")
@@ -261,7 +276,8 @@ class HeldSockets:
             self._silence.must_tell(news_ns)
         seen = self._silence.look(held, self._steady_ns())
         for one in seen.ping:
-            self._ask(one)
+            if one.held is not None:
+                self._ask(one.held)
         for one in seen.zombies:
             self._replace(one, is_zombie=True)
         if seen.probe is not None:
@@ -281,10 +297,10 @@ class HeldSockets:
         elif before and not words:
             self._tell(Happening("recovered", f"{Code.WS_HEAD_OF_LINE} is over", code))
 
-    def _replace(self, held: Held, *, is_zombie: bool) -> None:
+    def _replace(self, place: Place, *, is_zombie: bool) -> None:
         """Close it; the next tick opens another in its place, with an id of its own."""
-        place = next((place for place in self._places if place.held is held), None)
-        if place is None:
+        held = place.held
+        if held is None:
             return
         silent_s = (self._steady_ns() - held.told_ns) / NS_PER_S
         if is_zombie:
@@ -293,7 +309,7 @@ class HeldSockets:
             self._tell(Happening("anomaly", words, fields))
         with self._lock:
             self._counts["zombies"] += is_zombie
-            place.replacements = held.replacements + 1
+            place.replacements += 1
         self._close(place, held)
         place.due_ns = self._steady_ns()
 

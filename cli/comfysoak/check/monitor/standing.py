@@ -234,7 +234,7 @@ def _outcome(one: Generation) -> str:
 
 
 def _generation(one: Generation) -> Happening:
-    took = f" after {seconds(one.took_s)}" if one.took_s is not None else ""
+    took = f" in {seconds(one.took_s)}" if one.took_s is not None else ""
     code = None if one.code is None else one.code.value
     why = f": {code or ''} {one.why}".rstrip() if one.why else ""
     fields = {"prompt_id": one.prompt_id, "origin": "others", "outcome": _outcome(one), "code": code}
@@ -246,12 +246,13 @@ def _generation(one: Generation) -> Happening:
 def canary_told(result: Result) -> Happening:
     """How a canary is told of."""
     code = None if result.code is None else result.code.value
-    took = f" after {seconds(result.took_s)}" if result.took_s is not None else ""
+    took = f" in {seconds(result.took_s)}" if result.took_s is not None else ""
     why = f": {code or ''} {result.words}".rstrip() if result.came is not Came.SUCCESS else f", {result.words}"
     left = f"; {result.left}" if result.left else ""
     fields = {
         "prompt_id": result.prompt_id, "origin": "canary", "outcome": result.came.value, "code": code,
-        "took_s": result.took_s, "executed_s": result.executed_s, "why": result.words or None,
+        "took_s": result.took_s, "executed_s": result.executed_s,
+        "why": result.words if result.came is not Came.SUCCESS else None,
         "graph": result.kind.value, "left": result.left or None,
     }  # fmt: skip
     words = f"canary {result.prompt_id}: {result.came.value}{took}{why.removesuffix(', ')}{left}"

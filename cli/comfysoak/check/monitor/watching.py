@@ -42,7 +42,7 @@ from comfysoak_core.clock import NS_PER_S, steady_ns
 from comfysoak_core.errors import ComfySoakError, ExitCode, UsageError
 from comfysoak_probes.remote.service import Service
 
-ENDS_WITHIN_S: Final = 1.8
+ENDS_WITHIN_S: Final = 1.5  # and the interpreter takes some time to end
 HANGS_AFTER_S: Final = 600.0  # no look takes so long, whatever a server does
 SOCKETS_EVERY_S: Final = 0.5
 IDLE_S: Final = 0.5
@@ -224,7 +224,7 @@ class Monitor:
         is_due = self._clocks.steady_ns() >= self._canary_beat.due_ns
         known = self._checking.known
         is_half_known = not (known.answers and known.has_socket)  # as it was when it was looked at
-        if is_up and (self._wants_to_learn or (is_due and is_half_known)):
+        if self._wants_to_learn or (is_up and is_due and is_half_known):
             self.learn()
         if is_up and is_due and not is_dead and self._canary_every_s and self._canary is not None:
             self._send(self._canary)

@@ -1,0 +1,389 @@
+"""The rules of a monitor, which need no server: rhythm, work, history, configuration, readiness, and days of looks."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from comfysoak.check.monitor.beat import Beat, beats_left_out, pause_s
+from comfysoak.check.monitor.canary import SENDS, Came, Kind, Result, tiny_graph, without_files
+from comfysoak.check.monitor.configured import Configured, configured
+from comfysoak.check.monitor.exposition import About, exposition
+from comfysoak.check.monitor.generations import Ended
+from comfysoak.check.monitor.held_sockets import HELD, SocketsSeen
+from comfysoak.check.monitor.looking import GatewaySight, Sight
+from comfysoak.check.monitor.readiness import not_ready
+from comfysoak.check.monitor.serving import Answers, listener_on
+from comfysoak.check.monitor.standing import Standing
+from comfysoak.check.monitor.worker_watch import Glimpse, WorkerWatch
+from comfysoak.check.settings import Given, Settings
+from comfysoak_core.clock import NS_PER_S
+from comfysoak_core.codes import Code
+from comfysoak_core.comfyui.answers import Device, Queue, SystemStats
+from comfysoak_core.comfyui.history import Failure, HistoryEntry
+from comfysoak_core.errors import Problem, UsageError
+from comfysoak_core.recording.redaction import SECRET_VARIABLES, hide_value_of
+from comfysoak_probes.remote.service import Request
+from tests.check.stand import sound_workflow
+from tests.probes.test_metrics import Exposition
+
+MINUTE_NS = 60 * NS_PER_S
+STATS = SystemStats(
+    "0.33.0", "3.12", "2.9.1", "linux", 2**34, 2**33, ("main.py", "--listen"),
+    (Device('a "GPU"\n\\', "cuda", 0, 24 * 2**30, 20 * 2**30, 2**30, 0),),
+)  # fmt: skip
+HEALTHY = SocketsSeen(open=HELD, alive=HELD, why_not="", opens=HELD)
+ABOUT = About("http://me:hush-hush@gpu-1:8188", "", 0, 0, 30.0, 300.0, "workflow", 0, 0, {}, "")
+
+
+def queue(running: tuple[str, ...] = (), pending: tuple[str, ...] = (), number: int | None = None) -> Queue:
+    return Queue(running, pending, number)
+
+
+def sight(at_s: float, **said: Any) -> Sight:
+    at_ns = round(at_s * NS_PER_S)
+    return Sight(at_ns - NS_PER_S // 100, at_ns, **({"queue": queue(), "stats": STATS, "answer_s": 0.01} | said))
+
+
+def entry(prompt_id: str, ended_ms: int, failure: Failure | None = None) -> HistoryEntry:
+    return HistoryEntry(prompt_id, 1.0, failure is None, failure, ended_ms - 500, ended_ms, (), ())
+
+
+class TestRhythm:
+    def test_beats_do_not_drift(self) -> None:
+        """However long each look takes, and however late it begins, looks stay on the grid of the first one."""
+        beat = Beat(30 * NS_PER_S, 7)
+        for look in range(1, 20_000):
+            beat.done(beat.due_ns + look % 29 * NS_PER_S)
+        assert (beat.due_ns - 7) % (30 * NS_PER_S) == 0
+        assert (beat.due_ns - 7) // (30 * NS_PER_S) == 19_999
+        assert beat.missed == 0
+
+    def test_what_takes_too_long_is_left_out_and_counted(self) -> None:
+        """A look of 95 s with one due each 30 s: three are left out, and the next comes on its own beat."""
+        beat = Beat(30 * NS_PER_S, 0)
+        beat.done(95 * NS_PER_S)
+        assert (beat.due_ns, beat.missed) == (120 * NS_PER_S, 3)
+
+    def test_failures_slow_it_down_and_good_news_bring_it_back(self) -> None:
+        """Up to every eighth beat, still on the grid; at once when there is a reason."""
+        assert [beats_left_out(failures) for failures in (0, 1, 2, 3, 4, 5, 10**9)] == [0, 0, 1, 3, 7, 7, 7]
+        beat = Beat(30 * NS_PER_S, 0)
+        beat.done(0, skip=7)
+        assert beat.due_ns == 240 * NS_PER_S
+        beat.soon(31 * NS_PER_S)
+        assert beat.due_ns == 60 * NS_PER_S
+        assert [pause_s(failures) for failures in (0, 1, 2, 5, 6, 10**9)] == [1, 1, 2, 16, 30, 30]
+
+
+class TestWorker:
+    def _watch(self, *glimpses: Glimpse) -> WorkerWatch:
+        watch = WorkerWatch(deadline_ns=5 * MINUTE_NS)
+        for glimpse in glimpses:
+            watch.saw(glimpse)
+        return watch
+
+    def test_a_long_prompt_is_no_dead_worker(self) -> None:
+        """One video of two hours, looked at each minute, its log readable: no alarm."""
+        looks = [
+            Glimpse(minute * MINUTE_NS, queue(("video",), ("a", "b")), 0, (1,), log_is_readable=True)
+            for minute in range(120)
+        ]
+        watch = self._watch(*looks)
+        assert watch.is_suspicious
+        assert watch.evidence == ""
+
+    def test_its_log_is_proof_after_two_looks(self) -> None:
+        """One look is not enough; progress, of whomever, takes the alarm back."""
+        died = Glimpse(0, queue(("a",)), died="Exception in thread Thread-1 (prompt_worker):")
+        assert self._watch(died).evidence == ""
+        watch = self._watch(died, replace(died, at_ns=MINUTE_NS))
+        assert "its log says: Exception in thread" in watch.evidence
+        watch.saw(Glimpse(2 * MINUTE_NS, queue(("b",))))
+        assert watch.evidence == ""
+
+    def test_prompts_that_wait_while_none_runs_are_proof(self) -> None:
+        """Over two looks and three seconds; not between two prompts, and not while others' work goes on."""
+        waits = Glimpse(0, queue((), ("a", "b")))
+        assert self._watch(waits, replace(waits, at_ns=NS_PER_S)).evidence == ""
+        assert "none is taken up" in self._watch(waits, replace(waits, at_ns=MINUTE_NS)).evidence
+        assert self._watch(waits, replace(waits, at_ns=MINUTE_NS, ended=1)).evidence == ""
+
+    def test_without_a_log_time_and_memory_must_stand_still(self) -> None:
+        """Longer than --deadline, and not a byte moved: then it is taken for dead, and not before."""
+        dull = [
+            Glimpse(minute * MINUTE_NS, queue(("a",)), 0, (1, 2), log_is_readable=False if minute > 1 else None)
+            for minute in range(7)
+        ]
+        assert self._watch(*dull[:6]).evidence == ""
+        assert "--deadline" in self._watch(*dull).evidence
+        moving = [replace(look, memory=(index, 2)) for index, look in enumerate(dull)]
+        assert self._watch(*moving).evidence == ""
+
+    def test_a_restart_begins_anew(self) -> None:
+        """What was proof of the old process says nothing of the new one."""
+        watch = self._watch()
+        watch.canary_told("no node of it ran")
+        assert watch.evidence
+        watch.begin_anew()
+        assert watch.evidence == ""
+
+
+class TestHistory:
+    def test_what_had_ended_before_is_not_counted(self) -> None:
+        """The first page is where it begins; after that each entry counts once."""
+        ended = Ended()
+        assert ended.new_of([entry("a", 1000), entry("b", 2000)]) == ()
+        assert [one.prompt_id for one in ended.new_of([entry("b", 2000), entry("c", 3000)])] == ["c"]
+        assert ended.new_of([entry("b", 2000), entry("c", 3000)]) == ()
+
+    def test_old_entries_that_come_into_view_are_old(self) -> None:
+        """When newer ones are deleted, the page shows older ones: also when all that was known is gone."""
+        ended = Ended()
+        ended.new_of([entry("y", 8000), entry("z", 9000)])
+        assert ended.new_of([entry("old", 1000), entry("y", 8000)]) == ()
+        assert ended.new_of([entry("older", 500)]) == ()
+
+    def test_it_asks_for_more_where_more_has_ended(self) -> None:
+        """A page without a known entry may hide others before it."""
+        ended = Ended()
+        assert not ended.needs_more([entry("a", 1000)])
+        ended.new_of([entry("a", 1000)])
+        assert ended.needs_more([entry("x", 5000), entry("y", 6000)])
+        assert not ended.needs_more([entry("a", 1000), entry("y", 6000)])
+
+    def test_after_a_restart_everything_is_new(self) -> None:
+        """Its history began empty."""
+        ended = Ended()
+        ended.new_of([entry("a", 9000)])
+        ended.restarted()
+        assert [one.prompt_id for one in ended.new_of([entry("b", 10)])] == ["b"]
+
+    @pytest.mark.parametrize(
+        ("failure", "code", "was_interrupted"),
+        [
+            (Failure(False, "3", "KSampler", "OutOfMemoryError", "no"), Code.OOM, False),
+            (Failure(False, "3", "KSampler", "ValueError", "no"), Code.NODE_ERROR, False),
+            (Failure(True, "3", "KSampler", None, None), None, True),
+        ],
+    )
+    def test_failures_have_their_code(self, failure: Failure, code: Code | None, was_interrupted: bool) -> None:
+        """Out of memory, an error of a node; somebody's interrupt is no failure of the server."""
+        ended = Ended()
+        ended.new_of([])
+        (one,) = ended.new_of([entry("a", 1000, failure)])
+        assert (one.succeeded, one.code, one.was_interrupted, one.took_s) == (False, code, was_interrupted, 0.5)
+
+
+class TestConfiguration:
+    def _settings(self, **changes: Any) -> Settings:
+        given = Given("http://gpu-1:8188", "the command line")
+        return replace(Settings(base_url=given, workflow=Given("{}", "w.json"), api_key_variable="TEST_KEY"), **changes)
+
+    def test_the_hash_holds_no_secret_and_a_changed_one_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same hash with another key; the variable is named, and its value nowhere."""
+        monkeypatch.setenv("TEST_KEY", "first-secret-value")
+        before = configured(self._settings(), STATS, None, None)
+        monkeypatch.setenv("TEST_KEY", "other-secret-value")
+        now = configured(self._settings(), STATS, None, before)
+        assert now.hash == before.hash
+        assert now.changed_since(before) == ["TEST_KEY"]
+        assert not any("secret-value" in text for text in (*now.open.values(), *now.hidden.values()))
+
+    def test_each_part_that_changes_is_named(self) -> None:
+        """Of settings, server and gateway."""
+        before = configured(self._settings(), STATS, {"IMAGE_STEPS": 20, "COMFYUI_API_KEY": "k"}, None)
+        stats = replace(STATS, comfyui_version="0.34.0")
+        settings = self._settings(workflow=Given('{"1": 2}', "w.json"))
+        now = configured(settings, stats, {"IMAGE_STEPS": 30, "COMFYUI_API_KEY": "k"}, before)
+        assert now.changed_since(before) == ["COMFYUI_WORKFLOW", "gateway IMAGE_STEPS", "server version"]
+        assert now.hash != before.hash
+
+    def test_who_is_silent_has_not_changed(self) -> None:
+        """A server that is down keeps the configuration it had."""
+        before = configured(self._settings(), STATS, {"IMAGE_STEPS": 20}, None)
+        assert configured(self._settings(), None, None, before) == before
+
+    def test_it_is_the_same_on_every_machine(self) -> None:
+        """A hash can be compared with that of yesterday."""
+        parts = {"COMFYUI_WORKFLOW": "a", "server version": "b"}
+        assert Configured(parts, {}).hash == Configured(dict(reversed(parts.items())), {}).hash == "eabedf6f8ceac037"
+
+
+class TestReadiness:
+    def _standing(self, *sights: Sight) -> Standing:
+        standing = Standing(deadline_ns=5 * MINUTE_NS)
+        for one in sights:
+            standing.saw(one, one.ended_ns)
+        return standing
+
+    def _why(self, standing: Standing, sockets: SocketsSeen = HEALTHY, at_s: float = 10) -> str:
+        return not_ready(standing, sockets, round(at_s * NS_PER_S), every_s=10)
+
+    def test_ready_by_a_fresh_good_look(self) -> None:
+        """And by nothing else: not before the first, and not by an old one."""
+        assert self._why(self._standing()) == "no look has ended yet"
+        assert self._why(self._standing(sight(10))) == ""
+        assert "keeps one waiting" in self._why(self._standing(sight(10)), at_s=100)
+
+    def test_each_reason_is_told(self) -> None:
+        """Down, sockets, gateway, canary."""
+        down = sight(10, problem=Problem("http://gpu-1 refuses connections", "Start it."), refused=True)
+        assert self._why(self._standing(down)) == "http://gpu-1 refuses connections. Start it."
+        up = self._standing(sight(10))
+        assert "no WebSocket is open: HTTP 403" in self._why(up, SocketsSeen(why_not="HTTP 403 instead of 101"))
+        assert "WS_HEAD_OF_LINE" in self._why(up, replace(HEALTHY, head_of_line="2 silent"))
+        assert "ping" in self._why(up, replace(HEALTHY, alive=0))
+        sick = self._standing(sight(10, gateway=GatewaySight(False, "/health: 502", 0.1)))
+        assert "gateway" in self._why(sick)
+        up.canary(Result("c", Kind.TINY, Came.FAILURE, "it broke", Code.NODE_ERROR), 0)
+        assert self._why(up) == "the last canary failed: NODE_ERROR: it broke"
+        up.canary(Result("c", Kind.TINY, Came.SUCCESS, "", None, 1.0), 0)
+        assert self._why(up) == ""
+
+    def test_what_is_said_of_it_gives_no_secret_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Words of servers are hostile: one line, no secret, no control characters."""
+        monkeypatch.setenv(SECRET_VARIABLES, "")
+        monkeypatch.setenv("TEST_TOKEN", "hush-hush-hush")
+        hide_value_of("TEST_TOKEN")
+        answers = Answers(lambda: b"", lambda: "", lambda: "bad\x1b[2J\n token hush-hush-hush")
+        reply = answers(Request("/readyz", "", {}))
+        assert (reply.status, reply.body) == (503, b"bad [2J  token [redacted]\n")
+        assert answers(Request("/healthz", "", {})).body == b"ok\n"
+        assert answers(Request("/else", "", {})).status == 404
+
+
+class TestListening:
+    @pytest.mark.parametrize(
+        ("text", "host"), [("127.0.0.1:0", "127.0.0.1"), (":0", "0.0.0.0"), ("[::1]:0", "::1"), ("0", "127.0.0.1")]
+    )
+    def test_addresses_as_people_write_them(self, text: str, host: str) -> None:
+        """HOST:PORT, :PORT for everywhere, [::1]:PORT, and a port alone."""
+        listener = listener_on(text)
+        assert listener.getsockname()[0] == host
+        listener.close()
+
+    @pytest.mark.parametrize("text", ["", "here", "127.0.0.1", "127.0.0.1:99999", "::1:9109", "a:b:c"])
+    def test_what_is_no_address_is_told(self, text: str) -> None:
+        """A wrong call, with what to write."""
+        with pytest.raises(UsageError, match="--metrics"):
+            listener_on(text)
+
+    def test_a_port_in_use_is_told(self) -> None:
+        """Not a traceback."""
+        first = listener_on("127.0.0.1:0")
+        with pytest.raises(UsageError, match="Address already in use"):
+            listener_on(f"127.0.0.1:{first.getsockname()[1]}")
+        first.close()
+
+
+class TestGraphs:
+    def test_pictures_are_sent_in_place_of_saved(self) -> None:
+        """Only where nothing hangs on the node that saves; the graph itself stays as it was."""
+        graph = sound_workflow()
+        sent = without_files(graph)
+        saves = [node_id for node_id, node in graph.items() if node["class_type"] == "SaveImage"]
+        assert [sent[node_id]["class_type"] for node_id in saves] == [SENDS] * len(saves) != []
+        assert {node_id: node for node_id, node in sent.items() if node_id not in saves} == {
+            node_id: node for node_id, node in graph.items() if node_id not in saves
+        }
+        linked = graph | {"99": {"class_type": "PreviewImage", "inputs": {"images": [saves[0], 0]}}}
+        assert without_files(linked)[saves[0]]["class_type"] == "SaveImage"
+
+    def test_the_tiny_graph_needs_no_model(self) -> None:
+        """Two stock nodes."""
+        graph = tiny_graph(SENDS, 7)
+        assert [node["class_type"] for node in graph.values()] == ["EmptyImage", SENDS]
+
+
+def _exposed(standing: Standing, sockets: SocketsSeen = HEALTHY) -> Exposition:
+    text = exposition(standing, sockets, ABOUT)
+    lines = [line for line in text.split(b"\n") if b"canary_duration_seconds" not in line]
+    return Exposition.read(b"\n".join(lines))
+
+
+def test_days_of_looks_take_no_memory() -> None:
+    """A day of looks each 30 s on a fast clock, with prompts, failures, restarts and silences: nothing grows."""
+    standing = Standing(deadline_ns=5 * MINUTE_NS)
+    ended = Ended()
+    told = 0
+    sizes: list[int] = []
+    tracemalloc.start()
+    try:
+        for look in range(3_000):
+            at_s = 30.0 * look
+            new = ended.new_of([entry(f"p{look - 1}", look * 30_000 - 30_000), entry(f"p{look}", look * 30_000)])
+            one = sight(at_s, generations=new, queue=queue((f"r{look}",), (f"w{look}",), look))
+            if look % 100 == 50:
+                one = sight(at_s, problem=Problem("refused"), refused=True, queue=None, stats=None)
+            if look % 100 == 51:
+                one = replace(one, restarted="it refused connections and then answered again")
+            told += len(standing.saw(one, round(at_s * NS_PER_S)))
+            told += len(standing.configuration(Settings(), one, round(at_s * NS_PER_S)))
+            came = Came.FAILURE if look % 10 == 3 else Came.SUCCESS
+            standing.canary(Result(f"c{look}", Kind.TINY, came, "", None, 0.3, 0.2), round(at_s * NS_PER_S))
+            if look in {1_000, 2_999}:
+                sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert told > 3_000
+    assert sizes[1] < sizes[0] + 64 * 1024
+    seen = _exposed(standing)
+    assert seen.value("comfysoak_monitor_looks_total", result="failed") == 30
+    assert seen.value("comfysoak_comfyui_restarts_total") == 30
+    assert seen.value("comfysoak_generations_total", result="success") == 2_969
+    assert seen.value("comfysoak_canary_results_total", result="failure") == 300
+
+
+def test_the_text_is_whole_whatever_servers_are_called() -> None:
+    """Labels are escaped, secrets are not there, and no series stands there twice."""
+    standing = Standing(deadline_ns=5 * MINUTE_NS)
+    standing.saw(sight(10), 10 * NS_PER_S)
+    standing.configuration(Settings(), sight(10), 10 * NS_PER_S)
+    seen = _exposed(standing, replace(HEALTHY, closes={"1006": 3, "other": 1}))
+    assert seen.value("comfysoak_device_memory_free_bytes", type="cuda") == 20 * 2**30
+    assert seen.value("comfysoak_websocket_closes_total", code="1006") == 3
+    assert not any("hush" in value for _, labels in seen.values for _, value in labels)
+
+
+def test_before_the_first_look_nothing_is_claimed() -> None:
+    """No `up`, no queue, no memory: a series that is not there is not 0."""
+    names = set(_exposed(Standing(deadline_ns=1), SocketsSeen()).kinds)
+    assert names.isdisjoint({"comfysoak_comfyui_up", "comfysoak_queue_running", "comfysoak_canary_success"})
+    assert "comfysoak_websocket_healthy" in names
+
+
+def test_a_server_that_is_down_has_no_queue() -> None:
+    """What was true before is not told on."""
+    standing = Standing(deadline_ns=1)
+    standing.saw(sight(10, queue=queue(("a",))), 10 * NS_PER_S)
+    standing.saw(sight(20, problem=Problem("gone"), refused=True, queue=None, stats=None), 20 * NS_PER_S)
+    seen = _exposed(standing)
+    assert seen.value("comfysoak_comfyui_up") == 0
+    assert seen.value("comfysoak_fault", code="SERVER_DOWN") == 1
+    assert "comfysoak_queue_running" not in seen.kinds
+
+
+def test_a_canary_that_waited_is_no_failure() -> None:
+    """Others were before it: it says nothing of the server, and slows nothing down."""
+    standing = Standing(deadline_ns=1)
+    standing.canary(Result("c", Kind.TINY, Came.WAITED, "it waited", None, 300.0), 0)
+    seen = _exposed(standing)
+    assert seen.value("comfysoak_canary_results_total", result="waited") == 1
+    assert "comfysoak_canary_success" not in seen.kinds
+    assert standing.canaries.failures == 0
+
+
+def test_the_histogram_counts_each_success_once() -> None:
+    """Its buckets are cumulative and end in the count."""
+    standing = Standing(deadline_ns=1)
+    for took_s in (0.05, 0.2, 3.0, 3.0, 10_000.0):
+        standing.canary(Result("c", Kind.TINY, Came.SUCCESS, "", None, took_s), 0)
+    text = exposition(standing, HEALTHY, ABOUT).decode()
+    assert 'comfysoak_canary_duration_seconds_bucket{le="5"} 4\n' in text
+    assert 'comfysoak_canary_duration_seconds_bucket{le="640"} 4\n' in text
+    assert 'comfysoak_canary_duration_seconds_bucket{le="+Inf"} 5\n' in text
+    assert "comfysoak_canary_duration_seconds_count 5\n" in text
