@@ -103,8 +103,8 @@ _TITLES: Final = {
     },
     Part.ERRORS: {
         "errors.unreachable": "A ComfyUI that cannot be reached is told as an error, and soon",
-        "errors.refused": "So is a WebSocket that it refuses, or the picture comes without one",
-        "errors.server_error": "So is its own error (500)",
+        "errors.refused": "A WebSocket that it refuses is told as an error, or the picture comes without one",
+        "errors.server_error": "An error of its own (500) is told as one",
         "errors.frozen": "A ComfyUI that freezes is not waited for without an end",
         "errors.cut": "A connection cut in mid run costs no picture",
         "errors.lost_end": "A last message that is lost is not waited for without an end",

@@ -31,6 +31,7 @@ from comfysoak.check.parts.gateway.visit import Visit
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
 from comfysoak.check.settings import GatewayAccess
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.comfyui.json_text import bounded
 from comfysoak_core.errors import TargetError
 from comfysoak_core.gateway.sighting import Whereabouts
@@ -127,6 +128,9 @@ def _of_fault(trial: UserTrial, proxy: FaultProxy, id_: str, fault: Fault, what:
 def _of_loss(trial: UserTrial, proxy: FaultProxy, id_: str, fault: Fault, what: str) -> Row:
     """A failure after which ComfyUI goes on."""
     shown, done = _asked_while(trial, proxy, id_, fault, what)
+    if shown.hangs:  # let go, a gateway that then looks into history fetches what nobody waits for any more
+        ended_ns = trial.visit.checking.steady_ns()
+        trial.kept_pictures += proxy.waits(lambda: _was_fetched(proxy, ended_ns - NS_PER_S), _CLOSES_S)
     if not proxy.struck:
         return skipped(id_, f"no message was seen to pass for our prompt, so none could be lost: users {shown}")
     return of_loss(id_, what, shown, ran_on=_ran_to_its_end(trial, done))
