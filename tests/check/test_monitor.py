@@ -384,11 +384,12 @@ def test_wrong_calls_are_told(tmp_path: Path) -> None:
             ((stand.url, "--watch", "1s", "--html", "c.html"), "--watch does not end"),
             ((stand.url, "--watch", "1s", "--metrics", "here"), "expected HOST:PORT"),
             ((stand.url, "--watch", "1s", "--metrics", f"127.0.0.1:{port}"), "Address already in use"),
-            ((stand.url, "--watch", "1s", "--errors"), "--errors"),
+            ((stand.url, "--watch", "1s", "--errors"), "--errors is of a check that ends"),
+            ((stand.url, "--watch", "1s", "--hold", "5m"), "--hold is of a check that ends"),
             (("--watch", "1s"), "needs the address"),
             ((stand.url, "--canary-every", "1s"), "add --watch"),
         ):
-            environment = {name: "" for name in os.environ if name.startswith("COMFYUI_")}
+            environment: dict[str, Any] = {name: "" for name in os.environ if name.startswith("COMFYUI_")}
             done = comfysoak("check", *arguments, cwd=tmp_path, **environment)
             assert (done.returncode, done.stdout) == (2, ""), arguments
             assert words in done.stderr

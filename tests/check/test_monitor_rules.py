@@ -45,7 +45,8 @@ def queue(running: tuple[str, ...] = (), pending: tuple[str, ...] = (), number: 
 
 def sight(at_s: float, **said: Any) -> Sight:
     at_ns = round(at_s * NS_PER_S)
-    return Sight(at_ns - NS_PER_S // 100, at_ns, **({"queue": queue(), "stats": STATS, "answer_s": 0.01} | said))
+    fields: dict[str, Any] = {"queue": queue(), "stats": STATS, "answer_s": 0.01} | said
+    return Sight(at_ns - NS_PER_S // 100, at_ns, **fields)
 
 
 def entry(prompt_id: str, ended_ms: int, failure: Failure | None = None) -> HistoryEntry:

@@ -154,8 +154,16 @@ def _watch(
     if watch is None:
         option = "--metrics" if metrics is not None else "--canary-every"
         raise click.UsageError(f"{option} is of a monitor: add --watch 30s")
-    if options.provoke_errors:
-        raise click.UsageError("--errors provokes failures, and --watch does not end: leave one of them out")
+    of_checks = {
+        "--errors": options.provoke_errors,
+        "--hold": options.hold,
+        "--idle": options.idle,
+        "--free": options.unload_first,
+        "--change-config": options.may_change_gateway,
+    }
+    for option, value in of_checks.items():
+        if value:
+            raise click.UsageError(f"{option} is of a check that ends, and --watch does not: leave one of them out")
     every_s = as_seconds(watch, "--watch")
     canary_every_s = None
     if canary_every is not None:

@@ -44,7 +44,7 @@ def look(checking: Checking) -> Iterator[Row]:
     sight = looker.look(checking.settings, read_log_too=False)
     looker.close()
     yield service_row(sight, f"comfysoak check {redact(known.base_url)} --watch 30s --metrics 127.0.0.1:9109")
-    yield _socket(checking, access)
+    yield _socket(checking, access, sight)
     yield _processing(sight, access)
     yield log_row(checking)
     yield configuration_row(checking, sight)
@@ -64,7 +64,9 @@ def service_row(sight: Sight, command: str) -> Row:
     return ok(SERVICE, f"a look took {seconds(took_s)}: up{memory}. To stay and look again: {command}")
 
 
-def _socket(checking: Checking, access: Access) -> Row:
+def _socket(checking: Checking, access: Access, sight: Sight) -> Row:
+    if sight.problem is not None:
+        return skipped(SOCKET, f"a look of a monitor fails: see {SERVICE}")
     if not checking.known.has_socket:
         return skipped(SOCKET, "no WebSocket opens: see url.websocket")
     try:
