@@ -24,6 +24,7 @@ from comfysoak_core.clock import steady_ns
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.transport import Answer
 from comfysoak_core.gateway.api import ApiName
+from tests.check.careful_gateway import CarefulUpstream
 from tests.check.gateways import left_at, platform, settings_of, tokens, visited
 from tests.check.stand import Looked, Stand, look
 
@@ -131,6 +132,18 @@ def test_what_users_of_an_open_webui_see_is_told_and_everything_put_back(api: Ap
     }
     assert "re.error" in found.rows["errors.node"].seen
     assert "its health route said that all is well" in found.rows["errors.frozen"].seen
+
+
+def test_a_gateway_that_does_as_the_remedies_say_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is complained of but that it works on for a client that has gone, which it does."""
+    monkeypatch.setattr("comfysoak_simulator.gateway.gateway.Upstream", CarefulUpstream)
+    monkeypatch.setattr(at_gateway, "RUNS_ON_S", 0.2)
+    with platform() as stand:
+        found = provoked(stand)
+    assert states(found.rows) == dict.fromkeys(IDS, "ok") | {"errors.gives_up": "warning"}
+    assert "504" in found.rows["errors.frozen"].seen
+    assert "200 with 1 picture" in found.rows["errors.cut"].seen
+    assert "200 with 1 picture" in found.rows["errors.lost_end"].seen
 
 
 def test_an_api_without_a_configuration_leaves_comfyui_itself_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
