@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from benchmarks.planted.plantings.catalogue import NOT_PLANTED, PLANTINGS
 from comfysoak_core.codes import Code
 
 PROCESSES = 2
+A_POOL = 400  # recordings
 
 
 def run_cases(cases: Iterable[Case], *, keep_in: Path | None = None, processes: int = PROCESSES) -> Iterator[Judged]:
@@ -24,10 +26,13 @@ def run_cases(cases: Iterable[Case], *, keep_in: Path | None = None, processes: 
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep_in or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=200) as pool:
-            waiting = [pool.submit(try_case, case, folder, keep=keep_in is not None) for case in cases]
-            for done in as_completed(waiting):
-                yield done.result()
+        # Fresh processes now and then, since memory grows: by pools, as `max_tasks_per_child` of Python 3.11 deadlocks.
+        todo = iter(cases)
+        while some := list(islice(todo, A_POOL)):
+            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+                waiting = [pool.submit(try_case, case, folder, keep=keep_in is not None) for case in some]
+                for done in as_completed(waiting):
+                    yield done.result()
 
 
 @dataclass(frozen=True, slots=True)
