@@ -63,7 +63,7 @@ class Proxy:
         assert task is not None  # a handler is always one
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             await self._serve(reader, writer)
         writer.close()
 

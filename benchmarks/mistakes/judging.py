@@ -27,6 +27,7 @@ _SECRETS: Final = (
     "sk-wrongwrongwrong11",
     "sk-notthisonenotthisone",
 )
+_STAYS: Final = r"stay|left|still (in|at|runs|there)|cannot be (taken|deleted)"  # words that say what it leaves
 _COMPLAINTS: Final = {"warning", "failed"}
 
 
@@ -87,7 +88,7 @@ def ask(setup: Setup) -> Answer:
         after = _state(stands)
     document = json.loads(done.stdout) if done.stdout.strip() else {"rows": [], "prompts_sent": 0, "took_s": 0.0}
     rows = tuple(document["rows"])
-    told = any(row["id"] in {"run.left", "gateway.left"} and row["state"] in _COMPLAINTS for row in rows)
+    told = any(row["state"] in _COMPLAINTS and re.search(_STAYS, row["seen"]) for row in rows)
     left = () if told else _left(before, after, others=setup.others_prompts > 0)  # what it says it left, it left openly
     faults = [*_faults(done, document, rows), *left]
     return Answer(rows, done.returncode, document["prompts_sent"], document["took_s"], tuple(faults))

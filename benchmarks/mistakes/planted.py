@@ -30,8 +30,12 @@ class Mistake:
     also: frozenset[str] = field(default_factory=frozenset)
 
 
+_MONITORED: Final = ("monitor.service", "monitor.socket", "monitor.processing")
+
+
 def _mistake(name: str, area: Area, setup: Setup, rows: str, remedy: str, also: str = "") -> Mistake:
-    return Mistake(name, area, setup, frozenset(rows.split()), remedy, frozenset(also.split()))
+    watched = _MONITORED if area in {"network", "server"} else ()  # what a monitor sees of the same
+    return Mistake(name, area, setup, frozenset(rows.split()), remedy, frozenset([*also.split(), *watched]))
 
 
 def _url(change: Callable[[str], str | None]) -> Setup:
@@ -257,6 +261,7 @@ WORKFLOW: Final = (
         _node("10", {"class_type": "SaveImage", "inputs": {"filename_prefix": "second"}}),
         "workflow.inputs",
         "images",
+        "run.succeeds",
     ),
     _mistake("a batch of none", "workflow", _inputs("5", batch_size=0), "workflow.values", "1"),
 )
@@ -434,9 +439,9 @@ NETWORK: Final = (
         f"{_RUNS} service.running run.queue run.left socket.images",
     ),
     _mistake(
-        "answers take three seconds",
+        "answers take a second and a half",
         "network",
-        _between(delay_s=3.0),
+        _between(delay_s=1.5),
         "service.from_here",
         "proxy|network|node|busy|slow",
     ),
@@ -470,8 +475,8 @@ SERVER: Final = (
         "memory runs out",
         "server",
         _fault(kind="oom", node="KSampler"),
-        _RUNS,
-        "reserve-vram|batch|smaller",
+        f"{_RUNS} models.memory",
+        "reserve-vram|batch|[Ss]maller",
         f"{_RUNS} models.memory",
     ),
     _mistake(
@@ -512,11 +517,17 @@ SERVER: Final = (
         "log|history|proxy",
         f"{_RESULTS} {_RUNS} socket.recovery run.left run.queue run.repeat run.nodes",
     ),
-    _mistake("it is frozen", "server", _fault(kind="frozen"), "url.http url.websocket", "[Rr]estart|frozen|hang|log"),
+    _mistake(
+        "it is frozen",
+        "server",
+        _fault(kind="frozen", at="0s", **{"for": "10m"}),
+        "url.http url.websocket",
+        "[Rr]estart|frozen|hang|log",
+    ),
     _mistake(
         "prompts vanish",
         "server",
-        replace(_fault(kind="vanish"), others_prompts=1),
+        replace(_fault(kind="vanish"), others_prompts=4),
         _RUNS,
         "queue|clear|delete|whom|who",
         f"{_RUNS} run.queue run.repeat socket.recovery",
@@ -697,6 +708,7 @@ GATEWAY_OF_OLD: Final = (
         _gateway(api="open-webui-old"),
         "socket.client_id",
         "[Uu]pdate|one request at a time",
+        "gateway.private",
     ),
 )
 

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -117,7 +117,8 @@ def standing(setup: Setup, folder: Path) -> Iterator[Standing]:
             yield _called(setup, server, url if setup.is_up else _nowhere(url), gateway, folder)
         finally:
             for stop in reversed(stops):
-                run(stop())
+                with suppress(TimeoutError):  # one that is frozen does not end in good order
+                    run(asyncio.wait_for(stop(), 5))
 
 
 def _nowhere(url: str) -> str:
