@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,12 +22,13 @@ from comfysoak.check.parts.gateway.owed import path_of
 from comfysoak.check.row import Row
 from comfysoak.check.rows import KINDS, Part
 from comfysoak_core.clock import steady_ns
+from comfysoak_core.comfyui.answers import Accepted
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.comfyui.transport import Answer
 from comfysoak_core.gateway.api import ApiName
 from tests.check.careful_gateway import CarefulUpstream
 from tests.check.gateways import left_at, platform, settings_of, tokens, visited
-from tests.check.stand import Looked, Stand, look
+from tests.check.stand import Looked, Stand, look, served
 
 __all__ = ["tokens"]
 pytestmark = pytest.mark.usefixtures("tokens", "hurried")
@@ -162,6 +164,20 @@ def test_an_api_without_a_configuration_leaves_comfyui_itself_to_be_looked_at(mo
     assert asked == ["this API (openai) has no route to its configuration, so no proxy can be put behind it"]
 
 
+def test_a_server_that_is_busy_with_others_is_not_blamed() -> None:
+    """Rows that take a run are skipped; what is refused at once is told; nobody else's prompt is touched."""
+    sleep = {"1": {"class_type": "HarnessSleep", "inputs": {"seconds": 60.0}}, "2": {"class_type": "PreviewAny"}}
+    sleep["2"]["inputs"] = {"source": ["1", 0]}
+    with served(speed=1) as stand, ComfyClient(stand.url) as client:
+        theirs = client.post_prompt(json.dumps({"prompt": sleep}).encode())
+        assert isinstance(theirs, Accepted)
+        found = provoked(stand, deadline_s=0.3)
+        assert client.queue().running == (theirs.prompt_id,)
+        assert client.queue().pending == ()
+    busy = {"refused", "cut", "lost_end", "node", "memory", "gives_up", "serves", "mapping"}
+    assert states(found.rows) == dict.fromkeys(IDS, "ok") | {f"errors.{name}": "skipped" for name in busy}
+
+
 def test_nothing_is_provoked_unasked_or_without_a_comfyui() -> None:
     """Every row says which it was."""
     with platform() as stand:
@@ -218,7 +234,7 @@ def test_a_gateway_that_makes_no_picture_is_not_judged() -> None:
         assert left_at(stand)[0] == before[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_gateway_asks_its_comfyui_again_however_the_check_ends(number: signal.Signals) -> None:
     """In the midst of a failure: put back at once, or by the next check where it was killed."""
     with platform() as stand:

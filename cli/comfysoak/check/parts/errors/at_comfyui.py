@@ -18,7 +18,7 @@ from comfysoak.check.fault_proxy.faults import Fault, Rewrite
 from comfysoak.check.fault_proxy.proxy import FaultProxy
 from comfysoak.check.parts.errors import graphs
 from comfysoak.check.parts.errors.client_afterwards import LOG, clean, serves, words_row
-from comfysoak.check.parts.errors.client_trial import ANSWER_S, ClientTrial, took_s
+from comfysoak.check.parts.errors.client_trial import ANSWER_S, BUSY, ClientTrial, took_s
 from comfysoak.check.row import Row, State
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
@@ -80,6 +80,8 @@ def _with_a_run(trial: ClientTrial, id_: str, fault: Fault, judge: Callable[[Cli
     trial.checking.say(f"provoking: {id_.partition('.')[2].replace('_', ' ')}")
     with trial.proxy.failing(fault):
         run = trial.run(id_, graphs.little)
+    if run.waited_in_vain:
+        return skipped(id_, BUSY)
     if not trial.proxy.struck:
         return skipped(
             id_, f"nothing came that could fail so: {run.row.error_message or run.no_socket or run.row.outcome}"
@@ -204,6 +206,8 @@ def _failing(trial: ClientTrial, id_: str, graph: Rewrite | str, cause: str) -> 
     if isinstance(graph, str):
         return skipped(id_, graph)
     run = trial.run(id_, graph)
+    if run.waited_in_vain:
+        return skipped(id_, BUSY)
     if run.went_well:
         return skipped(id_, "the server ran to its end what was to fail: it does not do what real nodes do")
     if run.row.outcome not in {Outcome.FAILED, Outcome.OOM} or run.row.error_type is None:

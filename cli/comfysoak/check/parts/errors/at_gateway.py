@@ -22,7 +22,7 @@ from comfysoak.check.parts.errors.between import (
     standing_between,
 )
 from comfysoak.check.parts.errors.gateway_afterwards import afterwards
-from comfysoak.check.parts.errors.gateway_trial import UserTrial, await_ends
+from comfysoak.check.parts.errors.gateway_trial import BUSY, UserTrial, await_ends, waited
 from comfysoak.check.parts.errors.judging import Shown, of_failure, of_giving_up, of_loss, shown_of
 from comfysoak.check.parts.gateway.change import NotPossibleError
 from comfysoak.check.parts.gateway.door import said
@@ -131,6 +131,8 @@ def _of_loss(trial: UserTrial, proxy: FaultProxy, id_: str, fault: Fault, what: 
     if shown.hangs:  # let go, a gateway that then looks into history fetches what nobody waits for any more
         ended_ns = trial.visit.checking.steady_ns()
         trial.kept_pictures += proxy.waits(lambda: _was_fetched(proxy, ended_ns - NS_PER_S), _CLOSES_S)
+    if waited(done):
+        return skipped(id_, BUSY)
     if not proxy.struck:
         return skipped(id_, f"no message was seen to pass for our prompt, so none could be lost: users {shown}")
     return of_loss(id_, what, shown, ran_on=_ran_to_its_end(trial, done))
@@ -168,6 +170,8 @@ def _of_graph(trial: UserTrial, proxy: FaultProxy, id_: str, graph: Rewrite | st
         return skipped(id_, "our prompt was not seen to pass the proxy")
     if done.trace is None and trial.visit.behind is not None:
         done = replace(done, sighting=trial.visit.behind.sight(proxy.marks[-1]))
+    if waited(done):
+        return skipped(id_, BUSY)
     entry = done.trace.entry if done.trace is not None else None
     shown = trial.shown(id_, done)
     if entry is not None and entry.failure is None and entry.succeeded:

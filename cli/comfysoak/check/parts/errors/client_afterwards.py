@@ -14,7 +14,7 @@ from comfysoak.check.conversation.graphs import graph_as_sent
 from comfysoak.check.conversation.runs import asked_for
 from comfysoak.check.conversation.taking_back import forget
 from comfysoak.check.parts.errors import graphs
-from comfysoak.check.parts.errors.client_trial import ANSWER_S, ClientTrial, took_s
+from comfysoak.check.parts.errors.client_trial import ANSWER_S, BUSY, ClientTrial, took_s
 from comfysoak.check.parts.errors.words import ID as WORDS
 from comfysoak.check.parts.gateway.generation import mark_of_ours
 from comfysoak.check.row import Row
@@ -80,6 +80,8 @@ def serves(trial: ClientTrial, *, has_small: bool) -> Row:
     )
     run = Conversation(checking, asked_for(f"{name} after the failures", sent, None)).run()
     trial.runs.append(run)
+    if run.waited_in_vain:
+        return skipped(id_, BUSY)
     if run.went_well:
         return ok(
             id_, f"{name} ran to its end in {seconds(took_s(run))}, {counted(len(run.outputs), 'output')} fetched"

@@ -80,6 +80,9 @@ class ClientTrial:
             return []
 
 
+BUSY: Final = "the prompt for it waited behind those of others until the deadline: try again when the server is idle"
+
+
 def took_s(run: Run) -> float:
     """From when it was to be sent until its end was known."""
     return ((run.row.finished_ns or run.row.scheduled_ns) - run.row.scheduled_ns) / NS_PER_S

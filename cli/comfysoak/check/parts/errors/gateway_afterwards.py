@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from comfysoak.check.checking import failed, ok
+from comfysoak.check.checking import failed, ok, skipped
 from comfysoak.check.conversation.figures import counted, seconds
 from comfysoak.check.parts.errors.between import BASE_URL
-from comfysoak.check.parts.errors.gateway_trial import UserTrial, await_ends
+from comfysoak.check.parts.errors.gateway_trial import BUSY, UserTrial, await_ends, waited
 from comfysoak.check.parts.errors.judging import shown_of
 from comfysoak.check.parts.errors.words import words_row
 from comfysoak.check.parts.gateway import judging
@@ -62,6 +62,8 @@ def _clean(trial: UserTrial) -> Row:
 
 def _serves(trial: UserTrial, last: Generation) -> Row:
     id_ = "errors.serves"
+    if waited(last):
+        return skipped(id_, BUSY)
     shown = shown_of(last, trial.visit.checking.settings.deadline_s)
     before = f" (before: {seconds(trial.before.took_s)})" if trial.before is not None else ""
     if shown.pictures:

@@ -13,6 +13,7 @@ from comfysoak.check.parts.gateway.generation import Generation
 from comfysoak.check.parts.gateway.visit import Visit
 from comfysoak.check.parts.gateway.wishes import telling_wish
 from comfysoak_core.comfyui.transport import Answer
+from comfysoak_core.gateway.sighting import Whereabouts
 
 PATIENCE_S: Final = 60.0  # of a user of ours; who answers later is not told from who never does
 ENDS_S: Final = 15.0
@@ -33,8 +34,9 @@ class UserTrial:
 
     @property
     def patience_s(self) -> float:
-        """How long a user of ours waits for an answer to a failure."""
-        return min(PATIENCE_S, self.visit.checking.settings.deadline_s)
+        """How long a user of ours waits for an answer to a failure: longer where pictures take long."""
+        usual_s = self.before.took_s if self.before is not None else 0.0
+        return min(PATIENCE_S + 2 * usual_s, self.visit.checking.settings.deadline_s)
 
     def ask(self, within_s: float | None = None) -> Generation:
         """A request for one small picture."""
@@ -50,6 +52,14 @@ class UserTrial:
         if shown.status and not shown.pictures and shown.status != 200 and isinstance(done.answer, Answer):
             self.answers.append(Said(id_, shown.words, done.answer.body[:100_000].decode("utf-8", "replace")))
         return shown
+
+
+def waited(done: Generation) -> bool:
+    """Whether it was not answered because ComfyUI was still at prompts of others."""
+    return not done.status and done.sighting is not None and done.sighting.whereabouts is Whereabouts.WAITS
+
+
+BUSY: Final = "our prompt waited behind those of others, and was given up: try again when ComfyUI is idle"
 
 
 def await_ends(visit: Visit, is_over: Callable[[], bool], within_s: float = ENDS_S) -> None:
