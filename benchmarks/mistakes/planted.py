@@ -527,7 +527,7 @@ SERVER: Final = (
     _mistake(
         "prompts vanish",
         "server",
-        replace(_fault(kind="vanish"), others_prompts=4),
+        replace(_fault(kind="vanish"), others_prompts=4, arguments=()),
         _RUNS,
         "queue|clear|delete|whom|who",
         f"{_RUNS} run.queue run.repeat socket.recovery",
