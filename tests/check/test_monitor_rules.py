@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from comfysoak.check.monitor.beat import Beat, beats_left_out, pause_s
+from comfysoak.check.conversation.server_log import Entry, worker_died
+from comfysoak.check.monitor.beat import Beat, pause_s
 from comfysoak.check.monitor.canary import SENDS, Came, Kind, Result, tiny_graph, without_files
 from comfysoak.check.monitor.configured import Configured, configured
 from comfysoak.check.monitor.exposition import About, exposition
@@ -18,6 +19,7 @@ from comfysoak.check.monitor.looking import GatewaySight, Sight
 from comfysoak.check.monitor.readiness import not_ready
 from comfysoak.check.monitor.serving import Answers, listener_on
 from comfysoak.check.monitor.standing import Standing
+from comfysoak.check.monitor.watching import Rhythm
 from comfysoak.check.monitor.worker_watch import Glimpse, WorkerWatch
 from comfysoak.check.settings import Given, Settings
 from comfysoak_core.clock import NS_PER_S
@@ -69,15 +71,21 @@ class TestRhythm:
         beat.done(95 * NS_PER_S)
         assert (beat.due_ns, beat.missed) == (120 * NS_PER_S, 3)
 
-    def test_failures_slow_it_down_and_good_news_bring_it_back(self) -> None:
-        """Up to every eighth beat, still on the grid; at once when there is a reason."""
-        assert [beats_left_out(failures) for failures in (0, 1, 2, 3, 4, 5, 10**9)] == [0, 0, 1, 3, 7, 7, 7]
-        beat = Beat(30 * NS_PER_S, 0)
-        beat.done(0, skip=7)
-        assert beat.due_ns == 240 * NS_PER_S
-        beat.soon(31 * NS_PER_S)
-        assert beat.due_ns == 60 * NS_PER_S
+    def test_a_failure_is_made_sure_of_soon_and_then_there_is_more_time(self) -> None:
+        """At the next look, after two, four, eight; longer pauses end on a beat; at once when there is a reason."""
+        beat = Beat(300 * NS_PER_S, 0)
+        beat.failed(10 * NS_PER_S, 30 * NS_PER_S)
+        assert beat.due_ns == 40 * NS_PER_S
+        beat.failed(40 * NS_PER_S, 300 * NS_PER_S)
+        assert beat.due_ns == 600 * NS_PER_S
+        beat.soon(50 * NS_PER_S)
+        assert beat.due_ns == 50 * NS_PER_S
+        beat.done(51 * NS_PER_S)
+        assert beat.due_ns == 300 * NS_PER_S
         assert [pause_s(failures) for failures in (0, 1, 2, 5, 6, 10**9)] == [1, 1, 2, 16, 30, 30]
+        rhythm = Rhythm(30.0)
+        assert [rhythm.pause_s(failures, Kind.WORKFLOW) for failures in range(1, 7)] == [30, 60, 120, 240, 300, 300]
+        assert [rhythm.pause_s(failures, Kind.TINY) for failures in (1, 3, 99)] == [30, 120, 240]
 
 
 class TestWorker:
@@ -131,6 +139,25 @@ class TestWorker:
         assert watch.evidence
         watch.begin_anew()
         assert watch.evidence == ""
+
+
+class TestLog:
+    TAIL = (
+        '  File "/comfyui/execution.py", line 757, in execute_async\n', "    ", "await cache.set_prompt()", "\n", "^", "^",
+        "\n", "", "KeyError", ": ", "'inputs'", "\n", "got prompt", "\n",
+    )  # fmt: skip
+
+    def test_a_traceback_that_has_pushed_its_beginning_out_is_known(self) -> None:
+        """Python writes it in pieces; each takes one of the 300 places of the server's log."""
+        died = worker_died([Entry(str(index), text) for index, text in enumerate(self.TAIL)])
+        assert died is not None
+        assert died.text == "KeyError: 'inputs', which nothing caught, in its executor"
+
+    def test_what_comfyui_catches_is_no_death(self) -> None:
+        """It logs that in one piece."""
+        assert (
+            worker_died([Entry("1", "!!! Exception during processing !!!\n"), Entry("2", "".join(self.TAIL))]) is None
+        )
 
 
 class TestHistory:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from comfysoak_core.comfyui.client import ComfyClient
 from comfysoak_core.errors import TargetError
 from comfysoak_probes.log.lines import Lines, LogKind, LogLine, parse_line
 
 ROUTE = "/internal/logs/raw"
+_FRAME: Final = re.compile(r'  File "[^"]*\bexecution\.py", line \d+, in \w*execute\w*\n?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +62,17 @@ def worker_died(entries: Sequence[Entry] | None) -> LogLine | None:
             died = line
         elif line.kind is LogKind.READY:
             died = None
-    return died
+    return died or _uncaught(entries or ())
+
+
+def _uncaught(entries: Sequence[Entry]) -> LogLine | None:
+    """What is left of its traceback: written in pieces of a few characters, it pushes its own first lines out.
+
+    What ComfyUI catches it logs in one piece. A frame of its executor that is a piece by itself was caught by nobody.
+    """
+    frames = [index for index, entry in enumerate(entries) if _FRAME.fullmatch(entry.text)]
+    if not frames:
+        return None
+    after = "".join(entry.text for entry in entries[frames[-1] + 1 :]).splitlines()
+    error = next((line for line in after if line and not line[0].isspace()), "an exception")
+    return LogLine(LogKind.WORKER_DIED, f"{error[:200]}, which nothing caught, in its executor")

@@ -128,7 +128,8 @@ def result_of(run: Run, kind: Kind) -> Result:
     took_s = None
     if row.sent_ns is not None and row.finished_ns is not None:
         took_s = (row.finished_ns - row.sent_ns) / NS_PER_S
-    left = "" if run.is_forgotten and not run.is_stuck else f"prompt {row.id} could not be taken back"
+    is_gone = row.code == Code.SERVER_DOWN or (run.is_forgotten and not run.is_stuck)
+    left = "" if is_gone else f"prompt {row.id} could not be taken back"
     came, words, code = _judged(run)
     return Result(row.id, kind, came, words, code, took_s, run.executed_s, left)
 

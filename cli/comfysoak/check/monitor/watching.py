@@ -22,7 +22,7 @@ from comfysoak.check.conversation.access import Access
 from comfysoak.check.conversation.ear import Ear
 from comfysoak.check.conversation.figures import seconds
 from comfysoak.check.ending import Interrupted, signals_raised
-from comfysoak.check.monitor.beat import Beat, beats_left_out
+from comfysoak.check.monitor.beat import Beat, pause_s
 from comfysoak.check.monitor.canary import Canary, Kind
 from comfysoak.check.monitor.exposition import About, exposition
 from comfysoak.check.monitor.happening import Happening, Tell
@@ -46,6 +46,7 @@ ENDS_WITHIN_S: Final = 1.5  # and the interpreter takes some time to end
 HANGS_AFTER_S: Final = 600.0  # no look takes so long, whatever a server does
 SOCKETS_EVERY_S: Final = 0.5
 IDLE_S: Final = 0.5
+WIDEST: Final = 8  # looks between two canaries that fail, where they are not rarer anyway
 WORKFLOW_EVERY_S: Final = 300.0  # a generation costs what a user's does
 
 Read = Callable[[], Settings]
@@ -63,6 +64,10 @@ class Rhythm:
         if self.canary_every_s is not None:
             return self.canary_every_s
         return self.every_s if kind is Kind.TINY else max(self.every_s, WORKFLOW_EVERY_S)
+
+    def pause_s(self, failures: int, kind: Kind) -> float:
+        """After so many failed canaries in a row: the first is soon made sure of, then there is ever more time."""
+        return pause_s(failures, self.every_s, max(self.of_canaries(kind), WIDEST * self.every_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +239,15 @@ class Monitor:
         result = canary.send()
         with self._lock:
             told = self._standing.canary(result, self._clocks.utc_ns())
-            skip = beats_left_out(self._standing.canaries.failures)
+            failures = self._standing.canaries.failures
         if result.executed_s is not None:
             self.sockets.must_tell(began_ns)
-        self._canary_beat.done(self._clocks.steady_ns(), skip)
+        if failures:
+            self._canary_beat.failed(
+                self._clocks.steady_ns(), round(self._rhythm.pause_s(failures, result.kind) * NS_PER_S)
+            )
+        else:
+            self._canary_beat.done(self._clocks.steady_ns())
         self._tell_all(told)
 
     @property
