@@ -11,7 +11,7 @@ import orjson
 from comfysoak_simulator.gateway.shapes import TroubleError
 from comfysoak_simulator.gateway.upstream import Stored, Upstream
 
-WITHIN_S = 0.6
+WITHIN_S = 1.5
 SILENCE_S = 0.15
 
 

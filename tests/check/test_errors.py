@@ -78,7 +78,7 @@ def states(rows: Mapping[str, Row]) -> dict[str, str]:
 
 def provoked(stand: Stand, **changes: Any) -> Looked:
     """The rows, after those that learn what they need."""
-    changes = {"provoke_errors": True, "deadline_s": 1.0} | changes
+    changes = {"provoke_errors": True, "deadline_s": 1.5} | changes
     settings = stand.settings(**changes) if stand.gateway is None else settings_of(stand, **changes)
     return look(settings, Part.CONFIGURATION, Part.ERRORS)
 
@@ -137,12 +137,12 @@ def test_what_users_of_an_open_webui_see_is_told_and_everything_put_back(api: Ap
 
 
 def test_a_gateway_that_does_as_the_remedies_say_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is complained of but that it works on for a client that has gone, which it does."""
+    """Nothing is complained of; it answers before a client of ours gives up."""
     monkeypatch.setattr("comfysoak_simulator.gateway.gateway.Upstream", CarefulUpstream)
     monkeypatch.setattr(at_gateway, "RUNS_ON_S", 0.2)
     with platform() as stand:
-        found = provoked(stand)
-    assert states(found.rows) == dict.fromkeys(IDS, "ok") | {"errors.gives_up": "warning"}
+        found = provoked(stand, deadline_s=4.0)
+    assert states(found.rows) == dict.fromkeys(IDS, "ok") | {"errors.gives_up": "skipped"}
     assert "504" in found.rows["errors.frozen"].seen
     assert "200 with 1 picture" in found.rows["errors.cut"].seen
     assert "200 with 1 picture" in found.rows["errors.lost_end"].seen
@@ -166,7 +166,10 @@ def test_an_api_without_a_configuration_leaves_comfyui_itself_to_be_looked_at(mo
 
 def test_a_server_that_is_busy_with_others_is_not_blamed() -> None:
     """Rows that take a run are skipped; what is refused at once is told; nobody else's prompt is touched."""
-    sleep = {"1": {"class_type": "HarnessSleep", "inputs": {"seconds": 60.0}}, "2": {"class_type": "PreviewAny"}}
+    sleep: dict[str, Any] = {
+        "1": {"class_type": "HarnessSleep", "inputs": {"seconds": 60.0}},
+        "2": {"class_type": "PreviewAny"},
+    }
     sleep["2"]["inputs"] = {"source": ["1", 0]}
     with served(speed=1) as stand, ComfyClient(stand.url) as client:
         theirs = client.post_prompt(json.dumps({"prompt": sleep}).encode())

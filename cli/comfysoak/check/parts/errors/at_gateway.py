@@ -198,8 +198,8 @@ def _of_giving_up(trial: UserTrial, proxy: FaultProxy) -> Row:
     began_ns = visit.checking.steady_ns()
     with proxy.failing(Fault.HOLDS):
         done = trial.ask(wait_s)
-        if not done.hangs and done.count:
-            return skipped("errors.gives_up", f"the picture came in {seconds(done.took_s)}, before anybody gave up")
+        if done.status:
+            return skipped("errors.gives_up", f"users {shown_of(done, wait_s)}, before anybody gave up")
         proxy.waits(lambda: _was_taken_back(proxy, began_ns), _REACTS_S)
     ran = _ran_to_its_end(trial, done)
     fetched = ran and proxy.waits(lambda: _was_fetched(proxy, began_ns), _CLOSES_S)
