@@ -395,6 +395,18 @@ def test_a_server_that_is_down_has_no_queue() -> None:
     assert "comfysoak_queue_running" not in seen.kinds
 
 
+def test_a_server_that_stands_still_is_blocked_after_two_looks() -> None:
+    """One answer that does not come in time may be a model that is loaded; a look that is answered ends it."""
+    standing = Standing(deadline_ns=1)
+    silent = sight(10, problem=Problem("no answer within 10 s"), timed_out=True, queue=None, stats=None)
+    standing.saw(silent, 10 * NS_PER_S)
+    assert _exposed(standing).value("comfysoak_fault", code="LOOP_BLOCKED") == 0
+    standing.saw(silent, 20 * NS_PER_S)
+    assert _exposed(standing).value("comfysoak_fault", code="LOOP_BLOCKED") == 1
+    standing.saw(sight(30), 30 * NS_PER_S)
+    assert _exposed(standing).value("comfysoak_fault", code="LOOP_BLOCKED") == 0
+
+
 def test_a_canary_that_waited_is_no_failure() -> None:
     """Others were before it: it says nothing of the server, and slows nothing down."""
     standing = Standing(deadline_ns=1)

@@ -25,7 +25,7 @@ from comfysoak_probes.remote.prometheus_text import Labels, PrometheusText, shor
 GAUGE: Final = "gauge"
 COUNTER: Final = "counter"
 DEVICES_MOST: Final = 16
-FAULTS: Final = (Code.WORKER_DEAD, Code.WS_HEAD_OF_LINE, Code.SERVER_DOWN)
+FAULTS: Final = (Code.WORKER_DEAD, Code.WS_HEAD_OF_LINE, Code.SERVER_DOWN, Code.LOOP_BLOCKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ def _faults(standing: Standing, sockets: SocketsSeen) -> Iterator[Sample]:
         Code.WORKER_DEAD: bool(standing.worker.evidence),
         Code.WS_HEAD_OF_LINE: bool(sockets.head_of_line),
         Code.SERVER_DOWN: standing.code is Code.SERVER_DOWN,
+        Code.LOOP_BLOCKED: standing.code is Code.LOOP_BLOCKED,
     }
     for code in FAULTS:
         help_ = "1 while there is proof of this failure, by its code: see docs/troubleshooting.md."

@@ -43,6 +43,7 @@ class Sight:
     ended_ns: int
     problem: Problem | None = None
     refused: bool = False
+    timed_out: bool = False
     stats: SystemStats | None = None
     queue: Queue | None = None
     answer_s: float | None = None  # of GET /queue
@@ -75,15 +76,17 @@ class Looker:
         """Look at everything once; nothing is raised for what a server does."""
         began_ns = self._steady_ns()
         told: dict[str, Any] = {}
-        problem, refused = None, False
+        problem, refused, timed_out = None, False, False
         try:
             self._ask(told, read_log_too=read_log_too)
         except TargetError as error:
             problem, refused = error.problems[0], isinstance(error.__cause__, ConnectionRefusedError)
+            timed_out = isinstance(error.__cause__, TimeoutError)
             if refused:
                 self._restarts.refused()
         gateway = None if settings.gateway is None else self._gateway(settings.gateway)
-        return Sight(began_ns, self._steady_ns(), problem=problem, refused=refused, gateway=gateway, **told)
+        told |= {"problem": problem, "refused": refused, "timed_out": timed_out, "gateway": gateway}
+        return Sight(began_ns, self._steady_ns(), **told)
 
     def _ask(self, told: dict[str, Any], *, read_log_too: bool) -> None:
         began_ns = self._steady_ns()

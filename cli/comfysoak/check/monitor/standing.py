@@ -72,7 +72,7 @@ class Standing:
     deadline_ns: int
     is_up: bool | None = None
     why_not: str = ""
-    code: Code | None = None
+    code: Code | None = None  # of what keeps it from being up, where there is proof
     since_utc_ns: int = 0
     looks: Counter[bool] = field(default_factory=Counter)  # good or not
     last: Sight | None = None
@@ -105,10 +105,13 @@ class Standing:
 
     def saw(self, sight: Sight, utc_ns: int) -> list[Happening]:
         """One more look; what is new by it."""
+        stands_still = sight.timed_out and self.last is not None and self.last.timed_out
         self.last, self.last_utc_ns = sight, utc_ns
         told: list[Happening] = []
         self.looks[sight.problem is None] += 1
         told += self._service(sight, utc_ns)
+        if stands_still:
+            self.code = Code.LOOP_BLOCKED
         if sight.problem is None and sight.queue is not None:
             told += self._work(sight, sight.queue)
         told += self._gateway(sight.gateway)

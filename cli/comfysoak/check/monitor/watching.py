@@ -388,9 +388,9 @@ def _close(monitor: Monitor) -> None:
     """Say goodbye, as far as the other side answers in time."""
     closing = threading.Thread(target=monitor.sockets.close, daemon=True)
     closing.start()
-    closing.join(1.0)
+    closing.join(0.5)
     for thread in monitor.threads:
-        thread.join(0.2)
+        thread.join(0.1)
     monitor.stop_looking()
 
 
