@@ -40,7 +40,7 @@ _OF_LOAD: tuple[Callable[[Run], Any], ...] = (
     statements,
     reliability,
 )
-_LAST = (gpu_states.states,)  # takes a table whole: once the nodes have gone
+_LAST = (gpu_states.states,)
 
 
 @contextmanager

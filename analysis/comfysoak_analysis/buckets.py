@@ -14,6 +14,7 @@ from comfysoak_analysis.statistics.series import Floats
 
 MOST = 2_000
 AT_ONCE = 1 << 18  # values put into buckets together, so that their places need no memory to speak of
+Places = np.ndarray[Any, np.dtype[Any]]  # integers
 _HELD = 1e-6  # what a bucket that only shows the last value weighs beside one that has a value
 _NICE_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
@@ -138,20 +139,41 @@ def counts(grid: Grid, seconds: Floats) -> Floats:
     return found
 
 
-def quantiles(grid: Grid, seconds: Floats, values: Floats, shares: tuple[float, ...]) -> tuple[Floats, ...]:
-    """The exact quantiles of the values in each bucket; NaN where there are none."""
-    index = np.empty(len(values), np.int16 if grid.count < 2**15 else np.int64)
-    number = np.zeros(grid.count, np.int64)
-    for first in range(0, len(values), AT_ONCE):
-        piece = slice(first, first + AT_ONCE)
-        known = ~np.isnan(values[piece]) & (seconds[piece] >= 0)
-        places = grid.index(np.where(known, seconds[piece], 0.0))
-        number += np.bincount(places[known], minlength=grid.count)
-        index[piece] = np.where(known, places, -1)
-    order = np.argsort(index, kind="stable")
-    edges = len(order) - number.sum() + np.concatenate([[0], np.cumsum(number)])
-    values = values[order]
-    found = np.full((len(shares), grid.count), np.nan)
-    for bucket in np.flatnonzero(np.diff(edges)):
-        found[:, bucket] = np.quantile(values[edges[bucket] : edges[bucket + 1]], shares)
-    return tuple(found)
+def places(grid: Grid, seconds: Floats) -> Places:
+    """The bucket of each moment; -1 for NaN and what was before the start."""
+    found: Places = np.empty(len(seconds), np.int16 if grid.count < 2**15 else np.int64)
+    for first in range(0, len(seconds), AT_ONCE):
+        piece = seconds[first : first + AT_ONCE]
+        found[first : first + AT_ONCE] = np.where(piece >= 0, grid.index(np.nan_to_num(piece)), -1)
+    return found
+
+
+class InBuckets:
+    """Values put in the order of their buckets, once for all that is asked of them: of all, and of parts of them."""
+
+    def __init__(self, grid: Grid, where: Places, values: Floats, part: Places | None = None, parts: int = 1) -> None:
+        """`where`: see `places`; `part`: which of how many `parts` each value is of, one byte; -1: of none.
+
+        NaN is left out.
+        """
+        self._grid, self._parts = grid, parts + 1
+        cells = grid.count * self._parts
+        cell: Places = where.astype(np.int16 if cells < 2**15 else np.int64)
+        np.multiply(cell, self._parts, out=cell)
+        if part is not None:
+            np.add(cell, part, out=cell, casting="unsafe")
+        np.add(cell, 1, out=cell)
+        cell[(where < 0) | np.isnan(values)] = -1
+        order = np.argsort(cell, kind="stable")
+        self._edges = np.searchsorted(cell, np.arange(cells + 1), sorter=order)
+        self._values = values[order]
+
+    def quantiles(self, shares: tuple[float, ...], part: int | None = None, least: int = 1) -> tuple[Floats, ...]:
+        """The exact quantiles of each bucket, of all or of one part; NaN where there are fewer than `least` values."""
+        found = np.full((len(shares), self._grid.count), np.nan)
+        for bucket in range(self._grid.count):
+            cell = bucket * self._parts + (0 if part is None else part + 1)
+            first, last = self._edges[[cell, cell + (self._parts if part is None else 1)]]
+            if last - first >= least:
+                found[:, bucket] = np.quantile(self._values[first:last], shares)
+        return tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from comfysoak_analysis.buckets import Buckets, Grid
 from comfysoak_analysis.frames import Run
-from comfysoak_analysis.measures import gpus, measured_edges, measured_s
+from comfysoak_analysis.measures import first_places, gpus, measured_edges, measured_s
 from comfysoak_analysis.server_hosts import gpus_beside
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_core.rows import Outcome
@@ -54,9 +54,11 @@ def efficiency(run: Run, servers: Collection[str] | None = None) -> Efficiency:
 
 def gpus_in_use(run: Run, servers: Collection[str] | None = None) -> int:
     """How many GPUs worked; how many servers did, where no GPU was watched."""
-    prompts = run.prompts
-    ran = {str(server) for server in prompts["server"][prompts["measured"]].dropna().unique()}
-    return len(used_uuids(run, servers)) or len(ran if servers is None else ran & set(servers))
+    used = used_uuids(run, servers)
+    if used:
+        return len(used)
+    ran = first_places(run.prompts["server"].array, run.prompts["measured"].to_numpy(dtype=bool)).keys()
+    return len(ran if servers is None else ran & set(servers))
 
 
 def used_uuids(run: Run, servers: Collection[str] | None = None) -> tuple[str, ...]:

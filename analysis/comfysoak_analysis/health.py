@@ -95,13 +95,14 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
         yield "Ends of prompts known", _late(run.values("prompts", "end_error_s"), "within ")
     paces = [gpu.pace for gpu in watched_gpus(run).values()]
     if paces:
-        usual, longest = pd.Series([median_s(paces)]), pd.Series([pace.longest_s for pace in paces])
-        yield "GPU samples", f"every {_milliseconds(usual, 1)}, longest gap {_milliseconds(longest, 1)}"
+        (longest,) = _quantiles(pd.Series([pace.longest_s for pace in paces]), 1)
+        yield "GPU samples", f"every {_milliseconds(median_s(paces))}, longest gap {_milliseconds(longest)}"
     for cost in watching(run):
         yield f"What watching cost, by pauses of {cost.kind} probes", cost.in_words()
     system = run.clocks[run.clocks["clock"] == "system"]
     if not system.empty:
-        yield "System clocks moved", f"{_milliseconds(system['offset_s'].abs(), 1)} at most, against the run's clock"
+        (most,) = _quantiles(system["offset_s"].abs(), 1)
+        yield "System clocks moved", f"{_milliseconds(most)} at most, against the run's clock"
     of_workers = clocks_in_words(run)
     if of_workers is not None:
         yield "Clocks of workers", of_workers
@@ -125,14 +126,15 @@ def _generator(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
     yield "Load processes", f"{rows['worker'].nunique():,}, at most {users:,} users and {sockets:,} sockets each"
     yield "Loop woke up late", _late(rows["lag_max_s"])
     yield "Prompts left late", _late(rows["lateness_max_s"])
-    usual, most = _quantile(rows["cpu_ratio"], 0.5), _quantile(rows["cpu_ratio"], 1)
+    usual, most = _quantiles(rows["cpu_ratio"], 0.5, 1)
     if not math.isnan(usual):
         yield "Load CPU", f"{usual:.0%} of a core usually, {most:.0%} at most"
     yield "Refused writes", f"{int(rows['journal_errors'].max()):,}"
 
 
 def _late(values: pd.Series, by: str = "by ") -> str:
-    return f"{by}{_milliseconds(values, 0.99)} at p99, {_milliseconds(values, 1)} at most"
+    p99, most = _quantiles(values, 0.99, 1)
+    return f"{by}{_milliseconds(p99)} at p99, {_milliseconds(most)} at most"
 
 
 def _ended(run: Run) -> str:
@@ -158,13 +160,13 @@ _ROWS = (
 _ROWS_OF_WATCHING = (("host", "host readings"), ("processes", "readings of processes"))
 
 
-def _quantile(values: pd.Series, share: float) -> float:
-    known = values.dropna().to_numpy(dtype=float)
-    return float(np.quantile(known, share)) if known.size else math.nan
+def _quantiles(values: pd.Series, *shares: float) -> tuple[float, ...]:
+    """NaN where nothing is known."""
+    known = values.dropna().to_numpy()
+    return tuple(map(float, np.quantile(known, shares))) if known.size else (math.nan,) * len(shares)
 
 
-def _milliseconds(values: pd.Series, share: float) -> str:
-    value = _quantile(values, share)
-    if math.isnan(value):
+def _milliseconds(seconds: float) -> str:
+    if math.isnan(seconds):
         return "unknown"
-    return "under 0.01 ms" if value < 1e-5 else f"{value * 1000:,.3g} ms"
+    return "under 0.01 ms" if seconds < 1e-5 else f"{seconds * 1000:,.3g} ms"

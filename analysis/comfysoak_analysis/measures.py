@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,9 +43,13 @@ NO_SPREAD = Spread(0, *[float("nan")] * 6)
 
 def spread(values: pd.Series | np.ndarray[Any, np.dtype[Any]]) -> Spread:
     """The exact percentiles of `values` that are there."""
-    known = np.asarray(values)
-    known = known if known.dtype.kind == "f" else pd.Series(values).to_numpy(dtype=float, na_value=np.nan)
-    known = known[~np.isnan(known)]
+    told = np.asarray(values)
+    told = told if told.dtype.kind == "f" else pd.Series(values).to_numpy(dtype=float, na_value=np.nan)
+    return _spread(told[~np.isnan(told)])
+
+
+def _spread(known: Array) -> Spread:
+    """Of values none of which is NaN; their order is lost."""
     if known.size == 0:
         return NO_SPREAD
     mean, most = float(known.mean(dtype=np.float64)), float(known.max())
@@ -194,17 +197,17 @@ def _counted(codes: Array, chosen: Mapping[str, Mask], parts: int) -> dict[str, 
             key = (key << 1) | mask[piece]
         together += np.bincount(key, minlength=len(together))
     table = together.reshape(parts + 1, *[2] * len(chosen))[1:]
-    return {name: table.take(1, axis=place + 1).reshape(parts, -1).sum(axis=1) for place, name in enumerate(chosen)}
+    others = tuple(range(1, len(chosen)))
+    return {name: table.take(1, axis=place + 1).sum(axis=others) for place, name in enumerate(chosen)}
 
 
 def _spreads(prompts: pd.DataFrame, codes: Array, count: int) -> dict[str, list[Spread]]:
-    """Of each time its spread by code: sorted by code once, since a mask for each would read all rows each time."""
-    order = np.argsort(codes, kind="stable")
-    edges = np.searchsorted(codes[order], np.arange(count + 1))
+    """Of each time its spread by code: one after the other, since all rows in the order of their codes take much."""
     found = {}
     for time in ("latency", "service", "queue_wait", "fetch"):
-        values = prompts[f"{time}_s"].to_numpy()[order]
-        found[time] = [spread(values[first:last]) for first, last in pairwise(edges)]
+        values = prompts[f"{time}_s"].to_numpy()
+        told = np.where(np.isnan(values), codes.dtype.type(-1), codes)
+        found[time] = [_spread(values[told == code]) for code in range(count)]
     return found
 
 
@@ -236,14 +239,24 @@ def groups_by(run: Run, column: str) -> tuple[Group, ...]:
 def _groups_by(run: Run, column: str) -> tuple[Group, ...]:
     by_phase = column == "phase"
     prompts = as_measured(run.prompts) if by_phase else run.prompts
-    parts = prompts[column].cat.remove_unused_categories().array
-    first = {str(name): int(np.argmax(parts.codes == code)) for code, name in enumerate(parts.categories)}
+    parts = prompts[column].array
+    first = first_places(parts)
     if by_phase:
-        lasted_s = [measured_s(prompts, parts.codes == code) for code in range(len(first))]
+        lasted_s = [measured_s(prompts, parts.codes == code) for code in range(len(parts.categories))]
     else:
-        lasted_s = [measured_s(prompts)] * len(first)
-    found = groups_of(prompts, parts, lasted_s)
+        lasted_s = [measured_s(prompts)] * len(parts.categories)
+    found = [one for one in groups_of(prompts, parts, lasted_s) if one.name in first]
     return tuple(sorted(found, key=lambda one: first[one.name] if by_phase else (-one.intended, one.name)))
+
+
+def first_places(texts: pd.Categorical[Any], chosen: Mask | None = None) -> dict[str, int]:
+    """Each text that is there, with the first row it is in; of the `chosen` rows."""
+    found = {}
+    for code, name in enumerate(texts.categories):
+        mine = texts.codes == code if chosen is None else (texts.codes == code) & chosen
+        if mine.any():
+            found[str(name)] = int(np.argmax(mine))
+    return found
 
 
 _GROUPS = {column: partial(_groups_by, column=column) for column in ("workflow", "phase", "server")}

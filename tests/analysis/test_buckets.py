@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from comfysoak_analysis import buckets
-from comfysoak_analysis.buckets import MOST, Buckets, Grid, bucketed, counts, quantiles, regrouped
+from comfysoak_analysis.buckets import MOST, Buckets, Grid, InBuckets, bucketed, counts, places, regrouped
 
 
 def test_no_more_buckets_than_a_chart_can_show() -> None:
@@ -54,7 +54,7 @@ def test_quantiles_of_each_bucket_are_exact() -> None:
     rng = np.random.default_rng(1)
     seconds, values = rng.uniform(0, 10, 500), rng.exponential(1, 500)
     grid = Grid(2.5, 4)
-    (p95,) = quantiles(grid, seconds, values, (0.95,))
+    (p95,) = InBuckets(grid, places(grid, seconds), values).quantiles((0.95,))
     expected = [np.quantile(values[(seconds // 2.5) == bucket], 0.95) for bucket in range(4)]
     assert np.allclose(p95, expected)
 
@@ -94,6 +94,11 @@ def test_quantiles_of_many_values_are_exact_whatever_piece_they_were_placed_in(m
     grid = Grid(10.0, 10)
     known = ~np.isnan(values) & (seconds >= 0)
     expected = [np.quantile(values[known & (seconds // 10 == place)], (0.5, 0.95)) for place in range(10)]
-    found = quantiles(grid, seconds, values, (0.5, 0.95))
-    assert np.allclose(np.transpose(found), expected, rtol=0, atol=0)
+    part = drawn.integers(-1, 2, 1000).astype(np.int8)
+    held = InBuckets(grid, places(grid, seconds), values, part, 2)
+    assert np.allclose(np.transpose(held.quantiles((0.5, 0.95))), expected, rtol=0, atol=0)
+    mine = [np.quantile(values[known & (part == 1) & (seconds // 10 == place)], 0.95) for place in range(10)]
+    (of_part,) = held.quantiles((0.95,), part=1)
+    assert np.allclose(of_part, mine, rtol=0, atol=0)
+    assert np.isnan(held.quantiles((0.5,), part=0, least=1000)).all()
     assert counts(grid, seconds).tolist() == [int((seconds // 10 == place).sum()) for place in range(10)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from comfysoak_analysis.buckets import Grid, counts, quantiles
+from comfysoak_analysis.buckets import Grid, InBuckets, counts, places
 from comfysoak_analysis.compare.facts import Facts, facts_of
 from comfysoak_analysis.compare.gates import Measure, of_workflow, parse_measure
 from comfysoak_analysis.findings.detectors import find_all
@@ -147,7 +147,7 @@ def course_of(run: Run, prompts: pd.DataFrame) -> TimeCourse | None:
     grid = Grid.over(run.duration_s, wanted, least_s=1)
     seconds, values = run.since_start_s(timed["done_at"]), timed["latency_s"].to_numpy(dtype=float)
     ended = counts(grid, seconds)
-    p50, p95 = quantiles(grid, seconds, values, (0.5, 0.95))
+    p50, p95 = InBuckets(grid, places(grid, seconds), values).quantiles((0.5, 0.95))
     few = ended < FEW_FOR_A_BUCKET
     return TimeCourse(
         grid.width_s,

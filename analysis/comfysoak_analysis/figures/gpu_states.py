@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice, product
 
 import numpy as np
-import pandas as pd
 
 from comfysoak_analysis.figures.chart import Chart, Dots, Spans
 from comfysoak_analysis.figures.gpu_names import Lineup, Named, lineup
-from comfysoak_analysis.frames import Run, told_once
+from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.samples import Pace, Part, parts
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import for_chart
+from comfysoak_analysis.watched_gpus import DRIVER
+from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.scenario.quantities import format_duration
 
 MOST_SPANS = 750
@@ -25,7 +27,6 @@ MOST_MARKS = 400  # a GPU
 _LEAST_SHARE = 0.002  # of the run, so that a stretch shorter than a pixel is still seen
 _HOLD_S = 2.0
 _HELD_SHARE = 0.01  # of the time between two rows: counters creep by microseconds on any card
-_READ = ("at_ns", "uuid", "source", "event_reasons", "power_throttled_s", "thermal_throttled_s")
 _EVENT_ROW = "events"
 _EVENTS = {
     "xid": ("Xid", "critical", "circle"),
@@ -34,9 +35,6 @@ _EVENTS = {
     "source_missing": ("no longer read", "warning", "x"),
     "source_found": ("found again", "info", "circle-open"),
 }
-
-
-Held = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,52 +97,78 @@ def _all_spans(run: Run, gpus: Lineup) -> Iterator[Spans]:
 
 
 def _all_stretches(run: Run) -> dict[tuple[str, str], list[tuple[float, float, str]]]:
-    """By GPU and kind; each GPU for itself, since all rows together have no room beside the prompts."""
-    rows = run.lean("gpu_slow", _READ)
+    """By GPU and kind; by the driver, where it tells of that kind."""
     found: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
-    for gpu in lineup(run).gpus:
-        part = told_once(rows[rows["uuid"] == gpu.uuid])
-        for kind in KINDS if len(part) > 1 else ():
-            found[gpu.uuid, kind.name] = list(_stretches(run, gpu, part, kind))
+    watched = _watched(run)
+    for gpu, (place, kind) in product(lineup(run).gpus, enumerate(KINDS)):
+        told = (one[place] for (uuid, _, _), one in watched if uuid == gpu.uuid and one[place].tells)
+        found[gpu.uuid, kind.name] = [stretch for one in islice(told, 1) for stretch in _stretches(run, gpu, one)]
     return found
 
 
-def _stretches(run: Run, gpu: Named, rows: pd.DataFrame, kind: Kind) -> Iterator[tuple[float, float, str]]:
+def _watched(run: Run) -> list[tuple[tuple[str, bool, str], tuple[_HeldBack, ...]]]:
+    """Each GPU by each source that tells of it, that of the driver first; in the order of `KINDS`."""
+    found: dict[tuple[str, bool, str], tuple[_HeldBack, ...]] = {}
+    paces: dict[tuple[str, bool, str], Pace] = {}
+    counters = [kind.counter for kind in KINDS if kind.counter is not None]
+    for part in parts(run.reader("gpu_slow"), "gpu_slow", "uuid", counters, ("event_reasons",)):
+        key = part.subject, part.source != DRIVER, part.source
+        pace = paces.setdefault(key, Pace())
+        pace.add(part.at_ns)
+        for one in found.setdefault(key, tuple(_HeldBack(kind, pace) for kind in KINDS)):
+            one.add(part, (part.at_ns - (run.start_ns or 0)) / NS_PER_S)
+    return sorted(found.items(), key=lambda one: one[0])
+
+
+class _HeldBack:
+    """Samples of one GPU by one source at which one kind may have held it back: kept while the others go by."""
+
+    def __init__(self, kind: Kind, pace: Pace) -> None:
+        """`pace`: of all these samples."""
+        self.kind, self.tells, self._pace = kind, False, pace
+        self._last = np.empty((0, 3))  # second, whether a reason was given, counter: the next tells how long it lasted
+        self._grown_s = 0.0  # the counter, until `_last`
+        self._kept: list[Floats] = []  # second, how long it lasted, and the counter's growth until then, and after it
+
+    def add(self, part: Part, seconds: Floats) -> None:
+        """More samples, in the order of time."""
+        codes, texts = part.texts["event_reasons"]
+        reasons = np.array([_has(text, self.kind.reasons) for text in texts], dtype=float)[codes]
+        counter = part.values[self.kind.counter] if self.kind.counter else np.full(len(seconds), np.nan)
+        self.tells = self.tells or bool((codes >= 0).any() or not np.isnan(counter).all())
+        rows = np.concatenate([self._last, np.stack([seconds, reasons, counter], axis=1)])
+        lasted, grown = np.diff(rows[:, 0]), np.diff(rows[:, 2])
+        grown = np.where(grown > 0, grown, 0.0)
+        after = self._grown_s + np.cumsum(grown)
+        held = (rows[:-1, 1] > 0) | (grown > _HELD_SHARE * lasted)
+        self._kept.append(np.stack([rows[:-1, 0], lasted, after - grown, after], axis=1)[held])
+        self._last, self._grown_s = rows[-1:], float(after[-1]) if after.size else self._grown_s
+
+    def rows(self) -> Floats:
+        """What was kept, less what stands before a gap; the last of all lasted as long as is usual."""
+        usual_s = round(self._pace.median_s(), 4)  # good to 10 µs
+        last = np.array([[self._last[0, 0], usual_s, self._grown_s, self._grown_s]])
+        rows = np.concatenate([*self._kept, last[self._last[:, 1] > 0]])
+        found: Floats = rows[rows[:, 1] <= max(_HOLD_S, 3 * usual_s)]  # none of a single sample: NaN
+        return found
+
+
+def _stretches(run: Run, gpu: Named, told: _HeldBack) -> Iterator[tuple[float, float, str]]:
     """Start, length and words of each stretch of one GPU; those closer than could be seen are one."""
-    seconds = run.since_start_s(rows["at"])
-    lasted = np.diff(seconds)
-    usual = float(np.median(lasted))
-    lasted = np.append(lasted, usual)
-    reasons = _reasons(rows["event_reasons"], kind)
-    grown = _growth(rows, kind.counter)
-    held = (reasons | (grown > _HELD_SHARE * lasted)) & (lasted <= max(_HOLD_S, 3 * usual))
-    for first, last in _merged(seconds, lasted, held, run.duration_s / MOST_SPANS):
+    seconds, lasted, before, after = told.rows().T
+    for first, last in _merged(seconds, lasted, run.duration_s / MOST_SPANS):
         start, length = float(seconds[first]), float(seconds[last] + lasted[last] - seconds[first])
-        yield start, length, _words(gpu, kind, length, float(grown[first : last + 1].sum()))
-
-
-def _reasons(told: pd.Series, kind: Kind) -> Held:
-    codes, texts = pd.factorize(told)
-    found: Held = np.array([*(_has(text, kind.reasons) for text in texts), False], dtype=bool)[codes]
-    return found
+        yield start, length, _words(gpu, told.kind, length, float(after[last] - before[first]))
 
 
 def _has(told: object, reasons: frozenset[str]) -> bool:
     return isinstance(told, str) and not reasons.isdisjoint(told.split(","))
 
 
-def _growth(rows: pd.DataFrame, counter: str | None) -> Floats:
-    """By how much the counter grows from each row to the next; 0 where that is not known."""
-    if counter is None:
-        return np.zeros(len(rows))
-    grown = np.diff(rows[counter].to_numpy(dtype=float), append=np.nan)
-    return np.where(grown > 0, grown, 0.0)
-
-
-def _merged(seconds: Floats, lasted: Floats, held: Held, apart_s: float) -> Iterator[tuple[int, int]]:
+def _merged(seconds: Floats, lasted: Floats, apart_s: float) -> Iterator[tuple[int, int]]:
     """First and last row of each stretch."""
     first = last = -1
-    for place in np.flatnonzero(held).tolist():
+    for place in range(len(seconds)):
         if first >= 0 and seconds[place] - (seconds[last] + lasted[last]) <= apart_s:
             last = place
             continue

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
-from comfysoak_analysis.buckets import AT_ONCE, Grid, counts, quantiles
+from comfysoak_analysis.buckets import AT_ONCE, Grid, InBuckets
 from comfysoak_analysis.figures.chart import Chart, Dots, Series
 from comfysoak_analysis.figures.fleet import MOST_DRAWN
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.measures import first_places
 from comfysoak_analysis.prompts import moments
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import for_chart
@@ -40,8 +40,7 @@ def per_minute(run: Run) -> Chart:
     """Bars of prompts a minute, by how they ended."""
     bars = min(max(len(run.prompts) // PROMPTS_A_BAR, 12), MOST_BARS)
     grid = Grid.over(run.duration_s, bars, least_s=1)
-    prompts = run.prompts
-    found = _counted(grid, run.since_start_s(moments(prompts)), prompts)
+    found = _counted(run, grid)
     whole = {outcome: np.sum(list(one.values()), axis=0) for outcome, one in found.items()}
     several = len({server for one in found.values() for server in one}) > 1
     series = [_bars(grid, outcome, values, fleet=True) for outcome, values in whole.items() if several]
@@ -57,14 +56,15 @@ def per_minute(run: Run) -> Chart:
     )
 
 
-def _counted(grid: Grid, seconds: Floats, ended: pd.DataFrame) -> dict[Outcome, dict[str, Floats]]:
+def _counted(run: Run, grid: Grid) -> dict[Outcome, dict[str, Floats]]:
     """How many prompts ended so at each server in each bucket, by outcome in the order of the bars."""
-    servers, outcomes = (pd.Categorical(ended[name]) for name in ("server", "outcome"))
+    prompts = run.prompts
+    servers, outcomes = (prompts[name].array for name in ("server", "outcome"))
     shape = (len(servers.categories) + 1, len(outcomes.categories), grid.count)
     table = np.zeros(shape).ravel()
-    for first in range(0, len(seconds), AT_ONCE):
+    for first in range(0, len(prompts), AT_ONCE):
         piece = slice(first, first + AT_ONCE)
-        of, how, when = servers.codes[piece], outcomes.codes[piece], seconds[piece]
+        of, how, when = servers.codes[piece], outcomes.codes[piece], run.since_start_s(moments(prompts.iloc[piece]))
         known = (how >= 0) & ~np.isnan(when)
         where = (of[known].astype(np.int64) + 1) * len(outcomes.categories) + how[known]
         table += np.bincount(where * grid.count + grid.index(when[known]), minlength=len(table))
@@ -110,39 +110,43 @@ def _service(run: Run) -> Chart:
 
 def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
     prompts = run.prompts
-    known = (prompts["timeable"] & prompts[column].notna() & prompts["done_at"].notna()).to_numpy(dtype=bool)
-    done = np.flatnonzero(known).astype(np.int32)
-    if not len(done):
+    values, done = prompts[column].to_numpy(), prompts["done_at"].to_numpy()
+    known = prompts["timeable"].to_numpy(dtype=bool) & ~np.isnan(values) & ~np.isnat(done)
+    count = int(np.count_nonzero(known))
+    if not count:
         return Chart(key, title, note, empty="No prompt came to a timed end.")
-    seconds = run.since_start_s(pd.Series(prompts["done_at"].to_numpy()[known]))
-    values = prompts[column].to_numpy()[known]
-    buckets = max(min(len(done) // (2 * FEW_FOR_A_LINE), MOST_BARS), 1)
+    buckets = max(min(count // (2 * FEW_FOR_A_LINE), MOST_BARS), 1)
     grid = Grid.over(run.duration_s, max(buckets, 4), least_s=1)
-    servers = prompts["server"]
-    names = [str(name) for name in servers.dropna().unique() if ((servers == name).to_numpy() & known).any()]
+    servers = prompts["server"].array
+    names = sorted(first_places(servers, known))
     several = len(names) > 1
-    lines = _quantile_lines(grid, seconds, values, of="" if several else "".join(names), fleet=several)
-    for place, server in enumerate(sorted(names)[:MOST_DRAWN] if several else ()):
-        chosen = (servers == server).to_numpy()[known]
+    where = np.where(known, run.places(grid, done), -1)
+    found = InBuckets(grid, where, values, servers.codes, len(servers.categories))
+    lines = _quantile_lines(grid, found, of="" if several else "".join(names), fleet=several)
+    for place, server in enumerate(names[:MOST_DRAWN] if several else ()):
+        code = servers.categories.get_loc(server)
         lines += [
             replace(one, name=f"{for_chart(server, 60)} {one.name}", colour=f"server-{place % 6}", of=server, kind=kind)
-            for one, kind in zip(_quantile_lines(grid, seconds[chosen], values[chosen]), ("limit", "line"), strict=True)
+            for one, kind in zip(_quantile_lines(grid, found, code), ("limit", "line"), strict=True)
         ]
-    return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, done, values, column), height=230)
+    return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, known, column), height=230)
 
 
-def _quantile_lines(grid: Grid, seconds: Floats, values: Floats, *, of: str = "", fleet: bool = False) -> list[Series]:
-    enough = counts(grid, seconds) >= FEW_FOR_A_LINE
-    found = (np.where(enough, one, np.nan) for one in quantiles(grid, seconds, values, (0.5, 0.95)))
+def _quantile_lines(
+    grid: Grid, values: InBuckets, part: int | None = None, *, of: str = "", fleet: bool = False
+) -> list[Series]:
+    found = values.quantiles((0.5, 0.95), part, FEW_FOR_A_LINE)
     return [
         Series(name, name, "line", grid, one, offset_s=grid.width_s / 2, of=of, fleet=fleet)
         for name, one in zip(("p50", "p95"), found, strict=True)
     ]
 
 
-def _dots(run: Run, places: np.ndarray, values: np.ndarray, column: str) -> tuple[Dots, ...]:
-    """Each prompt (by its place in the frame) where they are few; else an even sample with the slowest ones kept."""
+def _dots(run: Run, known: np.ndarray, column: str) -> tuple[Dots, ...]:
+    """Each known prompt where they are few; else an even sample with the slowest ones kept."""
+    places = np.flatnonzero(known).astype(np.int32)
     if len(places) > MOST_DOTS:
+        values = run.prompts[column].to_numpy()[known]
         slowest = np.argpartition(values, -(MOST_DOTS // 10))[-(MOST_DOTS // 10) :]
         even = np.arange(0, len(places), -(-len(places) // (MOST_DOTS - len(slowest))))
         places = places[np.union1d(slowest, even)]

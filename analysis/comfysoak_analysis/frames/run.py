@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from comfysoak_analysis.allocating import trim
-from comfysoak_analysis.buckets import Buckets, Grid
+from comfysoak_analysis.buckets import AT_ONCE, Buckets, Grid, Places, places
 from comfysoak_analysis.capacity import Capacity, capacities
 from comfysoak_analysis.frames import lean as narrow
 from comfysoak_analysis.frames.columns import columns_of, complete, to_frame, told_once
 from comfysoak_analysis.frames.samples import numbers, stored_as
+from comfysoak_analysis.prompts import Moments
 from comfysoak_analysis.steady_state import SteadyState, leave_out, steady_state
 from comfysoak_analysis.tracks import Tracks, coarse_grid, fine_grid, flags, tracks
 from comfysoak_core.clock import NS_PER_S
@@ -94,9 +95,9 @@ class Run:
     def values(self, table: str, column: str) -> pd.Series:
         """One column of numbers, named as in a frame, without what is missing, as float32; nothing is kept of it."""
         stored = stored_as(column, columns_of(table))
-        found = [numbers(piece[stored], stored).astype(np.float32) for piece in self.reader(table).pieces((stored,))]
-        known = np.concatenate(found) if found else np.empty(0, np.float32)
-        return pd.Series(known[~np.isnan(known)])
+        read = (numbers(piece[stored], stored).astype(np.float32) for piece in self.reader(table).pieces((stored,)))
+        found = [piece[~np.isnan(piece)] for piece in read]
+        return pd.Series(np.concatenate([np.empty(0, np.float32), *found]), copy=False)
 
     def total(self, table: str, column: str) -> float:
         """The sum of a column of numbers."""
@@ -364,6 +365,12 @@ class Run:
         at = moments.to_numpy(dtype="datetime64[ns]")
         seconds: np.ndarray[Any, np.dtype[np.float64]] = (at - self.start.to_datetime64()) / np.timedelta64(1, "s")
         return seconds
+
+    def places(self, grid: Grid, moments: Moments) -> Places:
+        """The bucket of each of any number of moments; -1 for NaT and what was before the start."""
+        pieces = (moments[first : first + AT_ONCE] for first in range(0, len(moments), AT_ONCE))
+        found = [places(grid, self.since_start_s(pd.Series(piece, copy=False))) for piece in pieces]
+        return np.concatenate([np.empty(0, np.int16), *found])
 
     def _edge(self, *, first: bool) -> int | None:
         """The earliest or latest moment any row tells of."""
