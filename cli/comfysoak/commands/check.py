@@ -33,8 +33,8 @@ Exit codes: 0 sound (warnings too), 2 wrong call, 4 a row failed, 130 and 143 in
 is told all the same). What each row means and what to do: docs/troubleshooting.md."""
 ASKED = """\
 --errors provokes failures: it puts a proxy of its own between the gateway and ComfyUI, sends workflows that must fail,
-and gives up on some. It stops no server of yours, and puts back what it changes; users of this gateway may see
-failures meanwhile."""
+and gives up on some. It stops no server of yours, and puts back what it changes. Meanwhile users of this gateway are
+refused, cut off, or wait for a minute and more."""
 
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
