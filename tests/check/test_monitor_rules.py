@@ -144,7 +144,7 @@ class TestWorker:
 class TestLog:
     TAIL = (
         '  File "/comfyui/execution.py", line 757, in execute_async\n', "    ", "await cache.set_prompt()",
-        "\n", "^", "^", "\n", "", "KeyError", ": ", "'inputs'", "\n", "got prompt", "\n",
+        "\n", "    ", "^", "^", "\n", "", "KeyError", ": ", "'inputs'", "\n", "got prompt", "\n",
     )  # fmt: skip
 
     def test_a_traceback_that_has_pushed_its_beginning_out_is_known(self) -> None:
