@@ -1,6 +1,7 @@
 """`python -m benchmarks.mistakes [NAME ...]`: the table of what the check found, missed and made up.
 
 Names are parts of names of mistakes, areas or `sound`; none: all. OUT=FILE writes the table between its marks there.
+SERVER=URL: a real ComfyUI with tiny models in the place of the simulator (see `real`), for what can be planted there.
 """
 
 from __future__ import annotations

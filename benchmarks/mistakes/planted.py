@@ -303,7 +303,12 @@ MAPPING: Final = (
         "nodes.prompt nodes.ids",
     ),
     _mistake(
-        "a key that is no input", "mapping", _mapping("prompt", {"key": "prompt"}), "nodes.keys", "text", "nodes.prompt"
+        "a key that is no input",
+        "mapping",
+        _mapping("prompt", {"key": "prompt"}),
+        "nodes.keys",
+        "text|value",
+        "nodes.prompt",
     ),
     _mistake("no key for the width", "mapping", _mapping("width", {}, "key"), "nodes.keys", "width"),
     _mistake(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from benchmarks.mistakes import real
 from benchmarks.mistakes.between import Between, Proxy
 from comfysoak_core.clock import Anchor, AnchoredClock
 from comfysoak_core.gateway.api import ApiName
@@ -25,8 +26,9 @@ Json = Any
 _T = TypeVar("_T")
 TOKEN: Final = "sk-Vq8rYx2Lm6Tn4Wp9Zs3K"  # nobody's
 WORKFLOWS: Final = Path(__file__).parents[2] / "scenarios" / "workflows"
+REAL: Final = os.environ.get("SERVER")  # a ComfyUI that stands already, in the place of the simulator
 SDXL: Final = (WORKFLOWS / "sdxl.json").read_text(encoding="utf-8")
-NODES: Final = json.dumps(
+_NODES: Final = json.dumps(
     [
         {"type": "prompt", "key": "text", "node_ids": ["6"]},
         {"type": "negative_prompt", "key": "text", "node_ids": ["7"]},
@@ -38,6 +40,8 @@ NODES: Final = json.dumps(
         {"type": "seed", "key": "seed", "node_ids": ["3"]},
     ]
 )
+WORKFLOW: Final = real.WORKFLOW if REAL else SDXL
+NODES: Final = real.NODES if REAL else _NODES
 MODEL: Final = "sd_xl_base_1.0.safetensors"
 # a picture takes about a second: long enough to be cut in mid run
 COSTS: Final = {"KSampler": {"steps": "{steps}", "seconds_per_step": "40ms"}}
@@ -66,7 +70,7 @@ class Setup:
     """One set-up. `base_url` makes what COMFYUI_BASE_URL says of where the server is."""
 
     version: Version = "0.33.0"
-    workflow: str | None = SDXL
+    workflow: str | None = WORKFLOW
     nodes: str | None = NODES
     base_url: Callable[[str], str | None] = str
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +113,7 @@ def standing(setup: Setup, folder: Path) -> Iterator[Standing]:
     with _loop() as run:
         stops: list[Callable[[], Coroutine[Any, Any, None]]] = []
         try:
-            server = run(_server(setup, stops))
+            server = REAL or run(_server(setup, stops))
             url = run(_behind(server, setup.between, stops))
             gateway = run(_gateway(setup, url, stops))
             for number in range(setup.others_prompts):

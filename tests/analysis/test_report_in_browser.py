@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from comfysoak_analysis.report import build
-from tests.analysis.planted import plant
-from tests.analysis.test_frames import START_NS, S, prompt
+from tests.analysis.planted import START_NS, plant
+from tests.analysis.test_frames import S, prompt
 from tests.analysis.test_report import EVIL
 
 sync_api = pytest.importorskip("playwright.sync_api")
