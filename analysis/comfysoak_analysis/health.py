@@ -16,7 +16,7 @@ from comfysoak_analysis.golden import canaries_in_words
 from comfysoak_analysis.settles import settled_memory
 from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_analysis.watching import watching
-from comfysoak_analysis.workers import clocks_in_words
+from comfysoak_analysis.workers import LoadProcess, clocks_in_words, load_processes
 from comfysoak_core.scenario.plan import Plan
 from comfysoak_core.scenario.quantities import format_duration, format_size
 
@@ -90,7 +90,7 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
     yield "Sealed", "yes: all rows are in the tables" if facts.sealed else "no: read from the journal"
     yield "Ended", _ended(run)
     yield "Rows", ", ".join(f"{count:,} {what}" for what, count in _row_counts(run)) or "none"
-    yield from _generator(run.generator)
+    yield from _generator(load_processes(run))
     if not run.is_watching:
         yield "Ends of prompts known", _late(run.values("prompts", "end_error_s"), "within ")
     paces = [gpu.pace for gpu in watched_gpus(run).values()]
@@ -118,18 +118,18 @@ def _health(run: Run) -> Iterator[tuple[str, str]]:
         yield "Fault", fault
 
 
-def _generator(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+def _generator(processes: tuple[LoadProcess, ...]) -> Iterator[tuple[str, str]]:
     """The load processes about themselves."""
-    if rows.empty:
+    if not processes:
         return
-    users, sockets = int(rows["users"].max()), int(rows["sockets"].max())
-    yield "Load processes", f"{rows['worker'].nunique():,}, at most {users:,} users and {sockets:,} sockets each"
-    yield "Loop woke up late", _late(rows["lag_max_s"])
-    yield "Prompts left late", _late(rows["lateness_max_s"])
-    usual, most = _quantiles(rows["cpu_ratio"], 0.5, 1)
+    users, sockets = max(one.users_most for one in processes), max(one.sockets_most for one in processes)
+    yield "Load processes", f"{len(processes):,}, at most {users:,} users and {sockets:,} sockets each"
+    yield "Loop woke up late", _late(pd.Series(np.concatenate([one.lag_max_s for one in processes])))
+    yield "Prompts left late", _late(pd.Series(np.concatenate([one.lateness_max_s for one in processes])))
+    usual, most = _quantiles(pd.Series(np.concatenate([one.cpu_ratio for one in processes])), 0.5, 1)
     if not math.isnan(usual):
         yield "Load CPU", f"{usual:.0%} of a core usually, {most:.0%} at most"
-    yield "Refused writes", f"{int(rows['journal_errors'].max()):,}"
+    yield "Refused writes", f"{max(one.journal_errors for one in processes):,}"
 
 
 def _late(values: pd.Series, by: str = "by ") -> str:

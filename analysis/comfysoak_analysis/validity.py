@@ -20,11 +20,12 @@ from comfysoak_analysis.fitness import unfit_machines
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gaps import gaps
 from comfysoak_analysis.server_clocks import wrong_clocks
+from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.text import bounded
 from comfysoak_analysis.verdict import Doubt, Weight
 from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_analysis.watching import costly_watching
-from comfysoak_analysis.workers import lost_workers, missing_journals
+from comfysoak_analysis.workers import load_processes, lost_workers, missing_journals
 from comfysoak_core.recording.run_file import EndReason
 from comfysoak_core.rows import Outcome
 from comfysoak_core.scenario.stage import TRIAL
@@ -112,8 +113,8 @@ def _end(run: Run) -> Iterator[Doubt]:
         yield Doubt(
             "recording", Weight.INVALID, f"The recording is not whole: {fault}.", "Check the disk, and run it again."
         )
-    refused = int(run.generator["journal_errors"].max()) if not run.generator.empty else 0
-    lost = int(run.generator.groupby("worker")["rows_dropped"].max().sum()) if refused else 0
+    refused = max((one.journal_errors for one in load_processes(run)), default=0)
+    lost = sum(one.rows_dropped for one in load_processes(run))
     if refused:
         yield Doubt(
             "journal",
@@ -162,7 +163,7 @@ def _prompts(run: Run, *, live: bool) -> Iterator[Doubt]:
 
 def _aborted(run: Run, count: int, total: int) -> Iterator[Doubt]:
     """Prompts still open at the end: one a user is the way of things, more is not."""
-    users = int(run.generator["users"].max()) if not run.generator.empty else 0
+    users = max((one.users_most for one in load_processes(run)), default=0)
     if count > max(users, ABORTED_LIMIT * total):
         yield Doubt(
             "aborted prompts",
@@ -185,11 +186,12 @@ def _generator(run: Run) -> Iterator[Doubt]:
     the times: more than a tenth of the usual latency. Receive times carry the kernel's stamps and do not suffer, but a
     process that wakes up late also sends late.
     """
-    rows = run.generator
-    for name, column, limit_s in (("generator lag", "lag_max_s", LAG_S), ("lateness", "lateness_max_s", LATENESS_S)):
+    processes = load_processes(run)
+    lags, lateness = [one.lag_max_s for one in processes], [one.lateness_max_s for one in processes]
+    for name, of_each, limit_s in (("generator lag", lags, LAG_S), ("lateness", lateness, LATENESS_S)):
         late_s = max(limit_s, LATE_SHARE * _usual_latency_s(run))
-        worst = _worst_process(rows, column, late_s)
-        share, most = _share_over(worst, late_s), rows[column].max()
+        worst = _worst_process(of_each, late_s)
+        share, most = _share_over(worst, late_s), max((_known(one).max(initial=0) for one in of_each), default=0)
         if share > RARE_SHARE or most > FAR_TOO_LATE_S:
             habit = share > HABIT_SHARE and share * len(worst) >= HABIT_SECONDS
             weight = Weight.INVALID if habit else Weight.CAUTION
@@ -197,7 +199,7 @@ def _generator(run: Run) -> Iterator[Doubt]:
             yield Doubt(
                 name, weight, f"{_LATE[name]} {late}: that much of each time is ours, not the server's.", _relief(run)
             )
-    share = _share_over(_worst_process(rows, "cpu_ratio", CPU_LIMIT), CPU_LIMIT)
+    share = _share_over(_worst_process([one.cpu_ratio for one in processes], CPU_LIMIT), CPU_LIMIT)
     if share > RARE_SHARE:
         weight = Weight.INVALID if share > 0.5 else Weight.CAUTION  # most of the time
         what = f"A load process used more than {CPU_LIMIT:.0%} of its core in {share:.0%} of all seconds."
@@ -215,10 +217,9 @@ def _relief(run: Run) -> str:
     )
 
 
-def _worst_process(rows: pd.DataFrame, column: str, limit: float) -> pd.Series:
+def _worst_process(of_each: Sequence[Floats], limit: float) -> Floats:
     """The values of the load process that was over the limit most often: the others must not water it down."""
-    of_each = [part for _, part in rows.groupby("worker")[column]]
-    return max(of_each, key=lambda values: _share_over(values, limit), default=rows[column])
+    return max(of_each, key=lambda values: _share_over(values, limit), default=np.empty(0))
 
 
 def _is_mostly_status(run: Run) -> bool:
@@ -311,7 +312,11 @@ def _plan(run: Run) -> Iterator[Doubt]:
         )
 
 
-def _share_over(values: pd.Series, limit: float) -> float:
+def _share_over(values: Floats, limit: float) -> float:
     """The share of the known values over `limit`; 0 where none is known."""
-    known = values.dropna().to_numpy(dtype=float)
+    known = _known(values)
     return float(np.mean(known > limit)) if known.size else 0.0
+
+
+def _known(values: Floats) -> Floats:
+    return values[~np.isnan(values)]

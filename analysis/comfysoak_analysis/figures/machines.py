@@ -30,8 +30,9 @@ def queue(run: Run) -> Chart:
         for place, server in enumerate(list(waiting)[: fleet.MOST_DRAWN])
     ]
     series = fleet.lines(shown, run.duration_s, kind="step", least_s=1)
-    if series and not run.generator.empty:
-        users, grid = users_over_time(run), Grid.over(run.duration_s, least_s=1)
+    users = users_over_time(run)
+    if series and len(users):
+        grid = Grid.over(run.duration_s, least_s=1)
         seconds = run.since_start_s(users.index.to_series())
         means = bucketed(grid, seconds, users.to_numpy(dtype=float))
         series.append(Series("users", "users", "limit", grid, means.mean, offset_s=grid.width_s / 2))

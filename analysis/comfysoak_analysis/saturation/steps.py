@@ -10,7 +10,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.prompts import NOT_MEASURED_PHASES
@@ -66,7 +65,7 @@ def _is_closed(run: Run) -> bool:
     """Whether users sent the prompts, and no clock."""
     if run.plan is not None:
         return not any(stage.is_open for stage in run.plan.stages)
-    return not run.generator.empty
+    return run.extent("generator").rows > 0
 
 
 def _loaded(run: Run, seconds: int) -> Flags:
@@ -82,8 +81,8 @@ def _loaded(run: Run, seconds: int) -> Flags:
 def _closed(run: Run, seconds: int) -> tuple[Floats, list[tuple[float, float | None]]]:
     """For each second the number of its step (-1: none), and the load of each step."""
     users = np.full(seconds, np.nan)
-    told = users_over_time(run) if not run.generator.empty else pd.Series(dtype=float)
-    at = run.since_start_s(told.index.to_series()) if len(told) else np.array([])
+    told = users_over_time(run)
+    at = run.since_start_s(told.index.to_series())
     inside = (at >= 0) & (at < seconds - 1)
     users[np.round(at[inside]).astype(np.int64)] = told.to_numpy(dtype=float)[inside]
     users[~_loaded(run, seconds)] = np.nan
