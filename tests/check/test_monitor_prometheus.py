@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from tests.check.stand import Stand, served
-from tests.check.test_monitor import asked, others, watching
+from tests.check.test_monitor import others
+from tests.check.test_monitor_command import asked, watching
 from tests.cli.runs import ROOT, eventually
 
 pytestmark = pytest.mark.prometheus

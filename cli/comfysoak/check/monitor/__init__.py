@@ -4,11 +4,12 @@
     canary        a prompt of ours now and then              -> standing
     held_sockets  two WebSockets, open all the time
     standing      -> exposition (/metrics), readiness (/readyz), logbook (stderr)
-    watching      the threads, the clock, and the end
+    monitor       the steps of the threads; watching runs them, and ends them
 
 `worker_watch`, `generations`, `configured` and `beat` are rules without I/O, for all of which a clock is an argument.
 """
 
-from comfysoak.check.monitor.watching import Rhythm, watch
+from comfysoak.check.monitor.rhythm import Rhythm
+from comfysoak.check.monitor.watching import watch
 
 __all__ = ["Rhythm", "watch"]
