@@ -17,9 +17,9 @@ from comfysoak_analysis.correlation import statements
 from comfysoak_analysis.figures import gpu_states, prompts
 from comfysoak_analysis.findings import whose
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.tracks import TOGETHER
 from comfysoak_analysis.model_states import groups_by_model_state
 from comfysoak_analysis.reliability import reliability
-from comfysoak_analysis.tracks import TOGETHER
 from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_core.errors import ComfySoakError
 

@@ -158,15 +158,27 @@ class InBuckets:
         """
         self._grid, self._parts = grid, parts + 1
         cells = grid.count * self._parts
-        cell: Places = where.astype(np.int16 if cells < 2**15 else np.int64)
-        np.multiply(cell, self._parts, out=cell)
-        if part is not None:
-            np.add(cell, part, out=cell, casting="unsafe")
-        np.add(cell, 1, out=cell)
-        cell[(where < 0) | np.isnan(values)] = -1
+        pieces = [slice(first, first + AT_ONCE) for first in range(0, len(values), AT_ONCE)]
+        cell: Places = np.empty(len(values), np.int16 if cells < 2**15 else np.int64)
+        number = np.zeros(cells, np.int64)
+        for piece in pieces:
+            of = where[piece].astype(np.int64) * self._parts + (1 if part is None else part[piece] + 1)
+            cell[piece] = np.where((where[piece] < 0) | np.isnan(values[piece]), -1, of)
+            number += np.bincount(cell[piece] + 1, minlength=cells + 1)[1:]
+        self._edges = np.concatenate([[0], np.cumsum(number)])
+        self._values: Floats = np.empty(self._edges[-1], values.dtype)
+        filled = self._edges[:-1].copy()
+        for piece in pieces:
+            filled += self._put(cell[piece], values[piece], filled)
+
+    def _put(self, cell: Places, values: Floats, filled: Places) -> Places:
+        """More values behind those that are `filled` in; tells how many they are by cell."""
         order = np.argsort(cell, kind="stable")
-        self._edges = np.searchsorted(cell, np.arange(cells + 1), sorter=order)
-        self._values = values[order]
+        order = order[np.searchsorted(cell, 0, sorter=order) :]
+        own = cell[order]
+        number = np.bincount(own, minlength=len(filled))
+        self._values[(filled - np.cumsum(number) + number)[own] + np.arange(len(own))] = values[order]
+        return number
 
     def quantiles(self, shares: tuple[float, ...], part: int | None = None, least: int = 1) -> tuple[Floats, ...]:
         """The exact quantiles of each bucket, of all or of one part; NaN where there are fewer than `least` values."""

@@ -14,10 +14,10 @@ import pandas as pd
 from comfysoak_analysis.buckets import Buckets, Grid, counts, regrouped
 from comfysoak_analysis.findings.whose import gpus_of
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.tracks import Tracks
 from comfysoak_analysis.model_loads import ModelLoad
 from comfysoak_analysis.prompts import moments
 from comfysoak_analysis.statistics.series import Floats
-from comfysoak_analysis.tracks import Tracks
 from comfysoak_core.clock import NS_PER_S
 
 Moments = tuple[Floats, ...]  # of each server, in seconds after the start

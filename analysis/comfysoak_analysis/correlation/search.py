@@ -17,11 +17,11 @@ from comfysoak_analysis.correlation import beside
 from comfysoak_analysis.correlation.beside import Moments, Servers
 from comfysoak_analysis.correlation.statement import Statement, of_lag, of_lift
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.frames.tracks import Tracks
 from comfysoak_analysis.model_loads import model_loads
 from comfysoak_analysis.statistics.comparison import holm
 from comfysoak_analysis.statistics.series import Floats
 from comfysoak_analysis.statistics.together import Lagged, Lift, lagged, lift
-from comfysoak_analysis.tracks import Tracks
 from comfysoak_analysis.watched_gpus import Fine, watched_gpus
 from comfysoak_core.scenario.quantities import format_duration
 

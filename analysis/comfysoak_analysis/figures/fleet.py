@@ -13,8 +13,8 @@ import numpy as np
 
 from comfysoak_analysis.buckets import MOST, Buckets, Grid, regrouped
 from comfysoak_analysis.figures.chart import Series, line
+from comfysoak_analysis.frames.tracks import Tracks
 from comfysoak_analysis.statistics.series import Floats
-from comfysoak_analysis.tracks import Tracks
 
 MOST_ALONE = 3  # of lines that are read as well as a band
 MOST_DRAWN = 64  # subjects in the page, each of which can be selected

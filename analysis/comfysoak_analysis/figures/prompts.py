@@ -142,14 +142,21 @@ def _quantile_lines(
     ]
 
 
+def _slowest(values: Floats, count: int) -> np.ndarray:
+    """The places of the `count` largest."""
+    found = np.empty(0, np.int64)
+    for first in range(0, len(values), AT_ONCE):
+        found = np.concatenate([found, np.arange(first, min(first + AT_ONCE, len(values)))])
+        found = found[np.argpartition(values[found], -count)[-count:]] if len(found) > count else found
+    return found
+
+
 def _dots(run: Run, known: np.ndarray, column: str) -> tuple[Dots, ...]:
     """Each known prompt where they are few; else an even sample with the slowest ones kept."""
-    places = np.flatnonzero(known).astype(np.int32)
+    places = np.flatnonzero(known)
     if len(places) > MOST_DOTS:
-        values = run.prompts[column].to_numpy()[known]
-        slowest = np.argpartition(values, -(MOST_DOTS // 10))[-(MOST_DOTS // 10) :]
-        even = np.arange(0, len(places), -(-len(places) // (MOST_DOTS - len(slowest))))
-        places = places[np.union1d(slowest, even)]
+        slowest = _slowest(np.where(known, run.prompts[column].to_numpy(), -np.inf), MOST_DOTS // 10)
+        places = np.union1d(slowest, places[:: -(-len(places) // (MOST_DOTS - len(slowest)))])
     done = run.prompts[["done_at", "server", "workflow", column]].iloc[places]
     names = list(done["workflow"].value_counts().index)
     return tuple(

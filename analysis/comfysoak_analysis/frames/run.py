@@ -21,9 +21,9 @@ from comfysoak_analysis.capacity import Capacity, capacities
 from comfysoak_analysis.frames import lean as narrow
 from comfysoak_analysis.frames.columns import columns_of, complete, to_frame, told_once
 from comfysoak_analysis.frames.samples import numbers, stored_as
+from comfysoak_analysis.frames.tracks import Tracks, coarse_grid, fine_grid, flags, tracks
 from comfysoak_analysis.prompts import Moments
 from comfysoak_analysis.steady_state import SteadyState, leave_out, steady_state
-from comfysoak_analysis.tracks import Tracks, coarse_grid, fine_grid, flags, tracks
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.recording.parquet import Group
 from comfysoak_core.recording.reading import Extent, TableReader
@@ -190,11 +190,11 @@ class Run:
         return coarse_grid(self.duration_s)
 
     def tracks(self, table: str, columns: Sequence[str], by: str = "uuid", grid: Grid | None = None) -> Tracks:
-        """See `comfysoak_analysis.tracks.tracks`; on the coarse grid where none is named."""
+        """See `comfysoak_analysis.frames.tracks.tracks`; on the coarse grid where none is named."""
         return tracks(self, table, columns, by, grid or self.coarse)
 
     def flags(self, table: str, column: str, by: str = "uuid", grid: Grid | None = None) -> Tracks:
-        """See `comfysoak_analysis.tracks.flags`."""
+        """See `comfysoak_analysis.frames.tracks.flags`."""
         return flags(self, table, column, by, grid or self.coarse)
 
     @cached_property
