@@ -158,6 +158,7 @@ def test_a_dead_worker_is_an_alarm_after_looks_and_not_before() -> None:
         assert one.value("comfyui_restarts_total") == 1
         assert one.value("canary_success") == 1
         assert len([words for words in one.events("alarm") if "WORKER_DEAD" in words]) == 1
+        assert one.events("recovered") == ["WORKER_DEAD is over"]
 
 
 def test_a_canary_finds_the_worker_dead_where_nobody_else_works() -> None:
@@ -247,8 +248,8 @@ def test_a_restart_closes_the_sockets_and_opens_them_again() -> None:
         eventually(lambda: _ticked(one).value("websocket_closes_total", code="1006") == HELD, "both are closed")
         one.step()
         stand.do(stand.server.begin())
-        one.step(seconds=40)
-        one.step()
+        one.monitor.look()
+        one.monitor.sockets.tick()  # at once: that it is back is a reason not to wait
         assert one.value("comfyui_restarts_total") == 1
         assert (one.value("websocket_open"), one.value("websocket_opens_total")) == (HELD, 2 * HELD)
         assert "code 1006" in one.events("socket_closed")[0]

@@ -151,6 +151,8 @@ class Monitor:
             told = standing.saw(sight, utc_ns)
             told += standing.configuration(settings, sight, utc_ns)
             is_back = standing.is_up and not was_up
+            if is_back:
+                self.sockets.soon()
             if (is_back and was_up is not None) or sight.restarted:
                 self._wants_to_learn = True  # it may have other nodes now
                 self._canary_beat.soon(self._clocks.steady_ns())

@@ -109,11 +109,13 @@ class Standing:
         self.last, self.last_utc_ns = sight, utc_ns
         told: list[Happening] = []
         self.looks[sight.problem is None] += 1
+        before = self.worker.evidence
         told += self._service(sight, utc_ns)
         if stands_still:
             self.code = Code.LOOP_BLOCKED
         if sight.problem is None and sight.queue is not None:
             told += self._work(sight, sight.queue)
+        told += self._worker(before)
         told += self._gateway(sight.gateway)
         return told
 
@@ -201,7 +203,6 @@ class Standing:
         others = [one for one in sight.generations if one.prompt_id not in self._own]
         for one in others:
             self.ended[_outcome(one), "" if one.code is None else one.code.value] += 1
-        before = self.worker.evidence
         memory = tuple(device.vram_free_bytes for device in sight.stats.devices) if sight.stats is not None else ()
         self.worker.saw(
             Glimpse(sight.ended_ns, queue, len(sight.generations), memory, sight.log_is_readable, sight.died)
@@ -212,14 +213,14 @@ class Standing:
             told.append(
                 Happening("generation", f"and {counted(left, 'generation')} more", {"more": left}, is_routine=True)
             )
-        return told + self._worker(before)
+        return told
 
     def _worker(self, before: str) -> list[Happening]:
         now, code = self.worker.evidence, {"code": Code.WORKER_DEAD.value}
         if now and not before:
             return [Happening("alarm", f"{Code.WORKER_DEAD}: {now}", code)]
         if before and not now:
-            return [Happening("recovered", f"{Code.WORKER_DEAD} is over: prompts are worked on", code)]
+            return [Happening("recovered", f"{Code.WORKER_DEAD} is over", code)]
         return []
 
     def _gateway(self, now: GatewaySight | None) -> list[Happening]:
