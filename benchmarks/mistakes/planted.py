@@ -231,7 +231,12 @@ WORKFLOW: Final = (
         "dreamshaper|checkpoints|models",
     ),
     _mistake(
-        "no output node", "workflow", SOUND.with_graph(lambda graph: graph.pop("9")), "workflow.output", "SaveImage"
+        "no output node",
+        "workflow",
+        SOUND.with_graph(lambda graph: graph.pop("9")),
+        "workflow.output",
+        "SaveImage",
+        "nodes.prompt",
     ),
     _mistake(
         "an output the gateway does not read",
@@ -239,6 +244,7 @@ WORKFLOW: Final = (
         SOUND.with_graph(lambda graph: graph.update({"9": _WEBP})),
         "workflow.output",
         "SaveImage",
+        "nodes.prompt",
     ),
     _mistake(
         "a node without class_type",
@@ -261,7 +267,6 @@ WORKFLOW: Final = (
         _node("10", {"class_type": "SaveImage", "inputs": {"filename_prefix": "second"}}),
         "workflow.inputs",
         "images",
-        "run.succeeds",
     ),
     _mistake("a batch of none", "workflow", _inputs("5", batch_size=0), "workflow.values", "1"),
 )

@@ -31,6 +31,7 @@ class Known:
     workflow: Workflow | None = None
     mappings: tuple[NodeMapping, ...] | None = None
     is_sendable: bool = False  # nothing that was seen of the workflow would make the server refuse it
+    drops_outputs: bool = False  # the server would take it and leave out an output: a row has said so
     runs: Runs | None = None  # of the workflow: made by the first part that needs one, and shared
     gateway_config: Mapping[str, Any] | None = None  # as its administrator reads it, secrets and all: never shown
 

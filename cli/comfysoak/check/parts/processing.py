@@ -53,7 +53,10 @@ def _of_run(checking: Checking, runs: Runs, first: Run) -> Iterator[Row]:
     loaders = frozenset(model.node_id for model in model_files(graph, checking.known.object_info))
     trouble = trouble_of(first, loaders)
     second = runs.second()
-    yield succeeds(first, second, trouble)
+    if checking.known.drops_outputs and trouble is not None and trouble.row.code is Code.OUTPUT_DROPPED:
+        yield skipped(SUCCEEDS, "the server leaves out what is broken in it: see what was said of the workflow")
+    else:
+        yield succeeds(first, second, trouble)
     warm = runs.warm()
     yield nodes(warm if warm is not None and warm.went_well else first, trouble)
     yield repeat(second, trouble)

@@ -114,6 +114,7 @@ class _Subject:
             for_gateway = checking.settings.gateway is not None or checking.settings.nodes is not None
             yield workflow.output_row(graph, judgement, for_gateway=for_gateway, old_gateway=self.is_old)
         known.is_sendable = bool(judgement.good_outputs) and not classes.lost
+        known.drops_outputs = 0 < len(judgement.good_outputs) < len(judgement.outputs)
 
     # The mapping
 
