@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from comfysoak.check.env_file import parse_env
+from comfysoak.check.parts.configuration.variables import are_readable, is_set
 from comfysoak.check.settings import Given, Options, settings_from
 from comfysoak_core.errors import UsageError
 from comfysoak_core.recording.redaction import HIDDEN, SECRET_VARIABLES, redact
@@ -51,7 +53,53 @@ def test_lines_of_an_env_file_that_are_no_assignment() -> None:
     """JSON over several lines without quotes is one line of JSON, and lines that mean nothing."""
     assigned, unread = parse_env('A={\n  "1": {}\n}\nB=2\nC="never closed\n', {})
     assert assigned == {"A": ("{", 1), "B": ("2", 4)}
-    assert [line for line, _ in unread] == [2, 3, 5]
+    assert [line.number for line in unread] == [2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "remedy"),
+    [
+        ("COMFYUI_API_KEY: hunter2swordfish", "COMFYUI_API_KEY", "NAME=value"),
+        ("- COMFYUI_API_KEY=hunter2swordfish", "COMFYUI_API_KEY", "dash"),
+        ('export COMFYUI_API_KEY="hunter2swordfish', "COMFYUI_API_KEY", "single quotes"),
+        ("COMFYUI_API_KEY='hunter2's", "COMFYUI_API_KEY", r"\\u0027"),
+        ('DB_PASS "hunter2swordfish"', "", "single quotes"),
+    ],
+)
+def test_a_line_that_is_no_assignment_is_told_by_its_flaw_and_never_by_its_text(
+    tmp_path: Path, line: str, name: str, remedy: str
+) -> None:
+    """What stands there may be a secret; its name and what to write instead are enough."""
+    path = tmp_path / ".env"
+    path.write_text(f"COMFYUI_BASE_URL=http://a:1\n{line}\n", encoding="utf-8")
+    settings = settings_from({}, Options(env_file=path))
+    (unread,) = settings.unread_lines
+    assert (unread.number, unread.name) == (2, name)
+    row = are_readable(settings)
+    assert "hunter2" not in row.seen + row.remedy
+    assert re.search(remedy, row.remedy)
+
+
+@pytest.mark.parametrize(
+    "broken", ['COMFYUI_WORKFLOW="{"1": {}}"', "COMFYUI_WORKFLOW: '{}'", "- COMFYUI_WORKFLOW='{}'"]
+)
+def test_a_line_that_leaves_a_variable_unset_is_told_by_one_row(tmp_path: Path, broken: str) -> None:
+    """variables.set names the line and how to write it; variables.values has nothing to add."""
+    path = tmp_path / ".env"
+    path.write_text(f"COMFYUI_BASE_URL=http://a:1\nCOMFYUI_WORKFLOW_NODES='[]'\n{broken}\n", encoding="utf-8")
+    settings = settings_from({}, Options(env_file=path))
+    row = is_set(settings, None)
+    assert (row.state, f"{path}:3" in row.seen, row.remedy) == ("failed", True, settings.unread_lines[0].remedy)
+    assert are_readable(settings).state == "skipped"
+
+
+def test_json_over_several_lines_without_quotes_is_told_by_its_own_row_alone(tmp_path: Path) -> None:
+    """The lines behind the first are one mistake with the value that ends too early."""
+    path = tmp_path / ".env"
+    path.write_text('COMFYUI_WORKFLOW={\n  "1": {}\n}\n', encoding="utf-8")
+    settings = settings_from({}, Options(env_file=path))
+    assert len(settings.unread_lines) == 2
+    assert are_readable(settings).state == "skipped"
 
 
 def test_an_option_wins_over_the_env_file_and_that_over_the_environment(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,44 @@ _ESCAPED: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^}]*))?\}")
 
 Assigned = Mapping[str, tuple[str, int]]  # name -> value and the line it begins in, from 1; the last one wins
-Unread = tuple[tuple[int, str], ...]  # number and beginning of each line that is no assignment
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadLine:
+    """A line that is no assignment. `name`: the variable it was meant for; empty where it names none.
+
+    Of its text nothing is kept: what was meant as a value may be a secret.
+    """
+
+    number: int  # from 1
+    name: str
+    flaw: str
+    remedy: str
+
+
+Unread = tuple[UnreadLine, ...]
+_ANY_FLAW: Final = (
+    "is no assignment",
+    "Put values of several lines into single quotes; Docker Compose refuses the whole file as it is.",
+)
+_FLAWS: Final = (
+    (
+        re.compile(r"-[ \t]*(?:export[ \t]+)?[\"']?([A-Za-z_]\w*)[ \t]*[=:]"),
+        "begins with a dash, as in compose.yaml",
+        "Take the dash away: an env file has NAME=value.",
+    ),
+    (re.compile(r"([A-Za-z_]\w*)[ \t]*:"), "has a colon in place of =", "Write NAME=value, as an env file has it."),
+    (
+        re.compile(r"(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*\""),
+        "has double quotes that end too early, or never",
+        "Put the value into single quotes: JSON is full of double ones.",
+    ),
+    (
+        re.compile(r"(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*'"),
+        "has single quotes that end too early, or never",
+        r"Write an apostrophe within the value as \u0027, which means the same in JSON.",
+    ),
+)
 
 
 def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[Assigned, Unread]:
@@ -51,7 +89,7 @@ def parse_env(text: str, environment: Mapping[str, str]) -> tuple[Assigned, Unre
     """What a text assigns, and its lines that are no assignment."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     assigned: dict[str, tuple[str, int]] = {}
-    unread: list[tuple[int, str]] = []
+    unread: list[UnreadLine] = []
     position, line = 0, 1
     while position < len(text):
         end, name, value = _binding(
@@ -61,7 +99,7 @@ def parse_env(text: str, environment: Mapping[str, str]) -> tuple[Assigned, Unre
         if name is not None and value is not None:
             assigned[name] = (value, line)
         elif name is None and taken.strip() and not taken.lstrip().startswith("#"):
-            unread.append((line, taken.strip()[:60]))
+            unread.append(_unread(line, taken.strip()))
         position, line = end + 1, line + taken.count("\n") + 1
     return assigned, tuple(unread)
 
@@ -88,6 +126,14 @@ def _binding(text: str, start: int, known: Mapping[str, str]) -> tuple[int, str 
         return whole_line, None, None  # a quote that is never closed, or with something behind it
     plain = _COMMENT.sub("", text[head.end() : whole_line]).rstrip()
     return whole_line, head[1], _expanded(plain, known)
+
+
+def _unread(number: int, line: str) -> UnreadLine:
+    for shape, flaw, remedy in _FLAWS:
+        found = shape.match(line)
+        if found:
+            return UnreadLine(number, found[1], flaw, remedy)
+    return UnreadLine(number, "", *_ANY_FLAW)
 
 
 def _end_of_line(text: str, start: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-from comfysoak.check.env_file import read_env_file
+from comfysoak.check.env_file import UnreadLine, read_env_file
 from comfysoak_core.errors import UsageError
 from comfysoak_core.gateway.api import APIS, Api, ApiName
 from comfysoak_core.recording.redaction import HIDDEN, hide_value_of
@@ -61,7 +61,8 @@ class Settings:
     hold_s: float = 0.0
     idle_s: float = 20.0
     deadline_s: float = 300.0  # of one prompt
-    unread_lines: tuple[Given, ...] = ()  # of the env file, that are no assignment
+    env_file: Path | None = None
+    unread_lines: tuple[UnreadLine, ...] = ()  # of it
     unload_first: bool = False  # models are unloaded before they are loaded, so that loading is cold
     may_change_gateway: bool = False  # its configuration, which is put back
 
@@ -112,7 +113,8 @@ def settings_from(environment: MutableMapping[str, str], options: Options) -> Se
         hold_s=_seconds(options.hold, "--hold", defaults.hold_s),
         idle_s=_seconds(options.idle, "--idle", defaults.idle_s),
         deadline_s=_seconds(options.deadline, "--deadline", defaults.deadline_s),
-        unread_lines=tuple(Given(text, f"{options.env_file}:{line}") for line, text in unread),
+        env_file=options.env_file,
+        unread_lines=unread,
         unload_first=options.unload_first,
         may_change_gateway=options.may_change_gateway,
     )

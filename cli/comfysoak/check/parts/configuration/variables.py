@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from comfysoak.check.checking import failed, ok, skipped, warning
+from comfysoak.check.env_file import UnreadLine
 from comfysoak.check.parts.gateway.layout import Configuration
 from comfysoak.check.row import Row
 from comfysoak.check.settings import API_KEY, THE_ENVIRONMENT, Given, Settings
@@ -69,8 +70,11 @@ def is_set(settings: Settings, stored: Configuration | None) -> Row:
         options = {BASE_URL: "comfysoak check http://HOST:8188", WORKFLOW: "--workflow FILE", NODES: "--nodes FILE"}
         how = " or ".join(options[name] for name in missing[:1])
         seen = f"not set: {', '.join(missing)}. {'Set: ' + '; '.join(found) if found else 'Nothing else is set.'}"
-        where = "or name the env file: --env-file .env" if not settings.unread_lines else "see its lines that are none"
-        return failed(id_, seen, f"Set {', '.join(missing)} ({how}), {where}.{hint}")
+        flawed = [line for line in settings.unread_lines if line.name in missing]
+        if flawed:
+            seen = f"{seen.removesuffix('.')}; {_flaws(settings, flawed)}"
+            return failed(id_, seen, " ".join(dict.fromkeys(line.remedy for line in flawed)))
+        return failed(id_, seen, f"Set {', '.join(missing)} ({how}), or name the env file: --env-file .env.{hint}")
     return ok(id_, "; ".join(found))
 
 
@@ -96,18 +100,36 @@ def are_readable(settings: Settings) -> Row:
     """variables.values."""
     id_ = "variables.values"
     complaints = list(_unreadable(settings))
-    lines = [f"{line.source} is no assignment: {excerpt(line.value, 40)!r}" for line in settings.unread_lines]
+    lines = [line for line in settings.unread_lines if not _is_told_elsewhere(line, settings)]
+    told = [what for what, _, _ in complaints] + ([_flaws(settings, lines)] if lines else [])
     if any(is_fatal for _, _, is_fatal in complaints):
-        return failed(id_, _told([what for what, _, _ in complaints] + lines), complaints[0][1])
+        return failed(id_, _told(told), complaints[0][1])
     if complaints:
-        return warning(id_, _told([what for what, _, _ in complaints] + lines), complaints[0][1])
+        return warning(id_, _told(told), complaints[0][1])
     if lines:
-        remedy = "Put values of several lines into single quotes; Docker Compose refuses the whole file as it is."
-        return warning(id_, _told(lines), remedy)
+        return warning(id_, _told(told), " ".join(dict.fromkeys(line.remedy for line in lines)))
     judged = [name for name in (*_VALUES, "AIOHTTP_POOL_CONNECTIONS_PER_HOST") if name in settings.variables]
     if not judged:
         return skipped(id_, "none of the gateway's other variables is set")
     return ok(id_, ", ".join(f"{name}={excerpt(settings.variables[name].value, 40)}" for name in judged))
+
+
+def _flaws(settings: Settings, lines: Sequence[UnreadLine]) -> str:
+    """By their numbers and names alone: their values may be secrets."""
+    shown = [
+        f"{settings.env_file}:{line.number}{f' ({line.name[:60]})' if line.name else ''} {line.flaw}"
+        for line in lines[:4]
+    ]
+    return "; ".join(shown) + (f"; and {len(lines) - 4} more lines" if len(lines) > 4 else "")
+
+
+def _is_told_elsewhere(line: UnreadLine, settings: Settings) -> bool:
+    """Whether a variable is not set because of it, or it is the rest of JSON whose own row says where that ends."""
+    if line.name:
+        given = {BASE_URL: settings.base_url, WORKFLOW: settings.workflow, NODES: settings.nodes}
+        return line.name in given and given[line.name] is None
+    values = [settings.variables[name].value.strip() for name in (WORKFLOW, NODES) if name in settings.variables]
+    return any(value[:1] in ("{", "[") and value[-1:] not in ("}", "]") for value in values)
 
 
 def _unreadable(settings: Settings) -> Iterator[tuple[str, str, bool]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from comfysoak.check.checking import failed, ok, skipped, warning
 from comfysoak.check.row import Row
-from comfysoak.check.settings import Given
+from comfysoak.check.settings import THE_ENVIRONMENT, Given
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.json_text import excerpt
 from comfysoak_core.comfyui.judgement import Fault, FaultKind, Judgement, label
@@ -56,10 +56,10 @@ def _broken(text: str, given: Given, what: str, remedy: str, error: json.JSONDec
         return f"{seen} ({begin!r})", "Take the quotes around it away: `docker run --env-file` passes them on."
     if "{" not in text and "[" not in text and ("/" in text or text.strip().endswith(".json")):
         path = excerpt(text.strip(), 80)
-        return (
-            f"{seen}: it looks like a path ({begin!r})",
-            f'Give the content of the file and not its path: "$(cat {path})"',
+        how = (
+            f'"$(cat {path})"' if given.source == THE_ENVIRONMENT else f"what `jq -c . {path}` prints, in single quotes"
         )
+        return f"{seen}: it looks like a path ({begin!r})", f"Give the content of the file and not its path: {how}"
     if text.lstrip()[:1] in ("{", "[") and text.rstrip()[-1:] not in ("}", "]"):
         why = f"{seen}: it ends too early, after {len(text)} characters ({excerpt(text[-40:], 40)!r})"
         return why, f"{_ONE_LINE} In an env file without quotes a value ends at the end of its line, or before ` #`."
