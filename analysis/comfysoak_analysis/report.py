@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comfysoak_analysis.ahead import reading_ahead
+from comfysoak_analysis.allocating import trim
 from comfysoak_analysis.compare.blocks import documents as documents_of_sides
 from comfysoak_analysis.figures.chart import Chart
 from comfysoak_analysis.frames import Run, open_run
@@ -42,6 +43,7 @@ def build(run_dir: Path) -> Verdict:
             written = aside.submit(with_incidents, run, judged)
             charts = charts_of(run, judged, states)
         verdict = written.result()
+        trim()  # incident folders are many small texts
         files = _files(run, verdict, states, charts, live=False)
     for name, content in sorted(
         files.items(), key=lambda file: len(file[1])

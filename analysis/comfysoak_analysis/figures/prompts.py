@@ -120,6 +120,7 @@ def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
     servers = prompts["server"].array
     names = sorted(first_places(servers, known))
     several = len(names) > 1
+    dots = _dots(run, known, column)
     where = np.where(known, run.places(grid, done), -1)
     found = InBuckets(grid, where, values, servers.codes, len(servers.categories))
     lines = _quantile_lines(grid, found, of="" if several else "".join(names), fleet=several)
@@ -129,7 +130,7 @@ def _times(run: Run, column: str, key: str, title: str, note: str) -> Chart:
             replace(one, name=f"{for_chart(server, 60)} {one.name}", colour=f"server-{place % 6}", of=server, kind=kind)
             for one, kind in zip(_quantile_lines(grid, found, code), ("limit", "line"), strict=True)
         ]
-    return Chart(key, title, note, unit="s", series=tuple(lines), dots=_dots(run, known, column), height=230)
+    return Chart(key, title, note, unit="s", series=tuple(lines), dots=dots, height=230)
 
 
 def _quantile_lines(
@@ -153,10 +154,12 @@ def _slowest(values: Floats, count: int) -> np.ndarray:
 
 def _dots(run: Run, known: np.ndarray, column: str) -> tuple[Dots, ...]:
     """Each known prompt where they are few; else an even sample with the slowest ones kept."""
-    places = np.flatnonzero(known)
-    if len(places) > MOST_DOTS:
+    count = int(np.count_nonzero(known))
+    if count <= MOST_DOTS:
+        places = np.flatnonzero(known)
+    else:
         slowest = _slowest(np.where(known, run.prompts[column].to_numpy(), -np.inf), MOST_DOTS // 10)
-        places = np.union1d(slowest, places[:: -(-len(places) // (MOST_DOTS - len(slowest)))])
+        places = np.union1d(slowest, np.flatnonzero(known)[:: -(-count // (MOST_DOTS - len(slowest)))])
     done = run.prompts[["done_at", "server", "workflow", column]].iloc[places]
     names = list(done["workflow"].value_counts().index)
     return tuple(
