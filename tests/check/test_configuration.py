@@ -12,6 +12,7 @@ import pytest
 
 from comfysoak.check.parts.configuration import variables
 from comfysoak.check.parts.configuration.stored import Asked, stored_row
+from comfysoak.check.parts.configuration.workflow import read_json
 from comfysoak.check.parts.gateway.layout import Configuration
 from comfysoak.check.rows import Part
 from comfysoak.check.settings import THE_ENVIRONMENT, Given, Settings
@@ -274,6 +275,24 @@ def test_a_gateways_own_configuration_stands_in_for_what_is_not_set(
     assert looked.checking.known.is_sendable
     assert looked.rows["nodes.model"].state == "ok"
     assert looked.rows["gateway.stored"].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [("http://::1:8188", "Write http://[::1]:8188"), ("http://gpu-1:0", "Write it like"), ("http://a:x", "like http")],
+)
+def test_ports_and_addresses_that_no_client_can_use(url: str, remedy: str) -> None:
+    """An address of IPv6 without brackets is written out with them; port 0 is no port."""
+    place = place_of(url)
+    assert isinstance(place, Trouble)
+    assert remedy in place.remedy
+
+
+@pytest.mark.parametrize(("source", "remedy"), [(THE_ENVIRONMENT, '"$(cat w.json)"'), (".env:2", "single quotes")])
+def test_a_path_in_place_of_a_workflow(source: str, remedy: str) -> None:
+    """A shell puts a file in; an env file does not, so there its content has to stand."""
+    read = read_json("workflow.json", Given("w.json", source), "the workflow", "")
+    assert remedy in read.row.remedy
 
 
 def test_a_server_that_is_frozen() -> None:

@@ -11,6 +11,7 @@ import pytest
 from comfysoak.check.conversation.ear import End, Told
 from comfysoak.check.conversation.run import Fetched, Run
 from comfysoak.check.conversation.runs import asked_for
+from comfysoak.check.conversation.server_log import Entry, goes_back
 from comfysoak.check.conversation.trouble import trouble_of
 from comfysoak.check.model_files import embedding_is_listed, embeddings, model_files
 from comfysoak.check.parts.socket import by_itself
@@ -157,6 +158,23 @@ class TestModels:
         assert embeddings(graph) == ("bad_hands", "fine.pt")
         assert embedding_is_listed("fine.pt", ["fine"])
         assert not embedding_is_listed("bad_hands", ["fine"])
+
+
+@pytest.mark.parametrize(
+    ("newest", "several"), [("1234", False), ("1111", False), ("4123", False), ("1919", False), ("191919", True)]
+)
+def test_a_log_that_changes_to_and_fro_is_of_several_servers(newest: str, several: bool) -> None:  # a case
+    """The newest line of one server's log never gets older, but for a clock that is set back once."""
+    assert goes_back([None, *((Entry(time, "x"),) for time in newest), ()]) is several
+
+
+def test_a_node_that_wants_an_account() -> None:
+    """Nodes that ask services on the web fail behind any gateway: that is told, and not to look into the log."""
+    said = "Unauthorized: Please login first to use this node."
+    row = replace(run().row, outcome=Outcome.FAILED, code=Code.NODE_ERROR, error_message=said)
+    trouble = trouble_of(run(row=row))
+    assert trouble is not None
+    assert "api_key_comfy_org" in trouble.row.remedy
 
 
 def test_behind_others_that_move() -> None:

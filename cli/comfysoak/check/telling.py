@@ -87,7 +87,7 @@ def check_and_tell(settings: Settings, telling: Telling) -> Account:
         rows=tuple(rows.taken),
         target=_shown(checking.known.base_url or (settings.base_url.value if settings.base_url else "")),
         gateway=_shown(settings.gateway.url if settings.gateway is not None else ""),
-        comfyui_version=checking.known.version or "",
+        comfyui_version=_shown(checking.known.version or ""),
         began_at=began_at,
         took_s=(steady_ns() - began_ns) / NS_PER_S,
         prompts_sent=checking.prompts_sent,

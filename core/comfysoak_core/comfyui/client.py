@@ -43,6 +43,15 @@ _NOT_FOUND: Final = 404
 _NO_COMFYUI: Final = "Check host and port; ComfyUI answers GET /system_stats with JSON (default port 8188)."
 _NO_ENTRY: Final = "It wants a token: name the environment variable that holds it in target.token_variable."
 _REMEDIES: Final[Mapping[int, str]] = {401: _NO_ENTRY, 403: _NO_ENTRY}
+_CLOSED: Final = (
+    "Name the variable that holds a token (COMFYUI_API_KEY for a check, target.token_variable in a scenario), or have "
+    "the proxy before ComfyUI pass this route on."
+)
+_HINTS: Final = {
+    401: _CLOSED,
+    403: _CLOSED,
+    429: "Raise the limit of requests of the proxy before ComfyUI: one picture takes a dozen of them.",
+}
 _REWRITTEN: Final = "Is this address a ComfyUI, and nothing in between that rewrites answers?"
 VIEW_BYTES: Final = 256 * 1024 * 1024
 
@@ -191,8 +200,7 @@ class ComfyClient:
 
     def _refused(self, path: str, answer: Answer) -> TargetError:
         what = f"expected 200 from {self.base_url}{_route(path)}, got {answer!s}"
-        hint = "The server wants credentials." if answer.status in {401, 403} else "Is this address a ComfyUI?"
-        return TargetError(what, hint)
+        return TargetError(what, _HINTS.get(answer.status, "Is this address a ComfyUI?"))
 
     def _damaged(self, path: str, damaged: Damaged) -> TargetError:
         what = f"{self.base_url}{_route(path)}: {damaged.reason}; got {damaged.status} {damaged.excerpt!r}"

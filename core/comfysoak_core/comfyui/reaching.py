@@ -85,6 +85,9 @@ def place_of(url: str) -> Place | Trouble:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
+        bracketed = _with_brackets(url)
+        if bracketed:
+            return Trouble("an address of IPv6 stands in brackets in a URL", f"Write {bracketed}")
         return Trouble(f"it is no address: {error}", f"Write it like {EXAMPLE}")
     if "://" not in url:
         return Trouble(
@@ -93,6 +96,8 @@ def place_of(url: str) -> Place | Trouble:
     if parts.scheme not in ("http", "https"):
         other = parts.scheme.replace("ws", "http") if parts.scheme in ("ws", "wss") else "http"
         return Trouble(f"its scheme is {parts.scheme}, expected http or https", f"Write {other}://{_bare(url)}")
+    if port == 0:
+        return Trouble("its port is 0, where nothing can listen", f"Write it like {EXAMPLE}")
     if not parts.hostname:
         return Trouble("it names no host", f"Write it like {EXAMPLE}")
     if parts.query or parts.fragment:
@@ -102,6 +107,20 @@ def place_of(url: str) -> Place | Trouble:
     path = parts.path.rstrip("/")
     place = f"{parts.scheme}://{shown}{f':{port}' if port is not None else ''}{path}"
     return Place(place, parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
+
+
+def _with_brackets(url: str) -> str:
+    """The same with brackets around an address of IPv6 that has none; empty where that is not what is wrong.
+
+    Of `::1:8188` the last group is taken for the port, as whoever wrote it meant.
+    """
+    scheme, sign, rest = url.partition("://")
+    host, _, port = rest.partition("/")[0].rpartition(":")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ""
+    return f"{scheme}{sign}[{address}]:{port}" if sign and address.version == 6 and port.isdecimal() else ""
 
 
 def _shown(url: str) -> str:
@@ -194,11 +213,8 @@ def _no_http(place: Place, error: TargetError) -> Trouble:
     problem = error.problems[0]
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Trouble(
-            f"{place.url}: its certificate is not accepted ({cause.verify_message})",
-            "Give it a certificate for this name from an authority that is known here (SSL_CERT_FILE names the file; "
-            "for Open WebUI, AIOHTTP_CLIENT_SSL_CERT_FILE).",
-        )
+        remedy = f"{problem.remedy} Open WebUI reads the file that AIOHTTP_CLIENT_SSL_CERT_FILE names."
+        return Trouble(problem.what, remedy)
     if isinstance(cause, TimeoutError):
         return Trouble(
             f"{problem.what}, though its port takes connections: it is frozen, or very busy",
@@ -236,7 +252,8 @@ def _not_comfyui(place: Place, transport: Transport, answer: Answer, *, has_key:
     if b"HTTP request was sent to HTTPS" in answer.body or b"HTTP request to an HTTPS" in answer.body:
         return Trouble(f"{seen}: this port wants TLS", f"Write https://{_bare(place.url)}")
     other = _who(transport)
-    hint = "Check host and port; ComfyUI answers GET /system_stats with JSON (default port 8188)."
+    where = f"host, port and the path {place.path}" if place.path else "host and port"
+    hint = f"Check {where}; ComfyUI answers GET /system_stats with JSON (default port 8188)."
     return Trouble(f"{seen}: this is {other}" if other else seen, hint)
 
 

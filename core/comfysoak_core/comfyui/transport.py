@@ -137,6 +137,10 @@ class Transport:
         if isinstance(error, TimeoutError):
             what = f"{place} did not answer within {self._timeout_s:g} s"
             return TargetError(what, "Is it reachable, and not stuck? A server that loads a model may take long.")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            what = f"{place}: its certificate is not accepted ({error.verify_message})"
+            remedy = "Give it a certificate for this name from an authority that is known here: SSL_CERT_FILE names it."
+            return TargetError(what, remedy)
         if isinstance(error, ssl.SSLError):
             what = f"{place}: no TLS connection ({error.reason or error})"
             return TargetError(what, "Check whether the server speaks https, and its certificate.")

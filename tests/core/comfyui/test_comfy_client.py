@@ -279,7 +279,7 @@ def test_routes_that_answer_something_else() -> None:
             client.history_page(1)
         with pytest.raises(TargetError, match=r"expected JSON from .*/broken"):
             client.get_json("/broken")
-        with pytest.raises(TargetError, match="wants credentials"):
+        with pytest.raises(TargetError, match="holds a token"):
             client.get_json("/secret")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from comfysoak_core.comfyui.client import ComfyClient
@@ -45,6 +46,15 @@ def added(before: Sequence[Entry] | None, after: Sequence[Entry] | None) -> tupl
         return None
     old = frozenset(before)  # stamps have microseconds: no two entries are equal
     return lines_of([entry for entry in after if entry not in old])
+
+
+def goes_back(readings: Sequence[Sequence[Entry] | None]) -> bool:
+    """Whether readings, one after the other, are of several servers: the newest entry of one never gets older.
+
+    Once could be a clock that was set back; who changes to and fro goes back again and again.
+    """
+    newest = [entries[-1].time for entries in readings if entries]
+    return sum(later < earlier for earlier, later in pairwise(newest)) > 1
 
 
 def lines_of(entries: Sequence[Entry]) -> tuple[LogLine, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,11 @@ from comfysoak_core.rows import Outcome
 
 LOAD, MEMORY, RUN = "models.load", "models.memory", "run.succeeds"
 _MESSAGE_CHARACTERS: Final = 400
+_LOGIN: Final = re.compile(r"please log ?in|api_key_comfy_org", re.IGNORECASE)
+_OF_AN_API_NODE: Final = (
+    "This node asks a service on the web, and wants an account's key with each prompt (extra_data.api_key_comfy_org), "
+    "which gateways do not send: take a node that works on the server itself."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,8 @@ def trouble_of(run: Run, model_nodes: frozenset[str] = frozenset()) -> Trouble |
     if run.row.outcome == Outcome.OOM:
         return _failed(MEMORY, f"{run.asked.name}: out of memory in {_cause(run)}", Code.OOM)
     code = Code(run.row.code) if run.row.code else None
+    if code is Code.NODE_ERROR and _LOGIN.search(run.row.error_message or ""):
+        return Trouble(failed(RUN, f"{run.asked.name}: {_cause(run)}", _OF_AN_API_NODE, code=code))
     at_loader = code is Code.NODE_ERROR and run.row.node_id in model_nodes
     if code is None:
         what = run.row.error_message or f"it ended as {run.row.outcome}"

@@ -121,9 +121,9 @@ def repeat(second: Run | None, trouble: Trouble | None) -> Row:
         seen = f"with {varied} all the work still came from the cache, so users get the same picture again"
         remedy = "Map the seed onto the input that the sampler takes it from: the node named does not reach the work."
         return warning(REPEAT, seen, remedy, code=Code.CACHE_HIT)
-    seen = "nothing in the workflow is a seed: sent again, all the work came from the cache"
-    remedy = "The same request gives the same picture and no work. Add a seed input and map it, if that is not meant."
-    return warning(REPEAT, seen, remedy, code=Code.CACHE_HIT)
+    return skipped(
+        REPEAT, "nothing in the workflow is a seed: sent again, all the work came from the cache, as it should"
+    )
 
 
 def pictures(runs: Sequence[Run], trouble: Trouble | None) -> Row:
@@ -152,6 +152,12 @@ def _wrong_remedy(wrong: Sequence[str]) -> str:
     if flat:
         return (
             "Check precision, VAE and driver: a VAE in half precision gives black (--fp32-vae), so does a broken model."
+        )
+    if any("a web page" in what for what in wrong):
+        return "A proxy answers GET /view with a page of its own, such as a login: have it pass /view on to ComfyUI."
+    if any("under the name of" in what for what in wrong):
+        return (
+            "Something before ComfyUI rewrites pictures, such as a CDN that makes them smaller: exempt /view from it."
         )
     return f"{CATALOGUE[Code.OUTPUT_WRONG].remedy} Look also at what rewrites files between ComfyUI and here."
 

@@ -176,7 +176,9 @@ def output_row(graph: Graph, judgement: Judgement, *, for_gateway: bool, old_gat
     if not saving:
         seen = f"its output nodes are {told}: {_whose(graph, judgement.outputs)}"
         remedy = "Add a Save Image node (SaveImage) after the picture."
-        return failed(id_, seen, remedy, code=Code.GATEWAY_EMPTY) if for_gateway else warning(id_, seen, remedy)
+        if for_gateway:
+            return failed(id_, seen, remedy, code=Code.GATEWAY_EMPTY)
+        return skipped(id_, f"it ends in {told}, and no gateway was named that would want a SaveImage")
     if old_gateway and len(saving) > 1:
         seen = f"{told}: an old gateway hands over each picture {len(saving)} times, once for every output node"
         return warning(id_, seen, "Keep one node that saves a picture.")

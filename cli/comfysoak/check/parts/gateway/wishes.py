@@ -66,7 +66,7 @@ def refusals(
     for node_id, key in places_of("seed", mappings):
         _, most = range_in(described(class_of(graph, node_id)) or {}, key)
         if most is not None and most < SEEDS_MOST:
-            yield f"seeds go up to 2^50, and {node_id}.{key} takes {most:g} at most: take the mapping of seed away"
+            yield f"seeds go up to 2^50, and {node_id}.{key} takes {most:.0f} at most: take the mapping of seed away"
     for kind, value in _configured(found).items():
         for node_id, key in places_of(kind, mappings):
             least, most = range_in(described(class_of(graph, node_id)) or {}, key)

@@ -8,9 +8,9 @@ from comfysoak.check.checking import Checking, skipped
 from comfysoak.check.conversation.run import Run
 from comfysoak.check.conversation.runs import Runs
 from comfysoak.check.conversation.trouble import trouble_of
-from comfysoak.check.parts.socket.by_itself import client_ids, connects, holds, pings
+from comfysoak.check.parts.socket.by_itself import client_ids, connects, holds, pings, several_servers
 from comfysoak.check.parts.socket.of_runs import images, is_jammed, is_lost, order, private, recovery, sizes
-from comfysoak.check.row import Row
+from comfysoak.check.row import Row, State
 from comfysoak.check.rows import KINDS, Part
 from comfysoak_core.codes import Code
 
@@ -23,8 +23,9 @@ def look(checking: Checking) -> Iterator[Row]:
         yield from (skipped(id_, why) for id_, kind in KINDS.items() if kind.part is Part.SOCKET)
         return
     runs = Runs.of(checking)
-    yield connects(checking)
-    yield from _of_runs(runs)
+    greeting = connects(checking)
+    yield greeting
+    yield from _of_runs(checking, runs, is_greeted=greeting.state is State.OK)
     yield client_ids(checking)
     ping = pings(checking)
     yield ping
@@ -34,7 +35,7 @@ def look(checking: Checking) -> Iterator[Row]:
     yield holds(checking, runs)
 
 
-def _of_runs(runs: Runs) -> Iterator[Row]:
+def _of_runs(checking: Checking, runs: Runs, *, is_greeted: bool) -> Iterator[Row]:
     first = runs.first()
     if first is None:
         why = runs.obstacle or "nothing was run"
@@ -42,8 +43,12 @@ def _of_runs(runs: Runs) -> Iterator[Row]:
         return
     trouble = trouble_of(first)
     again = None if is_lost(first) else runs.again()
-    yield order(runs.workflow_runs, again, trouble)
-    yield images(first, trouble)
+    told = order(runs.workflow_runs, again, trouble)
+    if is_lost(first) and not is_greeted:
+        told = skipped("socket.order", "messages have no way to this client: see socket.connects")
+    shared_out = several_servers(checking, first)
+    yield shared_out or told
+    yield images(first, trouble) if shared_out is None else skipped("socket.images", "see socket.order")
     yield private(runs.workflow_runs)
 
 

@@ -12,7 +12,10 @@ from comfysoak.check.checking import Checking, failed, ok, skipped, warning
 from comfysoak.check.conversation.access import Access
 from comfysoak.check.conversation.ear import Ear, End, NotOpenError
 from comfysoak.check.conversation.figures import counted, seconds, some
+from comfysoak.check.conversation.run import Run
 from comfysoak.check.conversation.runs import Runs
+from comfysoak.check.conversation.server_log import goes_back, read_log
+from comfysoak.check.parts.socket.of_runs import ORDER, is_lost
 from comfysoak.check.row import Row
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import CATALOGUE, Code
@@ -28,6 +31,7 @@ _LOOK_S: Final = 1.0
 _OWN_IDS_SINCE: Final = (0, 9)  # a gateway older than that uses the user's id for all of the user's sockets
 _VERSION_WITHIN_S: Final = 5.0
 _DROPS_MOST: Final = 100
+_READINGS: Final = 8
 
 
 def open_ear(checking: Checking, client_id: str) -> Ear:
@@ -76,6 +80,8 @@ def client_ids(checking: Checking) -> Row:
             sids = [first.sid if first is not None else None for first in (one.first_status(), two.first_status())]
     except NotOpenError as error:
         return skipped(IDS, f"two sockets at once did not open: {error}")
+    if None in sids:
+        return skipped(IDS, "no id was told by the first message: see socket.connects")
     if len(set(sids)) < len(sids):
         seen = f"two sockets with ids of their own are one for the server: {sids[0]}"
         remedy = "Let the query (?clientId=...) through to /ws as it is."
@@ -84,6 +90,27 @@ def client_ids(checking: Checking) -> Row:
     if gateway is None or not gateway.api_name.startswith("open-webui"):
         return ok(IDS, "two sockets at once, each known by its own id")
     return _of_gateway(gateway_version(gateway.url), is_old=gateway.api_name == "open-webui-old")
+
+
+def several_servers(checking: Checking, run: Run) -> Row | None:
+    """A prompt of which its socket heard nothing may have run elsewhere; None: it is one server that answers."""
+    if not is_lost(run) or run.own:
+        return None
+    readings = []
+    for _ in range(_READINGS):
+        with Access.of(checking).client() as client:  # each by a connection of its own: that is what is shared out
+            readings.append(read_log(client))
+    if not goes_back(readings):
+        return None
+    seen = (
+        f"{run.asked.name}: not one message about it came on its socket; the log of the server is another from one "
+        "request to the next: several servers answer at this address, each with a queue, history and files of its own"
+    )
+    remedy = (
+        "Name one ComfyUI, or have the load balancer send one client always to the same (nginx: `hash $remote_addr "
+        "consistent;`): POST /prompt, /ws, /history and /view of one picture belong together."
+    )
+    return failed(ORDER, seen, remedy)
 
 
 def gateway_version(url: str) -> str | None:
