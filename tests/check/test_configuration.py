@@ -61,7 +61,7 @@ def changed(change: Callable[[Graph], object]) -> Graph:
 
 
 WORKFLOWS: list[tuple[str, Any, str, str]] = [
-    ("a path", "/srv/w.json", "workflow.json", "cat /srv/w.json"),
+    ("a path", "/srv/w.json", "workflow.json", "jq -c . /srv/w.json"),
     ("cut off", json.dumps(sound_workflow())[:-9], "workflow.json", "single quotes"),
     ("quotes", f"'{json.dumps(sound_workflow())}'", "workflow.json", "quotes around it"),
     ("twice", json.dumps(json.dumps(sound_workflow())), "workflow.json", "encode it once"),
