@@ -156,6 +156,23 @@ def _prompt_times(evidence: Evidence, time: str) -> tuple[pd.Series, str]:
     return times_of(evidence, time), "no measured prompt came to a timed end"
 
 
+def _typical_service(evidence: Evidence) -> Measured:
+    """The median service time of each workflow, together as a geometric mean by the weights of the mix.
+
+    The median of all would jump from one workflow's to another's with a mix that differs by chance.
+    """
+    prompts = evidence.prompts[evidence.prompts["timed"]]
+    medians = prompts.groupby("workflow", observed=True)["service_s"].median()
+    medians = medians[medians > 0]
+    plan = evidence.run.plan
+    planned = {one.name: one.weight for one in (plan.workloads if plan is not None else ()) if one.weight > 0}
+    weights = np.array([planned.get(str(name), 1.0) for name in medians.index], dtype=float)
+    if not medians.size:
+        return Measured(math.nan, 0, "no measured prompt came to a timed end")
+    middle = float(np.average(np.log(medians.to_numpy(dtype=float)), weights=weights))
+    return Measured(math.exp(middle), int(prompts["service_s"].notna().sum()))
+
+
 def _node_times(evidence: Evidence, _time: str) -> tuple[pd.Series, str]:
     chosen = {by: evidence.filters.get(by) for by in (By.NODE, By.WORKFLOW, By.SERVER)}
     lasted = node_lasted_s(evidence.run, chosen[By.NODE], chosen[By.WORKFLOW], chosen[By.SERVER])
@@ -446,6 +463,7 @@ _MEASURES: dict[str, Callable[[Evidence], Measured]] = {
     "prompts.count": _count,
     "prompts.failed": _share("prompts.failed"),
     "prompts.cached": _share("prompts.cached"),
+    "prompts.typical_service": _typical_service,
     "prompts.per_minute": _per_minute,
     "prompts.good_per_minute": _good_per_minute,
     "prompts.per_gpu_hour": _per_gpu_hour,

@@ -77,7 +77,7 @@ def _blocks(drawn: np.random.Generator, pairs: int, prompts: int, slower: float,
     by_block = {
         "prompts.failed": failed.mean(axis=1),
         "prompts.latency.p95": np.quantile(latencies_s, 0.95, axis=1),
-        "prompts.service.p50": np.median(services_s[:, counted_from:], axis=1),
+        "prompts.typical_service": np.median(services_s[:, counted_from:], axis=1),
     }
     told = [by_block[gate.measure.name] for gate in DEFAULT_GATES]
     return [list(zip(of[~is_new].tolist(), of[is_new].tolist(), strict=True)) for of in told]

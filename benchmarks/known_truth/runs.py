@@ -51,7 +51,7 @@ class Nights:
         latency, service = (math.exp(log + self.own * drawn.standard_normal()) for _ in range(2))
         figures = (
             Measured("prompts.latency.p95", 5 * latency, PROMPTS),
-            Measured("prompts.service.p50", service, PROMPTS),
+            Measured("prompts.typical_service", service, PROMPTS),
             Measured("prompts.failed", float(drawn.binomial(PROMPTS, FAILED)) / PROMPTS, PROMPTS),
         )
         return RunSummary(f"run-{number}", str(number), 0, 600.0, Facts(), figures)

@@ -32,7 +32,7 @@ def summary(number: int, slower: float = 1.0, failed: float = 0.0, **changes: ob
     figures = (
         Figure("prompts.failed", failed, 1000),
         Figure("prompts.latency.p95", 5 * slower, 1000),
-        Figure("prompts.service.p50", 1 * slower, 1000),
+        Figure("prompts.typical_service", 1 * slower, 1000),
         Figure("prompts.per_minute", 60 / slower, 1000),
     )
     whole = RunSummary(f"run {number}", f"id-{number}", number * 10**9, 60.0, Facts(), figures)
@@ -252,7 +252,7 @@ def test_hostile_names_stay_text_everywhere() -> None:
     root = ET.fromstring(cases)
     assert root.get("failures") == "2"
     assert [chart.key for chart in charts(found)][:5] == [
-        "case-prompts.failed", "case-prompts.latency.p95", "case-prompts.service.p50", "spread-latency-0",
+        "case-prompts.failed", "case-prompts.latency.p95", "case-prompts.typical_service", "spread-latency-0",
         "spread-service-0",
     ]  # fmt: skip
     assert [line.standing for line in lines(found)][:3] == ["no change shown", "worse", "worse"]
@@ -324,7 +324,7 @@ def test_recordings_that_are_slower_are_found(recordings: Sequence[RunSummary]) 
     """From runs on disk to a regression, with the measures of single workflows beside it."""
     found = compare(recordings[:4], recordings[4:])
     assert found.conclusion is Conclusion.REGRESSION
-    assert "prompts.service.p50" in found.sentence
+    assert "prompts.typical_service" in found.sentence
     names = [row.measure.name for row in found.rows]
     assert "prompts.latency.p95{workflow=portrait-sdxl}" in names
     assert "gpu.memory.max" in names

@@ -93,11 +93,11 @@ def test_a_slower_server_is_a_regression(tmp_path: Path) -> None:
     """The run ends with 1, its page of both sides lies beside the report, and its sides can be compared again."""
     done, run = run_ab(tmp_path, "{users: 2, for: 6s}", (0.03, 0.12))
     assert done.returncode == 1, done.stderr
-    assert "prompts.service.p50: new not worse than old" in done.stdout
+    assert "prompts.typical_service: new not worse than old" in done.stdout
     verdict = json.loads((run / "verdict.json").read_text())
     assert verdict["conclusion"] == "failed"
     standings = {goal["measure"]: goal["standing"] for goal in verdict["goals"] if goal["unit"] == "change"}
-    assert standings["prompts.service.p50"] == "missed"
+    assert standings["prompts.typical_service"] == "missed"
     assert standings["prompts.failed"] == "met"
     assert "new not worse than old" in (run / "report.html").read_text()
     assert "Regression" in (run / "compare.html").read_text()

@@ -99,7 +99,7 @@ def _quoted(value: str) -> str:
     return value if re.fullmatch(r"[A-Za-z0-9_.:/-]+", value) else f'"{value}"'
 
 
-DEFAULT_GATES = tuple(parse_gate(text) for text in ("prompts.failed", "prompts.latency.p95", "prompts.service.p50"))
+DEFAULT_GATES = tuple(parse_gate(text) for text in ("prompts.failed", "prompts.latency.p95", "prompts.typical_service"))
 """What decides when nobody says otherwise. Three: of five runs a side a fourth would cost a twentieth of what is found.
 
 Throughput is not among them: in closed load it says the same as latency, in open load it is what was asked for.

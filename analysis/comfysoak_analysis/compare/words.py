@@ -11,7 +11,7 @@ from comfysoak_core.scenario.goals import Unit
 
 _SHOWN = (
     "prompts.failed", "prompts.per_minute", "prompts.latency.p50", "prompts.latency.p95", "prompts.latency.p99",
-    "prompts.queue_wait.p95", "prompts.service.p50", "prompts.service.p95", "models.load.p50", "sessions.dropped",
+    "prompts.queue_wait.p95", "prompts.typical_service", "prompts.service.p95", "models.load.p50", "sessions.dropped",
     "gpu.memory.max", "gpu.utilisation.mean", "gpu.utilisation.while_queued", "prompts.per_kwh", "findings.critical",
     "findings.warning",
 )  # fmt: skip

@@ -34,8 +34,9 @@ def late(run: Run, states: GpuStates, code: Code, said: str) -> Iterator[Finding
 
 
 def _waited(prompts: pd.DataFrame) -> pd.Series:
-    """Which of them never began."""
-    return prompts["start_received"].isna() & prompts["started_at"].isna()
+    """Which of them had not begun when time was up; the server may have begun them later."""
+    began = prompts["started_at"].fillna(prompts["start_received"])
+    return began.isna() | (began >= prompts["moment"])
 
 
 def _where_the_time_went(run: Run, rows: Told) -> Iterator[str]:

@@ -143,9 +143,7 @@ def _ask(settings: Settings) -> None:
     click.confirm(f"Provoke failures at {printable(redact(' and '.join(named) or 'nothing'))}?", abort=True, err=True)
 
 
-def _watch(
-    options: Options, watch: str | None, canary_every: str | None, metrics: str | None, telling: Telling
-) -> int:
+def _watch(options: Options, watch: str | None, canary_every: str | None, metrics: str | None, telling: Telling) -> int:
     """Stay as a monitor until a signal ends it."""
     from comfysoak.check.monitor import Rhythm
     from comfysoak.check.monitor import watch as stay

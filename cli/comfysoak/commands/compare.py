@@ -50,7 +50,7 @@ def _spread(arguments: list[str]) -> list[str]:
 @click.option(
     "--gate", "gates", multiple=True, metavar="MEASURE[=CHANGE]",
     help="What decides, and how much worse matters (5%). Without: prompts.failed, prompts.latency.p95,"
-    " prompts.service.p50.",
+    " prompts.typical_service.",
 )  # fmt: skip
 @click.option("--anyway", is_flag=True, help="Compare what differs in workflow, load or GPU, and runs not valid.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="A table for a pull request.")

@@ -113,6 +113,7 @@ MEASURES: dict[str, Unit] = {
     "prompts.per_kwh": Unit.PER_KWH,
     **{f"prompts.latency.{statistic}": Unit.SECONDS for statistic in _STATISTICS},
     **{f"prompts.service.{statistic}": Unit.SECONDS for statistic in _STATISTICS},
+    "prompts.typical_service": Unit.SECONDS,
     **{f"prompts.queue_wait.{statistic}": Unit.SECONDS for statistic in _STATISTICS},
     **{f"prompts.fetch.{statistic}": Unit.SECONDS for statistic in _STATISTICS},
     **{f"nodes.time.{statistic}": Unit.SECONDS for statistic in _STATISTICS},
