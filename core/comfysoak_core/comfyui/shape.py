@@ -93,8 +93,8 @@ def _outputs(graph: Graph, classes: Mapping[str, str]) -> frozenset[str]:
     return frozenset(graph) - used
 
 
-def upstream(graph: Graph, nodes: frozenset[str]) -> set[str]:
-    """`nodes` and every node they need."""
+def upstream(graph: Graph, nodes: frozenset[str], *, but_by: str | None = None) -> set[str]:
+    """`nodes` and every node they need; `but_by`: links into inputs of this name are not followed."""
     needed: set[str] = set()
     waiting = list(nodes)
     while waiting:
@@ -102,5 +102,5 @@ def upstream(graph: Graph, nodes: frozenset[str]) -> set[str]:
         if node_id in needed or node_id not in graph:
             continue
         needed.add(node_id)
-        waiting.extend(source for _, source, _ in links_of(graph[node_id]["inputs"]))
+        waiting.extend(source for name, source, _ in links_of(graph[node_id]["inputs"]) if name != but_by)
     return needed

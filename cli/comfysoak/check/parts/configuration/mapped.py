@@ -19,7 +19,7 @@ from comfysoak_core.comfyui.json_text import excerpt
 from comfysoak_core.comfyui.judgement import label
 from comfysoak_core.comfyui.node_classes import Input, NodeClass
 from comfysoak_core.comfyui.places import SEED_INPUTS, seed_places
-from comfysoak_core.comfyui.shape import Graph, GraphShape, is_link, links_of, upstream
+from comfysoak_core.comfyui.shape import Graph, GraphShape, is_link, upstream
 
 Classes = Mapping[str, NodeClass]
 _WORDS: Final = frozenset({"prompt", "negative_prompt"})
@@ -178,15 +178,7 @@ def _text_place(graph: Graph, without: frozenset[str] = frozenset()) -> str:
 def _only_negative(graph: Graph) -> frozenset[str]:
     """Nodes that outputs need by way of an input called negative, and by no other."""
     outputs = GraphShape.of(graph).outputs
-    positive: set[str] = set()
-    waiting = list(outputs)
-    while waiting:
-        node_id = waiting.pop()
-        if node_id in positive or node_id not in graph:
-            continue
-        positive.add(node_id)
-        waiting += [source for name, source, _ in links_of(graph[node_id]["inputs"]) if name != "negative"]
-    return frozenset(upstream(graph, outputs) - positive)
+    return frozenset(upstream(graph, outputs) - upstream(graph, outputs, but_by="negative"))
 
 
 def seed_row(
