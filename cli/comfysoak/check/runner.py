@@ -55,11 +55,7 @@ def _looked_at(part: Part, checking: Checking) -> Iterator[Row]:
     due = [id_ for id_, kind in KINDS.items() if kind.part is part]
     broken = ""
     try:
-        module = _module(part)
-        if module is None:
-            yield from (skipped(id_, "not built yet") for id_ in due)
-            return
-        for row in module.look(checking):
+        for row in _module(part).look(checking):
             due.remove(row.kind.id)
             yield row
     except Exception as error:  # noqa: BLE001  # whatever it is, the other parts go on
@@ -70,16 +66,9 @@ def _looked_at(part: Part, checking: Checking) -> Iterator[Row]:
         yield from (skipped(id_, f"not looked at: a mistake of ours at {due[0]}") for id_ in due[1:])
 
 
-def _module(part: Part) -> ModuleType | None:
-    """The part's module; None until it is there."""
-    name = f"{_PARTS}.{part.name.lower()}"
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        return None
-    return module if hasattr(module, "look") else None
+def _module(part: Part) -> ModuleType:
+    """The part's module: what it loads is not wanted before."""
+    return import_module(f"{_PARTS}.{part.name.lower()}")
 
 
 def _where(error: Exception) -> str:
