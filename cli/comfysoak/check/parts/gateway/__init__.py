@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comfysoak.check.checking import Checking, failed, ok, skipped
+from comfysoak.check.conversation.figures import counted
 from comfysoak.check.parts.gateway import judging
 from comfysoak.check.parts.gateway.configured import change_row, config_row
 from comfysoak.check.parts.gateway.door import Silence, Who, said
@@ -148,7 +149,7 @@ def _generates(visit: Visit) -> Row:
     if done.count:
         if second is None or second.count:
             times = f"{done.took_s:.1f} s" + (f", then one in {second.took_s:.1f} s" if second is not None else "")
-            return ok(id_, f"200: {done.count} picture{'s' if done.count > 1 else ''} in {times}")
+            return ok(id_, f"200: {counted(done.count, 'picture')} in {times}")
         done = second
     ending = ending_of(done, max(done.wish.n, 1), is_well=visit.is_well if done.hangs else None)
     if ending.code is Code.SUBMIT_ERROR and not _comfyui_is_there(visit):
@@ -188,22 +189,18 @@ def _left(visit: Visit) -> Row:
     if left.problems:
         remedy = f"Put it right {judging.SETTINGS}; a request that hangs ends with a restart of the gateway."
         return failed(id_, "; ".join(left.problems), remedy)
-    parts = [f"{_counted(left.prompts, 'prompt')} of ours taken out of ComfyUI's history"] if left.prompts else []
+    parts = [f"{counted(left.prompts, 'prompt')} of ours taken out of ComfyUI's history"] if left.prompts else []
     if visit.layout.picture is not None and visit.pictures_made:
-        parts.append(f"{_counted(left.pictures, 'picture')} of ours deleted")
+        parts.append(f"{counted(left.pictures, 'picture')} of ours deleted")
     elif visit.pictures_made:
         kept = "stay in its cache" if visit.layout.pictures_are_public else "stay, if it keeps any"
         parts.append(f"{visit.pictures_made} pictures of ours {kept}: there is no route to delete them")
     if visit.unknown:
         parts.append(
-            f"{_counted(visit.unknown, 'prompt')} of ours, not to be told from others, in ComfyUI's history still"
+            f"{counted(visit.unknown, 'prompt')} of ours, not to be told from others, in ComfyUI's history still"
         )
     if visit.has_read_config:
         parts.append("its configuration is as it was")
     if visit.pictures_made:
         parts.append(f"ComfyUI keeps the files of {visit.pictures_made} in its output folder")
     return ok(id_, "; ".join(parts) or "nothing of ours is there")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -11,13 +10,13 @@ from typing import Any, Final
 import orjson
 
 from comfysoak.check.checking import Checking
+from comfysoak.check.conversation.access import Access
 from comfysoak_core.comfyui.answers import Damaged
 from comfysoak_core.comfyui.history import OutputFile
 from comfysoak_core.comfyui.transport import Transport
 from comfysoak_core.errors import TargetError
 from comfysoak_core.gateway.sighting import Sighting, Whereabouts, sighting_of
 from comfysoak_core.gateway.traces import Trace, parse_history_page, parse_queue_page
-from comfysoak_core.recording.redaction import hide_value_of
 
 TIMEOUT_S: Final = 5.0
 SETTLE_S: Final = 5.0  # a node that does not look whether it is interrupted runs on
@@ -29,13 +28,10 @@ _PAGE_BYTES: Final = 256 * 1024 * 1024
 class Behind:
     """One ComfyUI, asked in the ways that change nothing, except that our own prompts are taken out of its history."""
 
-    def __init__(self, url: str, api_key_variable: str | None) -> None:
-        headers: dict[str, str] = {}
-        if api_key_variable is not None:
-            hide_value_of(api_key_variable)
-            headers["Authorization"] = f"Bearer {os.environ.get(api_key_variable, '')}"
-        self.url = url
-        self._transport = Transport(url, timeout_s=TIMEOUT_S, headers=headers)
+    def __init__(self, access: Access) -> None:
+        self.url = access.base_url
+        self._access = access
+        self._transport = Transport(self.url, timeout_s=TIMEOUT_S, headers=access.headers)
         self._traces: tuple[Trace, ...] = ()
         self.ours: dict[str, Trace] = {}  # by id, as last seen
         self._seen: set[str] = set()  # marks that were found in it
@@ -81,26 +77,19 @@ class Behind:
 
     def picture(self, file: OutputFile) -> bytes | None:
         """A file it has put out."""
-        from urllib.parse import urlencode
-
-        query = urlencode({"filename": file.filename, "subfolder": file.subfolder, "type": file.type})
-        try:
-            answer = self._transport.request("GET", f"/view?{query}", max_bytes=_PAGE_BYTES)
-        except TargetError:
-            return None
-        return answer.body if answer.status == 200 else None
+        with self._access.client(TIMEOUT_S) as client:
+            try:
+                return client.view(file)
+            except TargetError:
+                return None
 
     def inputs_of(self, node_class: str) -> Mapping[str, Any] | None:
         """What it says of a node class."""
-        from urllib.parse import quote
-
-        try:
-            answer = self._transport.request("GET", f"/object_info/{quote(node_class, safe='')}")
-            found = orjson.loads(answer.body) if answer.status == 200 else None
-        except (TargetError, ValueError):
-            return None
-        described = found.get(node_class) if isinstance(found, dict) else None
-        return described if isinstance(described, dict) else None
+        with self._access.client(TIMEOUT_S) as client:
+            try:
+                return client.object_info(node_class)
+            except TargetError:
+                return None
 
     def stop_ours(self) -> None:
         """Interrupt what of ours still runs, and wait for its end: the gateway answers then.
@@ -151,7 +140,7 @@ def behind_of(checking: Checking) -> Behind | None:
     known = checking.known
     if known.base_url is None or not known.answers:
         return None
-    return Behind(known.base_url, checking.settings.api_key_variable)
+    return Behind(Access.of(checking))
 
 
 def holds(graph: Mapping[str, Any], mark: str) -> bool:

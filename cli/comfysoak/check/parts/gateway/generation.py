@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comfysoak.check.parts.gateway.behind import Behind
-from comfysoak.check.parts.gateway.door import Door, Silence, Who, asked, status_of
+from comfysoak.check.parts.gateway.door import PICTURE_BYTES, Door, Silence, Who, asked, status_of
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.comfyui.ending import Ending
 from comfysoak_core.comfyui.transport import Answer
@@ -95,7 +95,7 @@ def generated(
     transport = door.transport(who, deadline_s)
     body = body_of(api, marked)
     began_ns = steady_ns()
-    sent = _Sent(lambda: transport.request("POST", api.path, body, max_bytes=256 * 1024 * 1024))
+    sent = _Sent(lambda: transport.request("POST", api.path, body, max_bytes=PICTURE_BYTES))
     was_over = False
     try:
         was_over = _wait(sent, mark, behind, began_ns + int(deadline_s * NS_PER_S), steady_ns)

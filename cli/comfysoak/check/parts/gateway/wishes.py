@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from comfysoak.check.parts.gateway.arrival import Arrival, Way, class_of, inputs, places_of
 from comfysoak.check.parts.gateway.layout import Configuration
+from comfysoak_core.comfyui.node_classes import NodeClass
 from comfysoak_core.comfyui.shape import Graph, is_output_class, upstream
 from comfysoak_core.comfyui.vary import NodeMapping
 from comfysoak_core.gateway.api import Api, Wish
@@ -76,20 +77,15 @@ def refusals(
 
 def offered_in(described: Mapping[str, Any], name: str) -> list[str] | None:
     """The values an input may be chosen from, as /object_info has them; None: it is no choice."""
-    spec = _spec(described, name)
-    if spec and isinstance(spec[0], list):
-        return [str(value) for value in spec[0]]
-    if spec and spec[0] == "COMBO" and len(spec) > 1 and isinstance(spec[1], dict):
-        options = spec[1].get("options")
-        return [str(value) for value in options] if isinstance(options, list) else None
-    return None
+    spec = NodeClass("", described).inputs.get(name)
+    return None if spec is None or spec.choices is None else [str(value) for value in spec.choices]
 
 
 def range_in(described: Mapping[str, Any], name: str) -> Range:
     """The range of an input in a class as /object_info describes it."""
-    spec = _spec(described, name)
-    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-    return _number(options.get("min")), _number(options.get("max"))
+    spec = NodeClass("", described).inputs.get(name)
+    settings = spec.settings if spec is not None else {}
+    return _number(settings.get("min")), _number(settings.get("max"))
 
 
 def input_names(described: Mapping[str, Any]) -> frozenset[str]:
@@ -110,16 +106,6 @@ def _takes(
         if (least is not None and value < least) or (most is not None and value > most):
             return False
     return True
-
-
-def _spec(described: Mapping[str, Any], name: str) -> list[Any]:
-    by_kind = described.get("input")
-    for kind in ("required", "optional"):
-        named = by_kind.get(kind) if isinstance(by_kind, dict) else None
-        spec = named.get(name) if isinstance(named, dict) else None
-        if isinstance(spec, list):
-            return spec
-    return []
 
 
 def _configured(found: Configuration) -> dict[str, int]:
