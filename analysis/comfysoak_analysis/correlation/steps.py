@@ -6,20 +6,19 @@ that was loaded: each workflow is looked at on each server at the same load, war
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from comfysoak_analysis.correlation.statement import Statement, of_step
-from comfysoak_analysis.findings.rising import Series
+from comfysoak_analysis.findings.rising import Series, misfit
 from comfysoak_analysis.findings.service_courses import courses
-from comfysoak_analysis.findings.services import services
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
 from comfysoak_analysis.statistics.change import Change, change
 from comfysoak_analysis.statistics.comparison import holm
-from comfysoak_analysis.statistics.series import Floats
+from comfysoak_analysis.statistics.series import Floats, numbered
 
 SURE_P = 0.01  # for all steps of a run together
 LEAST = 0.10  # longer or shorter after it
@@ -40,7 +39,7 @@ def steps(run: Run, states: GpuStates) -> tuple[Statement, ...]:
 
 def _tried(run: Run, states: GpuStates) -> Iterator[tuple[str, tuple[Floats, Floats], Change]]:
     """Subject, the values before and after, and the step."""
-    for workflow, server, series in courses(run, services(run, states)):
+    for workflow, server, series in courses(run, states):
         seconds, values = _level(series)
         found = change(seconds, values)
         if found is not None:
@@ -53,15 +52,14 @@ def _level(series: Series) -> tuple[Floats, Floats]:
     """In order of time; each stratum brought to the middle of the largest, so that a change of strata is no step."""
     order = np.argsort(series.seconds, kind="stable")
     seconds, values = series.seconds[order], series.values[order].copy()
-    numbered: dict[Hashable, int] = {}
-    strata = np.array([numbered.setdefault(one, len(numbered)) for one in series.strata or ()])[order]
+    strata = numbered(series.strata or ())[order]
     middle = float(np.median(values[strata == np.argmax(np.bincount(strata))]))
-    for stratum in numbered.values():
+    for stratum in np.unique(strata):
         values[strata == stratum] += middle - np.median(values[strata == stratum])
     return seconds, values
 
 
 def _fits_better_than_a_line(seconds: Floats, values: Floats, sides: tuple[Floats, Floats]) -> bool:
     left = sum(float(((side - side.mean()) ** 2).sum()) for side in sides)
-    slope, level = np.polyfit(seconds - seconds.mean(), values, 1)
-    return left < float(((values - level - slope * (seconds - seconds.mean())) ** 2).sum())
+    line, _ = misfit(seconds, values)
+    return left < line

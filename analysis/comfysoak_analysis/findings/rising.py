@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.statistics.series import Floats, memory_of
+from comfysoak_analysis.statistics.series import Floats, memory_of, numbered
 from comfysoak_analysis.statistics.trend import Trend, trend
 
 SKIPPED = 0.2  # of the time, at the start: caches fill, allocators reserve
@@ -68,7 +68,7 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
     """One series by itself; `limit` is the p it must stay below."""
     known = np.flatnonzero(np.isfinite(series.values))
     seconds, values = series.seconds[known], series.values[known]
-    strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
+    strata = np.zeros(known.size) if series.strata is None else numbered(series.strata)[known]
     slope = slope_of(series)
     if slope is None or slope.low_per_s <= 0:
         return None
@@ -86,7 +86,7 @@ def rise_of(series: Series, least: float, limit: float = CHANCE) -> Rise | None:
 def slope_of(series: Series, confidence: float = 0.95) -> Trend | None:
     """How fast it moves, within strata and after its start, whether or not it rises."""
     known = np.flatnonzero(np.isfinite(series.values))
-    strata = np.zeros(known.size) if series.strata is None else _codes(series.strata)[known]
+    strata = np.zeros(known.size) if series.strata is None else numbered(series.strata)[known]
     if known.size < FEWEST:
         return None
     return trend(series.seconds[known], series.values[known], strata, skip=SKIPPED, confidence=confidence)
@@ -117,11 +117,6 @@ def levelled(seconds: Floats, values: Floats, strata: np.ndarray, slope: float) 
     return seconds[order], levels[order]
 
 
-def _codes(strata: Sequence[Hashable] | np.ndarray) -> np.ndarray:
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(label, len(numbers)) for label in strata], dtype=np.int64)
-
-
 def _stands_out(seconds: Floats, levels: Floats, slope: float) -> bool:
     """Whether it rose by many times the noise around it."""
     noise = float(np.std(levels - slope * seconds)) if levels.size else 0.0
@@ -133,8 +128,8 @@ def _goes_on(seconds: Floats, levels: Floats) -> bool:
     if levels.size < FEWEST:
         return False
     at = (seconds - seconds[0]) / max(float(np.ptp(seconds)), 1e-9)
-    line, rest = _misfit(at, levels)
-    plateau, rest_of_plateau = min((_misfit(np.minimum(at, knee), levels) for knee in _KNEES), key=lambda one: one[0])
+    line, rest = misfit(at, levels)
+    plateau, rest_of_plateau = min((misfit(np.minimum(at, knee), levels) for knee in _KNEES), key=lambda one: one[0])
     memory = memory_of(rest_of_plateau if plateau < line else rest)
     least = 1e-9 * float(np.var(levels)) * levels.size  # what rounding leaves of a series without noise
     sure = (line - plateau) * levels.size / memory > SURE * max(plateau, least)
@@ -143,7 +138,7 @@ def _goes_on(seconds: Floats, levels: Floats) -> bool:
     return line <= _step_misfit(levels) + least and not (sure and slowed)
 
 
-def _misfit(at: Floats, levels: Floats) -> tuple[float, Floats]:
+def misfit(at: Floats, levels: Floats) -> tuple[float, Floats]:
     """The sum of squares that a line over `at` leaves, and what it leaves."""
     across, up = at - at.mean(), levels - levels.mean()
     rest = up - across * (float(across @ up) / max(float(across @ across), 1e-12))

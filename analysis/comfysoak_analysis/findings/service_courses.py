@@ -7,19 +7,31 @@ from collections.abc import Iterator
 import numpy as np
 
 from comfysoak_analysis.findings.rising import Series
-from comfysoak_analysis.findings.services import Services
+from comfysoak_analysis.findings.services import services
 from comfysoak_analysis.findings.windows import load_levels
 from comfysoak_analysis.frames import Run
+from comfysoak_analysis.gpu_state import GpuStates
 
 FEWEST_PROMPTS = 60  # of one workflow on one server
 A_WINDOW, WINDOWS = 6, 200  # prompts
 
+Course = tuple[str, str, Series]
 
-def courses(run: Run, all_of: Services) -> Iterator[tuple[str, str, Series]]:
+
+def courses(run: Run, states: GpuStates) -> tuple[Course, ...]:
     """Workflow, server and the logarithm of its service time there, of those with `FEWEST_PROMPTS` or more.
 
     Medians of windows in order of time; strata keep cold and warm prompts apart, and levels of load.
     """
+    return run.once(_all_courses, states)
+
+
+def _all_courses(run: Run, states: GpuStates) -> tuple[Course, ...]:
+    return tuple(_courses(run, states))
+
+
+def _courses(run: Run, states: GpuStates) -> Iterator[Course]:
+    all_of = services(run, states)
     levels = load_levels(run)[run.coarse.index(np.maximum(all_of.at_s, 0.0))]
     keys = all_of.server.astype(np.int64) * max(len(all_of.workflows), 1) + all_of.workflow
     order = np.argsort(keys, kind="stable")

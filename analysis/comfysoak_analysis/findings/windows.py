@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -11,7 +9,7 @@ from comfysoak_analysis.buckets import Grid
 from comfysoak_analysis.findings.rising import Series
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.gpu_state import GpuStates
-from comfysoak_analysis.statistics.series import Floats
+from comfysoak_analysis.statistics.series import Floats, numbered
 
 WINDOWS = 400
 LOW_SHARE = 0.25  # of the low points of a window, that is its level
@@ -68,11 +66,6 @@ def settled_lows(lows: Floats, models: np.ndarray) -> Floats:
     return lows if changing.mean() > MOSTLY else np.where(changing, np.nan, lows)
 
 
-def _numbered(labels: Sequence[Hashable]) -> np.ndarray:
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
-
-
 def together(*labels: np.ndarray) -> np.ndarray:
     """One label for each combination."""
     codes = np.zeros(labels[0].size, dtype=np.int64)
@@ -90,7 +83,7 @@ def loaded_labels(run: Run, states: GpuStates, server: str, grid: Grid) -> np.nd
     moments = run.since_start_s(pd.Series(held.moments))
     edges = np.arange(grid.count + 1) * grid.width_s
     places = np.searchsorted(moments, edges, side="right")
-    numbers = np.array([0, *(1 + _numbered(held.sets))])
+    numbers = np.array([0, *(1 + numbered(held.sets))])
     first, last = places[:-1], places[1:]
     return np.where(first == last, numbers[first], CHANGING)
 

@@ -6,6 +6,7 @@ finds something in every other clean run; so each test here asks first how many 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,12 @@ def known(seconds: Floats, values: Floats) -> tuple[Floats, Floats]:
     seconds, values = seconds[finite], values[finite]
     order = np.argsort(seconds, kind="stable")
     return seconds[order], values[order]
+
+
+def numbered(labels: Iterable[Hashable]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """A number for each label, from 0 on in the order in which they first come."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64)
 
 
 def thinned(values: Floats, most: int = MOST_POINTS) -> Floats:

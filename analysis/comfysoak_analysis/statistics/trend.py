@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from comfysoak_analysis.statistics.series import MOST_POINTS, Floats, memory_of, thinned
+from comfysoak_analysis.statistics.series import MOST_POINTS, Floats, memory_of, numbered, thinned
 
 FEWEST_POINTS = 6
 
@@ -79,7 +79,7 @@ def _points(
     first, last = seconds[finite].min(), seconds[finite].max()
     chosen = np.flatnonzero(finite & (seconds >= first + skip * (last - first)))
     chosen = chosen[np.argsort(seconds[chosen], kind="stable")]
-    labels = _codes(strata, seconds.size)[chosen]
+    labels = (np.zeros(seconds.size, dtype=np.int64) if strata is None else numbered(strata))[chosen]
     found = []
     for label in np.unique(labels):
         rows = chosen[labels == label]
@@ -87,14 +87,6 @@ def _points(
         if rows.size > 1:
             found.append((thinned(seconds[rows], most), thinned(values[rows], most)))
     return found
-
-
-def _codes(strata: Sequence[Hashable] | np.ndarray | None, size: int) -> np.ndarray:
-    """A number for each label."""
-    if strata is None:
-        return np.zeros(size, dtype=np.int64)
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(label, len(numbers)) for label in strata], dtype=np.int64)
 
 
 def _pairs(times: Floats, levels: Floats) -> tuple[Floats, float, float]:

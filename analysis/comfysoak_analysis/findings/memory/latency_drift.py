@@ -33,7 +33,7 @@ def find(run: Run, states: GpuStates) -> Iterable[Finding]:
     """At most one finding, that which slowed down most first."""
     all_of = services(run, states)
     held_down = _held_down(run, all_of.servers)
-    tested = [series for _, _, series in courses(run, all_of)]
+    tested = [series for _, _, series in courses(run, states)]
     found = [one for one in rises(tested, float(np.log1p(LEAST))) if _server(one) not in held_down]
     if found:
         rows = [

@@ -67,6 +67,10 @@ def leaking(run: Run, states: GpuStates) -> tuple[list[Rise], bool]:
 
     Where history was full for long that part is tested by itself, too: there it explains nothing.
     """
+    return run.once(_leaking, states)
+
+
+def _leaking(run: Run, states: GpuStates) -> tuple[list[Rise], bool]:
     memories = server_memories(run)
     tested, after_settles = _series(run, states, [beyond_history(run, one) for one in memories])
     full, as_well = _series(run, states, [while_full(one) for one in memories if one.was_full])
