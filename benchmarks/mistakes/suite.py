@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.mistakes.judging import Judged, judge_mistake, judge_sound
@@ -25,13 +26,9 @@ def chosen(names: Sequence[str]) -> list[Judging]:
         return not names or any(name.lower() in text.lower() for name in names for text in texts)
 
     there = [one for one in MISTAKES if REAL is None or one.area in ON_REAL]
-    mistakes: list[Judging] = [
-        lambda one=one: judge_mistake(one)
-        for one in there
-        if wanted(one.name, one.area)  # type: ignore[misc]  # a bound default
-    ]
+    mistakes: list[Judging] = [partial(judge_mistake, one) for one in there if wanted(one.name, one.area)]
     sound: list[Judging] = [
-        lambda name=name, setup=setup: judge_sound(name, setup)  # type: ignore[misc]  # bound defaults
+        partial(judge_sound, name, setup)
         for name, setup in SOUND_SETUPS.items()
         if wanted(name, "sound") and (REAL is None or setup == Setup())
     ]
