@@ -14,6 +14,7 @@ from comfysoak_analysis.findings.finding import Finding
 from comfysoak_analysis.frames import Run
 from comfysoak_analysis.frames.samples import Held, parts
 from comfysoak_analysis.server_processes import ServerProcess, server_processes
+from comfysoak_analysis.watched_gpus import watched_gpus
 from comfysoak_core.codes import Severity
 from comfysoak_core.scenario.quantities import format_duration
 
@@ -183,7 +184,7 @@ def events_words(run: Run) -> str:
 def what_was_watched(run: Run) -> str:
     """`2 GPUs, 1 host, 1 server`; empty where nothing was."""
     counts = (
-        (run.gpu["uuid"].nunique() or run.gpu_slow["uuid"].nunique(), "GPU"),
+        (len(watched_gpus(run)) or run.gpu_slow["uuid"].nunique(), "GPU"),
         (len(hosts(run)), "host"),
         (run.server["server"].nunique(), "server"),
         (run.containers["container"].nunique(), "container"),
