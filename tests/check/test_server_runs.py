@@ -125,6 +125,24 @@ class TestSound:
         assert looked.rows["run.succeeds"].state is State.SKIPPED
         assert looked.checking.prompts_sent <= 1  # the large message has a graph of its own
 
+    @pytest.mark.parametrize(
+        ("faults", "told"),
+        [([], {}), ([{"kind": "wrong-output", "how": "size"}], {"run.pictures": Code.OUTPUT_WRONG})],
+    )
+    def test_an_output_that_is_left_out(self, faults: list[dict[str, Any]], told: dict[str, Code | None]) -> None:
+        """What a server leaves out without a word is told of the workflow alone; what else is wrong is told too."""
+        graph = sound_workflow()
+        graph["3"]["inputs"]["positive"] = ["30", 0]
+        graph |= {
+            "20": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 1}},
+            "21": {"class_type": "SaveImage", "inputs": {"images": ["20", 0], "filename_prefix": "plain"}},
+            "30": {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["30", 0]}},
+        }
+        with served("0.3.64", faults=faults) as drops:
+            looked = look(drops.settings(workflow=given(graph), nodes=None), *RUNS)
+        assert complaints(looked) == told
+        assert looked.rows["workflow.links"].code is Code.OUTPUT_DROPPED
+
     def test_a_model_that_is_not_listed(self, one: Stand) -> None:
         """It is told with the nearest there is, and nothing is run."""
         graph = sound_workflow()

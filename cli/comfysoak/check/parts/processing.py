@@ -26,6 +26,7 @@ from comfysoak_core.rows import NodeRun, Outcome
 SUCCEEDS, NODES, REPEAT, PICTURES = "run.succeeds", "run.nodes", "run.repeat", "run.pictures"
 FOLDERS, QUEUE, LEFT = "run.folders", "run.queue", "run.left"
 _DROPPED: Final = "the server leaves out what is broken in it: see what was said of the workflow"
+_OF_DROPPED: Final = frozenset({Code.OUTPUT_DROPPED, Code.CACHE_HIT})  # what a run shows of it; other failures are told
 _NODES_NAMED: Final = 5
 _FILES_NAMED: Final = 6
 
@@ -55,21 +56,18 @@ def _of_run(checking: Checking, runs: Runs, first: Run) -> Iterator[Row]:
     trouble = trouble_of(first, loaders)
     second = runs.second()
     drops = checking.known.drops_outputs
-    if drops and trouble is not None and trouble.row.code is Code.OUTPUT_DROPPED:
-        yield skipped(SUCCEEDS, _DROPPED)
-    else:
-        yield succeeds(first, second, trouble)
+    yield _unless_dropped(succeeds(first, second, trouble), drops=drops)
     warm = runs.warm()
     yield nodes(warm if warm is not None and warm.went_well else first, trouble)
     yield _unless_dropped(repeat(second, trouble), drops=drops)
     fetched = [run for run in runs.workflow_runs if run.outputs]
-    yield _unless_dropped(pictures(fetched, trouble), drops=drops)
+    yield pictures(fetched, trouble, drops=drops)
     yield folders(fetched, trouble)
 
 
 def _unless_dropped(row: Row, *, drops: bool) -> Row:
     """Servers of 0.3.64 leave out an output with a circle of links without a word: its work and files are missed."""
-    return skipped(row.kind.id, _DROPPED) if drops and row.remedy else row
+    return skipped(row.kind.id, _DROPPED) if drops and row.code in _OF_DROPPED else row
 
 
 def succeeds(first: Run, second: Run | None, trouble: Trouble | None) -> Row:
@@ -133,8 +131,8 @@ def repeat(second: Run | None, trouble: Trouble | None) -> Row:
     )
 
 
-def pictures(runs: Sequence[Run], trouble: Trouble | None) -> Row:
-    """Format, size and number, and that there is something in them."""
+def pictures(runs: Sequence[Run], trouble: Trouble | None, *, drops: bool) -> Row:
+    """Format, size and number, and that there is something in them. `drops`: too few is told already."""
     if trouble is not None:
         return skipped(PICTURES, trouble.why)
     came = [one for run in runs for one in run.outputs if one.missing is None]
@@ -142,6 +140,8 @@ def pictures(runs: Sequence[Run], trouble: Trouble | None) -> Row:
     counts = [run.count_problem for run in runs if run.count_problem is not None]
     if any(one.missing is not None for run in runs for one in run.outputs) and not wrong:
         return skipped(PICTURES, "not all of them could be fetched: see socket.images")
+    if counts and drops and not wrong:
+        return skipped(PICTURES, _DROPPED)
     if wrong or counts:
         told = f"{len(wrong)} of {counted(len(came), 'output')} wrong: {some(wrong)}" if wrong else some(counts)
         return failed(PICTURES, told, _wrong_remedy(wrong), code=Code.OUTPUT_WRONG)
