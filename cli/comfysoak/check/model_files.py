@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from comfysoak_core.comfyui.judgement import label
-from comfysoak_core.comfyui.node_classes import NodeClass
+from comfysoak_core.comfyui.node_classes import MODEL_FILE, NodeClass
 from comfysoak_core.comfyui.shape import Graph, GraphShape, upstream
 
 ObjectInfo = Mapping[str, Mapping[str, Any]]
-_EXTENSION: Final = re.compile(r"\.(safetensors|sft|ckpt|pth?|pt2|pkl|bin|gguf|onnx)$", re.IGNORECASE)
 _EMBEDDING: Final = re.compile(r"\bembedding:([^\s,:()]+)")
 _NAMED_MOST: Final = 5
 
@@ -60,7 +59,7 @@ def _of_node(graph: Graph, node_id: str, object_info: ObjectInfo, without: Colle
         if not isinstance(value, str) or not spec.is_model(value) or f"{node_id}.{name}" in without:
             continue
         choices = tuple(choice for choice in spec.choices or () if isinstance(choice, str))
-        if value not in choices or _EXTENSION.search(value):  # else a choice that is no file (`taesd`)
+        if value not in choices or MODEL_FILE.search(value):  # else a choice that is no file (`taesd`)
             yield ModelFile(node_id, f"{label(graph, node_id)}, {name}", node_class.name, value, choices)
 
 
@@ -72,5 +71,5 @@ def embeddings(graph: Graph) -> tuple[str, ...]:
 
 def embedding_is_listed(name: str, listed: Collection[str]) -> bool:
     """Whether the server has it; names are listed without their extension."""
-    bare = _EXTENSION.sub("", name)
-    return any(bare == _EXTENSION.sub("", choice) for choice in listed)
+    bare = MODEL_FILE.sub("", name)
+    return any(bare == MODEL_FILE.sub("", choice) for choice in listed)

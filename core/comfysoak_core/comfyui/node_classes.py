@@ -19,7 +19,7 @@ _COMBO: Final = "COMBO"
 _MATCH: Final = "COMFY_MATCHTYPE_V3"  # what is linked here is compared by the editor only
 _DYNAMIC_COMBO, _AUTOGROW, _SLOT = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3", "COMFY_DYNAMICSLOT_V3"
 DYNAMIC: Final = frozenset({_DYNAMIC_COMBO, _AUTOGROW, _SLOT})
-_MODEL_FILE: Final = re.compile(r"\.(safetensors|sft|ckpt|pth?|pt2|pkl|bin|gguf|onnx)$", re.IGNORECASE)
+MODEL_FILE: Final = re.compile(r"\.(safetensors|sft|ckpt|pth?|pt2|pkl|bin|gguf|onnx)$", re.IGNORECASE)
 _MOST_GROWN: Final = 1000  # inputs that one template may stand for, whatever a server says
 _DEEPEST: Final = 8
 
@@ -64,7 +64,7 @@ class Input:
         if self.choices is None or self.is_file:
             return False
         named = [choice for choice in (*self.choices, value) if isinstance(choice, str)]
-        return any(_MODEL_FILE.search(name) for name in named)
+        return any(MODEL_FILE.search(name) for name in named)
 
 
 @dataclass(frozen=True)

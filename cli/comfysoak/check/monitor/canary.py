@@ -25,7 +25,7 @@ from comfysoak.check.conversation.trouble import trouble_of
 from comfysoak.check.row import State
 from comfysoak_core.clock import NS_PER_S
 from comfysoak_core.codes import Code
-from comfysoak_core.comfyui.shape import Graph, GraphShape
+from comfysoak_core.comfyui.shape import Graph, GraphShape, links_of
 from comfysoak_core.comfyui.uncached import uncached
 from comfysoak_core.comfyui.variation import applied
 from comfysoak_core.errors import TargetError
@@ -113,7 +113,7 @@ def tiny_graph(output: str, colour: int) -> Graph:
 
 def without_files(graph: Graph) -> Graph:
     """The graph with pictures sent that it would save. Nodes that others are linked to are left alone."""
-    linked = {value[0] for node in graph.values() for value in node["inputs"].values() if _is_link(value)}
+    linked = {source for node in graph.values() for _, source, _ in links_of(node["inputs"])}
     return {
         node_id: {**node, "class_type": SENDS, "inputs": _images_of(node["inputs"])}
         if node["class_type"] == SAVES and node_id not in linked
@@ -150,10 +150,6 @@ def _judged(run: Run) -> tuple[Came, str, Code | None]:
 
 def _images_of(inputs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if name == "images"}
-
-
-def _is_link(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
 
 
 def _has(checking: Checking, node_class: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from comfysoak.check.checking import failed, ok, skipped, warning
 from comfysoak.check.parts.configuration.mapping import TYPES, Target, joined
+from comfysoak.check.parts.gateway.wishes import SEEDS_MOST
 from comfysoak.check.row import Row
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.choices import OWN_KEYS
@@ -24,7 +25,7 @@ from comfysoak_core.comfyui.shape import Graph, GraphShape, is_link, upstream
 Classes = Mapping[str, NodeClass]
 _WORDS: Final = frozenset({"prompt", "negative_prompt"})
 _WHOLE: Final = frozenset({"width", "height", "n", "steps", "seed"})
-SEED_MOST_NEW, SEED_MOST_OLD = 2**50, 2**64 - 2
+SEED_MOST_OLD: Final = 2**64 - 2
 
 
 def keys_row(targets: Sequence[Target], graph: Graph, classes: Classes) -> Row:
@@ -197,7 +198,7 @@ def seed_row(
         seen = "no seed is mapped: equal requests are answered from ComfyUI's cache, with the same picture"
         return warning(id_, seen, f"Map a seed, or have prompts vary.{how}", code=Code.CACHE_HIT)
     for target in mapped:
-        wrong = _seed_bounds(target, graph, classes, SEED_MOST_OLD if old_gateway else SEED_MOST_NEW)
+        wrong = _seed_bounds(target, graph, classes, SEED_MOST_OLD if old_gateway else SEEDS_MOST)
         if wrong is not None:
             return failed(id_, *wrong, code=Code.VALIDATION_REJECTED)
     most = "2^64 - 2" if old_gateway else "2^50"
