@@ -10,6 +10,7 @@ from typing import Any, Final
 from comfysoak.check.checking import Known
 from comfysoak.check.settings import Given
 from comfysoak_core.comfyui.choices import choices_of
+from comfysoak_core.comfyui.node_classes import NodeClass
 from comfysoak_core.comfyui.places import Limits
 from comfysoak_core.comfyui.shape import Graph
 from comfysoak_core.comfyui.variation import applied
@@ -17,7 +18,7 @@ from comfysoak_core.comfyui.vary import NodeMapping, Vary
 from comfysoak_core.errors import ScenarioError
 
 MODEL_VARIABLE: Final = "IMAGE_GENERATION_MODEL"
-SEED_MOST: Final = 2**50  # that the platform draws; what is beyond 2**53 not every JSON keeps
+SEED_MOST: Final = 2**50  # that new gateways draw, old ones up to 2^64 - 2; what is beyond 2**53 not every JSON keeps
 LEAST_SEEDS: Final = 2**31  # an input that takes fewer is no seed
 NOISE_SIDE: Final = 768  # pixels; noise does not compress: 768 x 768 x 3 bytes are 1.7 MiB
 NOISE_CLASSES: Final = ("EmptyImage", "ImageAddNoise", "SaveImageWebsocket")
@@ -86,12 +87,9 @@ def _limits(object_info: Mapping[str, Mapping[str, Any]]) -> Limits:
 
 
 def _whole_numbers(info: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    declared = info.get("input")
-    for group in ("required", "optional"):
-        inputs = declared.get(group) if isinstance(declared, dict) else None
-        for name, kind in inputs.items() if isinstance(inputs, dict) else ():
-            if isinstance(kind, list) and len(kind) > 1 and kind[0] == "INT" and isinstance(kind[1], dict):
-                yield name, kind[1]
+    for name, spec in NodeClass("", info).inputs.items():
+        if spec.type == "INT":
+            yield name, spec.settings
 
 
 def noise_graph(seed: int) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def _listed(checking: Checking) -> Row:
     if unlisted:
         return _unlisted(unlisted)
     named = embeddings(graph)
-    absent = [name for name in named if not embedding_is_listed(name, _embeddings_of(checking, named))]
+    listed = _embeddings_of(checking, named)
+    absent = [name for name in named if not embedding_is_listed(name, listed)]
     if absent:
         seen = f"the server has no embedding {some(absent)}; it leaves them out, and says so in its log only"
         return warning(LISTED, seen, "Put them into models/embeddings of ComfyUI, or take them out of the prompt.")

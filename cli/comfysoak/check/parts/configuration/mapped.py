@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from comfysoak.check.checking import failed, ok, skipped, warning
+from comfysoak.check.conversation.graphs import SEED_MOST
 from comfysoak.check.parts.configuration.mapping import TYPES, Target, joined
-from comfysoak.check.parts.gateway.wishes import SEEDS_MOST
 from comfysoak.check.row import Row
 from comfysoak_core.codes import Code
 from comfysoak_core.comfyui.choices import OWN_KEYS
@@ -198,7 +198,7 @@ def seed_row(
         seen = "no seed is mapped: equal requests are answered from ComfyUI's cache, with the same picture"
         return warning(id_, seen, f"Map a seed, or have prompts vary.{how}", code=Code.CACHE_HIT)
     for target in mapped:
-        wrong = _seed_bounds(target, graph, classes, SEED_MOST_OLD if old_gateway else SEEDS_MOST)
+        wrong = _seed_bounds(target, graph, classes, SEED_MOST_OLD if old_gateway else SEED_MOST)
         if wrong is not None:
             return failed(id_, *wrong, code=Code.VALIDATION_REJECTED)
     most = "2^64 - 2" if old_gateway else "2^50"

@@ -14,6 +14,7 @@ from comfysoak.check.parts.gateway.owed import Value
 from comfysoak.check.parts.gateway.visit import Visit
 from comfysoak_core.comfyui.reaching import Place, place_of
 from comfysoak_core.comfyui.transport import Answer
+from comfysoak_core.gateway.preflight import verification_of
 from comfysoak_core.recording.redaction import redact
 
 BASE_URL, NODES = "COMFYUI_BASE_URL", "COMFYUI_WORKFLOW_NODES"
@@ -82,7 +83,7 @@ def _check_reach(visit: Visit, proxy: FaultProxy, host: str) -> None:
     if visit.door.access.api_name != "open-webui" or visit.config is None:
         return
     key = visit.config.document.get("COMFYUI_API_KEY")
-    asked = {"engine": "comfyui", "url": proxy.url} | ({"key": key} if isinstance(key, str) and key else {})
+    asked = verification_of(proxy.url, key if isinstance(key, str) else None)
     visit.door.ask(Who.ADMIN, "POST", _VERIFY, asked)
     if not proxy.passed:
         raise NotBetweenError(out_of_reach(host, visit.config.base_url))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from comfysoak.check.conversation.graphs import SEED_MOST
 from comfysoak.check.parts.gateway.arrival import Arrival, Way, class_of, inputs, places_of
 from comfysoak.check.parts.gateway.layout import Configuration
 from comfysoak_core.comfyui.node_classes import NodeClass
@@ -16,7 +17,6 @@ PROMPT: Final = "a red apple"
 Range = tuple[float | None, float | None]  # least and greatest value of an input; None: not told
 Described = Callable[[str], Mapping[str, Any] | None]  # a class as /object_info has it; None: not known
 RangeOf = Callable[[str, str], Range]  # by class and input
-SEEDS_MOST: Final = 2**50  # that new gateways draw; old ones draw up to 2^64 - 2
 _SIZES: Final = ((256, 192), (192, 256), (320, 256), (512, 384), (768, 512), (1024, 768))
 
 
@@ -66,7 +66,7 @@ def refusals(
             yield f"IMAGE_GENERATION_MODEL is {model!r}, and {class_of(graph, node_id)} offers {near}"
     for node_id, key in places_of("seed", mappings):
         _, most = range_in(described(class_of(graph, node_id)) or {}, key)
-        if most is not None and most < SEEDS_MOST:
+        if most is not None and most < SEED_MOST:
             yield f"seeds go up to 2^50, and {node_id}.{key} takes {most:.0f} at most: take the mapping of seed away"
     for kind, value in _configured(found).items():
         for node_id, key in places_of(kind, mappings):
